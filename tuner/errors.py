@@ -1,0 +1,30 @@
+"""Faults that a user can mend.
+
+Every one is a single line that names the file and the key or option at fault
+and says what would be right. The command line prints it and exits with 2.
+Anything else that goes wrong is a bug and keeps its traceback.
+"""
+
+
+class TunerError(Exception):
+    """Base of every fault that is the input's or the machine's, not tuner's."""
+
+
+class ConfigError(TunerError):
+    """A YAML config, an option or an environment variable is wrong."""
+
+
+class TemplateError(TunerError):
+    """A template folder is missing a part or contradicts itself."""
+
+
+class ProblemError(TunerError):
+    """A problem file is not in the KernelBench format or refuses a shape."""
+
+
+class DeviceError(TunerError):
+    """The device or the toolchain that was asked for is not there."""
+
+
+class CacheError(TunerError):
+    """A cache entry is missing, altered or cannot be written."""

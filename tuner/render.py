@@ -1,0 +1,180 @@
+"""Rendering: template + configuration -> the text of one standalone Python file.
+
+Pure text: nothing is compiled or imported here, and equal arguments give equal
+bytes. What is measured is this text, and this text is what ships.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuner.errors import TemplateError
+from tuner.space import Choice, Config
+from tuner.template import Template, Variant, shipped_folder
+
+_INCLUDE = re.compile(r'^[ \t]*#include[ \t]+"([^"]+)"[ \t]*\n', re.MULTILINE)
+_RUNTIME = Path(__file__).with_name("candidate_runtime.py")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The bytes of a candidate and their hash."""
+
+    text: str
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """One kernel of a candidate file: a configuration and what it was tuned for."""
+
+    config: Config
+    shapes: tuple[tuple[int, ...], ...]
+    dtype: str
+    tuned_on: str
+    precision: str
+
+
+def candidate(template: Template, tuned: Sequence[Tuned], note: str = "") -> Candidate:
+    """The standalone file that defines ModelNew with these kernels, in this order.
+
+    With several kernels the file dispatches on the input's shapes. `note` is
+    added to the file's docstring.
+    """
+    variants = {t.config.variant: template.variant(t.config.variant) for t in tuned}
+    parts = [_docstring(template, tuned, note), _IMPORTS, _RUNTIME.read_text()]
+    parts += [_body(template.folder / f"{name}.py") for name in variants]
+    kernels = "".join(_kernel(template, variants[t.config.variant], t) for t in tuned)
+    parts += [f"KERNELS = (\n{kernels})\n", _body(template.folder / "model_new.py")]
+    return Candidate("\n\n".join(part.strip("\n") for part in parts) + "\n")
+
+
+_IMPORTS = """\
+import ctypes
+import hashlib
+import inspect
+import math
+import os
+import tempfile
+
+import torch
+import torch.nn as nn
+"""
+
+
+def _docstring(template: Template, tuned: Sequence[Tuned], note: str) -> str:
+    lines = [f'"""{template.name}: ModelNew with kernels tuned by tuner.', ""]
+    for t in tuned:
+        shapes = ", ".join("x".join(map(str, shape)) for shape in t.shapes)
+        lines.append(f"Tuned for {shapes} {t.dtype} on {t.tuned_on}, precision class {t.precision}:")
+        lines.append(f"    {t.config}")
+    if note:
+        lines += ["", *note.splitlines()]
+    return "\n".join([*lines, '"""'])
+
+
+def _body(path: Path) -> str:
+    """A host file from its first function or class on; what comes before serves editors only."""
+    text = path.read_text()
+    start = re.search(r"^(?:def|class|@|[A-Z_]+ =)", text, re.MULTILINE)
+    if start is None:
+        raise TemplateError(f"{path}: defines nothing")
+    return text[start.start() :]
+
+
+def _kernel(template: Template, variant: Variant, tuned: Tuned) -> str:
+    source = kernel_source(template, variant, tuned.config)
+    if "'''" in source or source.endswith("\\"):
+        raise TemplateError(f"{template.folder / variant.source}: a source may not hold three single quotes")
+    arguments = [
+        f'name="{template.name}_{variant.name}"',
+        f"host={variant.name}",
+        f'device="{variant.device}"',
+        f"tuned_on={tuned.tuned_on!r}",
+        f"shapes={tuned.shapes!r}",
+        f"dtype=torch.{tuned.dtype}",
+        f"knobs={tuned.config.knobs!r}",
+    ]
+    if variant.device == "cuda":
+        arguments.append(f"minimum={variant.minimum!r}")
+        if variant.exact:
+            arguments.append("exact=True")
+    body = "".join(f"        {argument},\n" for argument in arguments)
+    return f"    Kernel(\n{body}        source=r'''\n{source}''',\n    ),\n"
+
+
+def kernel_source(template: Template, variant: Variant, config: Config) -> str:
+    """The variant's source with its knobs as `#define` lines ahead and its includes inlined.
+
+    Only knobs that the source mentions become a define, so that two points that
+    differ in a host-side knob share one binary.
+    """
+    text = inline_includes(template.folder / variant.source)
+    return defines(variant, config.knobs, text) + text
+
+
+def defines(variant: Variant, knobs: dict[str, Choice], text: str) -> str:
+    """`#define` lines for the knobs that `text` mentions.
+
+    `block_size=256` gives `#define BLOCK_SIZE 256`; a boolean gives 0 or 1; a
+    string knob `reduction="shuffle"` gives the enumerators `REDUCTION_SHUFFLE 0`,
+    `REDUCTION_SHARED 1` and `#define REDUCTION REDUCTION_SHUFFLE`.
+    """
+    lines = []
+    for knob in variant.knobs:
+        macro, value = knob.name.upper(), knobs[knob.name]
+        if not re.search(rf"\b{macro}\b", text):
+            continue
+        if isinstance(value, str):
+            # Enumerators count over the template's own choices, narrowed or not.
+            lines += [f"#define {macro}_{choice.upper()} {i}" for i, choice in enumerate(map(str, knob.choices))]
+            lines.append(f"#define {macro} {macro}_{value.upper()}")
+        else:
+            lines.append(f"#define {macro} {int(value)}")
+    return "".join(line + "\n" for line in lines)
+
+
+def inline_includes(path: Path, seen: set[Path] | None = None) -> str:
+    """The text of `path` with each `#include "..."` replaced, once, by that file's text.
+
+    Looked up beside the including file, then in `kernel_templates/include/`.
+    Raises TemplateError when an include is in neither.
+    """
+    seen = set() if seen is None else seen
+
+    def replace(match: re.Match[str]) -> str:
+        for folder in (path.parent, path.parent.parent / "include", shipped_folder() / "include"):
+            target = (folder / match[1]).resolve()
+            if target.is_file():
+                break
+        else:
+            raise TemplateError(f"{path}: #include {match[1]!r}: no such file beside it or in include/")
+        if target in seen:
+            return ""
+        seen.add(target)
+        return inline_includes(target, seen).replace("#pragma once\n", "")
+
+    return _INCLUDE.sub(replace, path.read_text())
+
+
+def digest(template: Template, variant: Variant) -> str:
+    """Hash of all that a candidate of this variant is made of, short of its knob values."""
+    sha = hashlib.sha256()
+    for text in (
+        _IMPORTS,
+        _RUNTIME.read_text(),
+        (template.folder / "model_new.py").read_text(),
+        (template.folder / f"{variant.name}.py").read_text(),
+        inline_includes(template.folder / variant.source),
+        (template.folder / "problem.py").read_text(),
+        repr((variant.device, variant.minimum, variant.exact)),
+    ):
+        sha.update(text.encode() + b"\0")
+    return sha.hexdigest()

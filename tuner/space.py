@@ -1,0 +1,198 @@
+"""The search space: knobs, configurations, constraints and the moves between points.
+
+A point is a `Config`: a variant's name and one choice for each of its knobs.
+Everything here is pure Python on small tuples; it knows neither kernels nor
+samplers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+from tuner.errors import ConfigError, TemplateError
+
+Choice = int | str | bool
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One tunable choice of a template.
+
+    `choices` are listed from small to large for a knob that counts. `default`
+    is the choice of the first trial. Integers are ordered (searched by index);
+    strings and booleans are categories. `doc` is one line for `tuner templates`.
+    """
+
+    name: str
+    choices: tuple[Choice, ...]
+    default: Choice
+    doc: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier() or self.name != self.name.lower():
+            raise TemplateError(f"knob {self.name!r}: a name is a lower-case identifier")
+        kinds = {type(choice) for choice in self.choices}
+        if len(kinds) != 1 or not kinds <= {int, str, bool}:
+            raise TemplateError(f"knob {self.name}: choices must be all int, all str or all bool")
+        if len(set(self.choices)) != len(self.choices):
+            raise TemplateError(f"knob {self.name}: a choice is listed twice")
+        if type(self.default) not in kinds or self.default not in self.choices:
+            raise TemplateError(f"knob {self.name}: default {self.default!r} is not among its choices")
+        if self.ordered and list(self.choices) != sorted(self.choices):
+            raise TemplateError(f"knob {self.name}: integer choices go from small to large")
+
+    @property
+    def ordered(self) -> bool:
+        return all(type(choice) is int for choice in self.choices)
+
+
+class Facts(SimpleNamespace):
+    """What a constraint may look at beside the knobs: the workload's axes and the device's limits.
+
+    Always present: `cores` (CPU cores or multiprocessors), `shared_memory_per_block` (bytes, 0 on
+    a CPU), `capability` ((major, minor), (0, 0) on a CPU), `device` ("cuda" or "cpu"). The
+    template's own `axes()` adds the rest.
+    """
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A named rule. `allows(knobs, facts)` says whether a point may be compiled at all.
+
+    `knobs` has one attribute a knob; `facts` is a `Facts`.
+    """
+
+    name: str
+    allows: Callable[[SimpleNamespace, Facts], bool]
+
+
+@dataclass(frozen=True)
+class Config:
+    """A point: the variant and its knob values, in the variant's knob order."""
+
+    variant: str
+    values: tuple[tuple[str, Choice], ...]
+
+    @property
+    def knobs(self) -> dict[str, Choice]:
+        return dict(self.values)
+
+    def __str__(self) -> str:
+        return " ".join([self.variant, *(f"{name}={_shown(value)}" for name, value in self.values)])
+
+
+def _shown(value: Choice) -> str:
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One variant's part of a space: its knobs (perhaps narrowed) and its constraints."""
+
+    variant: str
+    knobs: tuple[Knob, ...]
+    constraints: tuple[Constraint, ...] = ()
+
+    def __len__(self) -> int:
+        return math.prod(len(knob.choices) for knob in self.knobs)
+
+    @property
+    def default(self) -> Config:
+        return Config(self.variant, tuple((knob.name, knob.default) for knob in self.knobs))
+
+
+@dataclass(frozen=True)
+class Space:
+    """All points of a search: one branch a variant, and the facts its constraints look at."""
+
+    branches: tuple[Branch, ...]
+    facts: Facts = field(default_factory=Facts, compare=False)
+
+    def __len__(self) -> int:
+        """Number of points before constraints."""
+        return sum(len(branch) for branch in self.branches)
+
+    def branch(self, variant: str) -> Branch:
+        return next(branch for branch in self.branches if branch.variant == variant)
+
+    def rejected_by(self, config: Config) -> str | None:
+        """Name of the first constraint that `config` breaks, or None for a valid point."""
+        knobs = SimpleNamespace(**config.knobs)
+        for constraint in self.branch(config.variant).constraints:
+            if not constraint.allows(knobs, self.facts):
+                return constraint.name
+        return None
+
+    def defaults(self) -> list[Config]:
+        """The default point of every branch that allows its own; the first trials of a search."""
+        return [b.default for b in self.branches if self.rejected_by(b.default) is None]
+
+    def points(self) -> Iterator[Config]:
+        """Every valid point, branch by branch, in the order of the choices."""
+        for branch in self.branches:
+            names = [knob.name for knob in branch.knobs]
+            for values in itertools.product(*(knob.choices for knob in branch.knobs)):
+                config = Config(branch.variant, tuple(zip(names, values, strict=True)))
+                if self.rejected_by(config) is None:
+                    yield config
+
+    def count(self, limit: int) -> int | None:
+        """Number of valid points, or None when the space has more than `limit` points to look at."""
+        return sum(1 for _ in self.points()) if len(self) <= limit else None
+
+    def neighbours(self, config: Config) -> Iterator[Config]:
+        """Points one move away: an ordered knob steps by one, a category takes any other choice."""
+        for position, knob in enumerate(self.branch(config.variant).knobs):
+            at = knob.choices.index(config.values[position][1])
+            if knob.ordered:
+                others = [i for i in (at - 1, at + 1) if 0 <= i < len(knob.choices)]
+            else:
+                others = [i for i in range(len(knob.choices)) if i != at]
+            for other in others:
+                values = list(config.values)
+                values[position] = (knob.name, knob.choices[other])
+                yield Config(config.variant, tuple(values))
+
+    def nearest(self, start: Config, wanted: Callable[[Config], bool], limit: int = 20_000) -> Config | None:
+        """The valid point fewest moves from `start` for which `wanted` holds, or None within `limit`.
+
+        Breadth-first, so it passes through invalid points; ties go to the first
+        in the order of the knobs, so the answer depends on nothing but the arguments.
+        When the branch of `start` holds none, the other branches' points follow in order.
+        """
+        queue, seen = deque([start]), {start}
+        while queue and len(seen) < limit:
+            config = queue.popleft()
+            if wanted(config) and self.rejected_by(config) is None:
+                return config
+            for neighbour in self.neighbours(config):
+                if neighbour not in seen:
+                    seen.add(neighbour)
+                    queue.append(neighbour)
+        looked_at = itertools.islice(self.points(), limit)
+        return next((config for config in looked_at if wanted(config)), None)
+
+
+def config_from(space: Space, variant: str, knobs: Mapping[str, Choice]) -> Config:
+    """The `Config` of `space` with these knob values.
+
+    Raises ConfigError when the variant, a knob or a value is not of the space.
+    """
+    names = [branch.variant for branch in space.branches]
+    if variant not in names:
+        raise ConfigError(f"variant {variant!r} is not one of {', '.join(names)}")
+    branch = space.branch(variant)
+    wanted = {knob.name for knob in branch.knobs}
+    if set(knobs) != wanted:
+        odd = ", ".join(sorted(set(knobs) ^ wanted))
+        raise ConfigError(f"variant {variant}: knobs do not match the template's: {odd}")
+    for knob in branch.knobs:
+        value = knobs[knob.name]
+        if not any(type(value) is type(choice) and value == choice for choice in knob.choices):
+            raise ConfigError(f"knob {knob.name}: {value!r} is not one of {list(knob.choices)}")
+    return Config(variant, tuple((knob.name, knobs[knob.name]) for knob in branch.knobs))

@@ -1,0 +1,179 @@
+"""Templates: a folder with a problem, a ModelNew skeleton and one or more kernel variants.
+
+    kernel_templates/gn_mean/
+        problem.py      the reference, in the KernelBench format
+        template.py     `axes(init, shapes)` and `VARIANTS`, plain Python without torch
+        model_new.py    `class ModelNew`: the reference's constructor; forward returns `run(self, x)`
+        NAME.py         for each variant: its host function `def NAME(model, kernel, x)`
+        *.cu, *.cpp     the sources; each compiles alone with its default knobs
+
+`load` reads such a folder and refuses one that contradicts itself.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tuner.errors import ConfigError, TemplateError
+from tuner.space import Branch, Choice, Constraint, Facts, Knob, Space
+
+Axes = Callable[[Sequence[Any], Sequence[tuple[int, ...]]], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to compute the problem, with its own knobs.
+
+    `device` is "cuda" or "cpu"; `source` a file of the folder; `minimum` the lowest compute
+    capability it runs on; with `exact` it runs on that architecture alone (sm_90a).
+    """
+
+    name: str
+    device: str
+    source: str
+    knobs: tuple[Knob, ...]
+    constraints: tuple[Constraint, ...] = ()
+    minimum: tuple[int, int] = (0, 0)
+    exact: bool = False
+    doc: str = ""
+
+
+@dataclass(frozen=True)
+class Template:
+    """A template folder, read. `axes` maps constructor arguments and input shapes to named numbers."""
+
+    name: str
+    folder: Path
+    variants: tuple[Variant, ...]
+    axes: Axes = field(compare=False)
+
+    @property
+    def problem(self) -> Path:
+        return self.folder / "problem.py"
+
+    def variant(self, name: str) -> Variant:
+        for variant in self.variants:
+            if variant.name == name:
+                return variant
+        names = ", ".join(variant.name for variant in self.variants)
+        raise TemplateError(f"template {self.name}: no variant {name!r}; it has {names}")
+
+    def facts(self, init: Sequence[Any], shapes: Sequence[tuple[int, ...]], device: Mapping[str, Any]) -> Facts:
+        """What constraints look at: this template's axes for one workload and the device's limits.
+
+        Raises TemplateError when the template does not take such a workload.
+        """
+        try:
+            axes = self.axes(init, shapes)
+        except (ValueError, TypeError, IndexError) as error:
+            raise TemplateError(f"template {self.name}: does not take init {list(init)} with shapes "
+                                f"{[list(s) for s in shapes]}: {error}") from error
+        return Facts(**{**device, **axes})
+
+    def space(
+        self,
+        device: str,
+        facts: Facts,
+        variants: Sequence[str] | None = None,
+        narrowing: Mapping[str, Sequence[Choice]] | None = None,
+    ) -> Space:
+        """The search space for one workload on one kind of device.
+
+        `variants` keeps only these; `narrowing` maps a knob to the choices to keep, in every
+        variant that has it. Raises ConfigError for an unknown variant, knob or choice and for
+        a space without a point.
+        """
+        known = [v for v in self.variants if v.device == device]
+        for name in variants or ():
+            if name not in [v.name for v in self.variants]:
+                raise ConfigError(f"variants: {name!r} is not one of {', '.join(v.name for v in self.variants)}")
+        kept = [v for v in known if not variants or v.name in variants]
+        kept = [v for v in kept if device == "cpu" or _runs_on(v, facts.capability)]
+        if not kept:
+            raise ConfigError(f"template {self.name} has no variant for this {device} device among those asked for")
+        narrowing = dict(narrowing or {})
+        for knob_name in narrowing:
+            if not any(k.name == knob_name for v in self.variants for k in v.knobs):
+                names = sorted({k.name for v in kept for k in v.knobs})
+                raise ConfigError(f"knobs: {knob_name!r} is not a knob of {self.name}; it has {', '.join(names)}")
+        branches = tuple(Branch(v.name, tuple(_narrow(k, narrowing) for k in v.knobs), v.constraints) for v in kept)
+        space = Space(branches, facts)
+        if next(space.points(), None) is None:
+            raise ConfigError(f"template {self.name}: no point is left once knobs are narrowed and constraints applied")
+        return space
+
+
+def _runs_on(variant: Variant, capability: tuple[int, int]) -> bool:
+    return capability == variant.minimum if variant.exact else capability >= variant.minimum
+
+
+def _narrow(knob: Knob, narrowing: Mapping[str, Sequence[Choice]]) -> Knob:
+    if knob.name not in narrowing:
+        return knob
+    wanted = list(narrowing[knob.name])
+    for value in wanted:
+        if not any(type(value) is type(choice) and value == choice for choice in knob.choices):
+            raise ConfigError(f"knobs: {knob.name}: {value!r} is not one of {list(knob.choices)}")
+    choices = tuple(choice for choice in knob.choices if choice in wanted)
+    if not choices:
+        raise ConfigError(f"knobs: {knob.name}: the list is empty; choose among {list(knob.choices)}")
+    return Knob(knob.name, choices, knob.default if knob.default in choices else choices[0], knob.doc)
+
+
+def shipped_folder() -> Path:
+    """`kernel_templates/` of the checkout, or the copy inside an installed wheel."""
+    package = Path(__file__).resolve().parent
+    inside = package / "shipped" / "kernel_templates"
+    return inside if inside.is_dir() else package.parent / "kernel_templates"
+
+
+def shipped_names() -> list[str]:
+    return sorted(p.parent.name for p in shipped_folder().glob("*/template.py"))
+
+
+def find(name: str, relative_to: Path) -> Template:
+    """The template called `name`, or the one in a folder when `name` is a path (it holds a `/`).
+
+    Raises ConfigError when there is none.
+    """
+    if "/" in name or name.startswith("."):
+        folder = (relative_to / name).resolve()
+        if not (folder / "template.py").is_file():
+            raise ConfigError(f"template: {name}: no template.py in {folder}")
+        return load(folder)
+    if not re.fullmatch(r"[A-Za-z0-9_]+", name):
+        raise ConfigError(f"template: {name!r} is neither a name (letters, digits, _) nor a path with a /")
+    if name not in shipped_names():
+        raise ConfigError(f"template: {name!r} is not one of {', '.join(shipped_names())}")
+    return load(shipped_folder() / name)
+
+
+def load(folder: Path) -> Template:
+    """Read a template folder. Raises TemplateError when a part is missing or contradicts another."""
+    folder = folder.resolve()
+    path = folder / "template.py"
+    spec = importlib.util.spec_from_file_location(f"tuner_template_{folder.name}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise TemplateError(f"{path}: not a template file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except TemplateError as error:
+        raise TemplateError(f"{path}: {error}") from error
+    except (SyntaxError, ImportError, NameError, TypeError, AttributeError) as error:
+        raise TemplateError(f"{path}: {type(error).__name__}: {error}") from error
+    variants, axes = getattr(module, "VARIANTS", None), getattr(module, "axes", None)
+    if not callable(axes) or not isinstance(variants, tuple) or not variants:
+        raise TemplateError(f"{path}: wants a function axes(init, shapes) and a tuple VARIANTS")
+    if not all(isinstance(v, Variant) for v in variants) or len({v.name for v in variants}) != len(variants):
+        raise TemplateError(f"{path}: VARIANTS wants Variant values with different names")
+    for needed in ["problem.py", "model_new.py", *(f"{v.name}.py" for v in variants), *(v.source for v in variants)]:
+        if os.sep in needed or not (folder / needed).is_file():
+            raise TemplateError(f"{path}: {needed} is not a file of {folder}")
+    return Template(folder.name, folder, variants, axes)
