@@ -1,0 +1,65 @@
+"""Compiling a candidate: what runs in the processes of the compile pool.
+
+The candidate builds itself, by its own `preload`, so what is compiled for a
+trial is compiled exactly as it will be for a user. The library it leaves in
+TORCH_EXTENSIONS_DIR is found again by content hash when the measuring worker
+loads the same file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from tuner.problem import execute
+from tuner.records import Resources
+
+_PTXAS_USED = re.compile(r"Used (\d+) registers")
+_PTXAS_SMEM = re.compile(r"(\d+) bytes smem")
+_PTXAS_SPILL = re.compile(r"(\d+) bytes spill stores, (\d+) bytes spill loads")
+
+
+def resources(log: str) -> Resources | None:
+    """Registers, static shared memory and spills from `ptxas -v`, the largest over the kernels."""
+    registers = [int(m) for m in _PTXAS_USED.findall(log)]
+    if not registers:
+        return None
+    return Resources(
+        registers=max(registers),
+        shared_memory_bytes=max((int(m) for m in _PTXAS_SMEM.findall(log)), default=0),
+        spill_bytes=max((int(a) + int(b) for a, b in _PTXAS_SPILL.findall(log)), default=0),
+    )
+
+
+class Compiler:
+    """Worker target: `compile` builds one candidate file."""
+
+    def __init__(self, extensions_dir: str, capability: list[int] | None) -> None:
+        os.environ["TORCH_EXTENSIONS_DIR"] = extensions_dir
+        os.environ.setdefault("MAX_JOBS", "2")  # a candidate has two sources; the pool is what is parallel
+        self.capability = tuple(capability) if capability else None
+
+    def compile(self, path: str) -> dict[str, Any]:
+        """Build the candidate at `path`. Returns ok, seconds, the compiler's output and ptxas's figures."""
+        started = time.perf_counter()
+        output = io.StringIO()
+        ok = True
+        try:
+            with contextlib.redirect_stdout(output):
+                execute(Path(path), "tuner_candidate").preload(self.capability, True)
+        except Exception as error:  # a compile error, whatever shape it takes, is this trial's outcome
+            ok = False
+            output.write(f"\n{type(error).__name__}: {error}")
+        log = output.getvalue()
+        found = resources(log)
+        return {
+            "ok": ok,
+            "compile_s": time.perf_counter() - started,
+            "log": log[-8000:],
+            "resources": found.model_dump() if found else None,
+        }

@@ -1,0 +1,109 @@
+"""Problems: a reference `Model` with `get_inputs` and `get_init_inputs`, in the KernelBench format.
+
+A problem file is the user's own code, so it is executed in worker processes only.
+torch is imported inside the functions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from tuner.errors import ProblemError
+from tuner.records import TensorSpec, Workload
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A problem file, executed. `model` builds the reference."""
+
+    path: Path
+    sha256: str
+    model: Callable[..., torch.nn.Module]
+    get_inputs: Callable[[], list[torch.Tensor]]
+    get_init_inputs: Callable[[], list[Any]]
+
+
+def execute(path: Path, name: str) -> ModuleType:
+    """Execute a Python file as the module `name`; what it raises propagates."""
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    sys.modules[name] = module  # pickling and dataclasses look the module up
+    exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
+    return module
+
+
+def load(path: Path) -> Problem:
+    """Execute a problem file. Raises ProblemError when it lacks a part of the format."""
+    if not path.is_file():
+        raise ProblemError(f"{path}: no such problem file")
+    try:
+        module = execute(path, f"tuner_problem_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}")
+    except Exception as error:  # the user's own code: whatever it raises, the file is at fault
+        raise ProblemError(f"{path}: {type(error).__name__}: {error}") from error
+    for name in ("Model", "get_inputs", "get_init_inputs"):
+        if not callable(getattr(module, name, None)):
+            raise ProblemError(f"{path}: defines no {name}; a problem file has Model, get_inputs and get_init_inputs")
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Problem(path, sha256, module.Model, module.get_inputs, module.get_init_inputs)
+
+
+def default_workload(problem: Problem) -> Workload:
+    """The workload that the problem's own get_init_inputs and get_inputs describe."""
+    inputs = problem.get_inputs()
+    specs = tuple(TensorSpec(shape=tuple(x.shape), dtype=str(x.dtype).removeprefix("torch.")) for x in inputs)
+    return Workload(init=tuple(problem.get_init_inputs()), inputs=specs)
+
+
+def reference(problem: Problem, init: Sequence[Any], seed: int) -> torch.nn.Module:
+    """The reference on the CPU, its parameters drawn from `seed`.
+
+    Raises ProblemError when Model refuses these arguments.
+    """
+    import torch
+
+    torch.manual_seed(seed)
+    try:
+        return problem.model(*init).eval()
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        raise ProblemError(f"{problem.path}: Model refuses init {list(init)}: {_line(error)}") from error
+
+
+def inputs(problem: Problem, workload: Workload, seed: int, device: str) -> list[torch.Tensor]:
+    """Inputs for `workload`: the problem's own where the shapes are, else uniform in [0, 1)."""
+    import torch
+
+    torch.manual_seed(seed)
+    own = problem.get_inputs()
+    if tuple(tuple(x.shape) for x in own) != workload.shapes:
+        own = [torch.rand(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in workload.inputs]
+    return [x.to(device) for x in own]
+
+
+def check(problem: Problem, workload: Workload) -> None:
+    """Raise ProblemError unless the reference takes inputs of these shapes.
+
+    Runs the reference on the `meta` device: shapes are computed, values are not.
+    """
+    import torch
+
+    with torch.no_grad(), torch.device("meta"):
+        model = reference(problem, workload.init, 0)
+        fake = [torch.empty(s.shape, dtype=getattr(torch, s.dtype)) for s in workload.inputs]
+        try:
+            model(*fake)
+        except (TypeError, ValueError, RuntimeError, IndexError, NotImplementedError) as error:
+            shapes = [list(shape) for shape in workload.shapes]
+            raise ProblemError(f"{problem.path}: Model refuses inputs of shapes {shapes}: {_line(error)}") from error
+
+
+def _line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,231 @@
+"""What is persisted: workloads, environments, evaluations, trials and the record of a winner.
+
+pydantic models that refuse unknown keys; JSON is their only form on disk.
+Units are in the names. A trial's `Status` decides which payload may exist.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tuner.space import Config
+
+SCHEMA_VERSION = 1
+
+Precision = Literal["match", "ieee", "tf32"]
+FiniteMs = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Stored(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TensorSpec(Stored):
+    shape: tuple[Annotated[int, Field(ge=0)], ...]
+    dtype: str = "float32"
+
+
+class Workload(Stored):
+    """What is tuned for: the constructor's arguments, the inputs and the precision class."""
+
+    init: tuple[Any, ...]
+    inputs: tuple[TensorSpec, ...]
+    precision: Precision = "match"
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        return tuple(spec.shape for spec in self.inputs)
+
+    @property
+    def dtype(self) -> str:
+        return self.inputs[0].dtype
+
+    @property
+    def slug(self) -> str:
+        """Folder name in the cache: readable, and unique by a hash over everything."""
+        shapes = "_".join("x".join(map(str, spec.shape)) for spec in self.inputs)
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        tail = hashlib.sha256(canonical.encode()).hexdigest()[:8]
+        return f"{shapes[:80]}-{self.dtype}-{self.precision}-{tail}"
+
+
+class Environment(Stored):
+    """Where a measurement was made; each field is a cause for a cached entry not to apply."""
+
+    device_kind: Literal["cuda", "cpu"]
+    device_name: str
+    capability: tuple[int, int]
+    cores: int
+    memory_bytes: int
+    driver: str
+    toolkit: str  # nvcc's version on cuda, the C++ compiler's on cpu
+    torch: str
+    cudnn: str
+    python: str
+    tuner: str
+
+    @property
+    def slug(self) -> str:
+        """Folder name of the device in the cache."""
+        name = "".join(c if c.isalnum() else "-" for c in self.device_name.lower())
+        name = "-".join(part for part in name.split("-") if part)
+        return name if self.device_kind == "cuda" else f"cpu-{name}-{self.cores}c"
+
+
+class Status(str, enum.Enum):
+    """How a trial ended: ok, or the phase that failed."""
+
+    OK = "ok"
+    COMPILE = "compile"
+    LOAD = "load"
+    LAUNCH = "launch"
+    VERIFY = "verify"
+    BENCHMARK = "benchmark"
+    TIMEOUT = "timeout"
+    CRASH = "crash"
+
+
+class Case(Stored):
+    """One verification case: largest error against the oracle, what was allowed, the reference's own."""
+
+    name: str
+    ok: bool
+    error: float | None = None
+    allowed: float | None = None
+    reference_error: float | None = None
+    detail: str = ""
+
+
+class Correctness(Stored):
+    """All cases; `error_ratio` is the largest error over the reference's own; KernelBench's 1e-4 beside it."""
+
+    cases: tuple[Case, ...]
+    error_ratio: float
+    agrees_with_eager: bool
+
+
+class Performance(Stored):
+    """Median and quartiles of one whole-module forward."""
+
+    latency_ms: FiniteMs
+    q25_ms: FiniteMs
+    q75_ms: FiniteMs
+    samples: Annotated[int, Field(ge=1)]
+
+
+class Resources(Stored):
+    """What ptxas reported, the largest over the kernels of the source."""
+
+    registers: int
+    shared_memory_bytes: int
+    spill_bytes: int
+
+
+class Evaluation(Stored):
+    """The outcome of one trial. `detail` is one line; `log` the tail of what was printed."""
+
+    status: Status
+    detail: str = ""
+    correctness: Correctness | None = None
+    performance: Performance | None = None
+    resources: Resources | None = None
+    compile_s: float = 0.0
+    run_s: float = 0.0
+    log: str = ""
+
+    @model_validator(mode="after")
+    def _payload_fits_status(self) -> Evaluation:
+        if (self.performance is not None) != (self.status is Status.OK):
+            raise ValueError("a trial has a performance exactly when its status is ok")
+        if self.status is Status.OK and (self.correctness is None or not all(c.ok for c in self.correctness.cases)):
+            raise ValueError("a trial is ok only when every verification case is")
+        return self
+
+    @property
+    def latency_ms(self) -> float:
+        return self.performance.latency_ms if self.performance else math.inf
+
+
+class Point(Stored):
+    """A configuration on disk."""
+
+    variant: str
+    knobs: dict[str, int | bool | str]
+
+    @classmethod
+    def of(cls, config: Config) -> Point:
+        return cls(variant=config.variant, knobs=config.knobs)
+
+    @property
+    def config(self) -> Config:
+        return Config(self.variant, tuple(self.knobs.items()))
+
+
+class Trial(Stored):
+    """One line of the ledger."""
+
+    number: int
+    point: Point
+    candidate_sha256: str
+    evaluation: Evaluation
+    finished: str  # ISO 8601, UTC
+
+
+class Comparison(Stored):
+    """A baseline (or the runner-up) beside the winner: its time and the winner's speed-up over it.
+
+    The interval is the 95 % bootstrap interval of the median of paired ratios.
+    """
+
+    name: str
+    performance: Performance
+    speedup: float
+    speedup_low: float
+    speedup_high: float
+
+
+class Floor(Stored):
+    """The least time the device's measured ceilings allow: bytes over bandwidth, operations over rate."""
+
+    bytes: int
+    flops: int
+    memory_ms: float
+    compute_ms: float
+    ceilings: dict[str, float]  # name -> GB/s or TFLOP/s, the unit in the name
+
+    @property
+    def floor_ms(self) -> float:
+        return max(self.memory_ms, self.compute_ms)
+
+
+class Record(Stored):
+    """Everything about a winner; stands beside its `model_new.py`."""
+
+    schema_version: Literal[1] = 1
+    template: str
+    template_digest: str
+    problem_sha256: str
+    workload: Workload
+    point: Point
+    candidate_sha256: str
+    environment: Environment
+    error_budget: float
+    evaluation: Evaluation
+    baselines: tuple[Comparison, ...] = ()
+    runner_up: Comparison | None = None
+    runner_up_point: Point | None = None
+    floor: Floor | None = None
+    trials: dict[str, int]  # status -> count, and "rejected" -> points a constraint refused
+    conditions: dict[str, str] = Field(default_factory=dict)  # clocks, power, throttling, busy device
+    seed: int
+    created: str  # ISO 8601, UTC
+
+    @property
+    def latency_ms(self) -> float:
+        return self.evaluation.latency_ms
