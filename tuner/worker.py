@@ -150,14 +150,13 @@ class Worker:
 
 # ---- inside the process ----------------------------------------------------------------------------
 
-_say_phase = threading.local()
+_pipe_to_parent: multiprocessing.connection.Connection | None = None
 
 
 def phase(name: str) -> None:
     """Tell the parent what this worker is about to do; it names the phase of a crash or a timeout."""
-    say = getattr(_say_phase, "say", None)
-    if say is not None:
-        say(name)
+    if _pipe_to_parent is not None:
+        _pipe_to_parent.send_bytes(json.dumps({"phase": name}).encode())
 
 
 def _main(
@@ -174,7 +173,8 @@ def _main(
     os.dup2(log, 1)
     os.dup2(log, 2)
     _end_with(os.getppid())
-    _say_phase.say = lambda name: pipe.send_bytes(json.dumps({"phase": name}).encode())
+    global _pipe_to_parent
+    _pipe_to_parent = pipe
     instance: Any = None
     while True:
         try:

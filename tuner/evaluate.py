@@ -1,0 +1,260 @@
+"""Evaluating candidates: verify, then benchmark. Runs inside a worker.
+
+`Session` is the measuring lane's worker target: it holds the device, the
+prepared verification suite and the models that a final compares. `Baseline` is
+the target of a process of its own for one way to run the reference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from tuner import benchmark, device, problem, worker
+from tuner.benchmark import Timer, Untrusted, summarise
+from tuner.records import Correctness, Evaluation, Floor, Performance, Status, Workload
+from tuner.verify import Suite, Wrong, error_of
+
+HOPELESS = 1.5  # beyond this multiple of the best so far a candidate is told its one figure and left
+CLOSE = 1.05  # within this multiple of the best it is measured again, interleaved with the best
+SURVIVOR_SAMPLES, CLOSE_SAMPLES = 10, 30
+SURVIVOR_S, CLOSE_S = 2.0, 4.0  # where one forward takes long, this much time instead of that many samples
+CPU_CACHE_BYTES = 2**28  # no last-level cache of a socket is larger
+
+
+class Phase:
+    """The phase that a trial is in; told to the parent, too, in case it never ends."""
+
+    def __init__(self) -> None:
+        self.status = Status.LOAD
+
+    def enter(self, status: Status, detail: str = "") -> None:
+        self.status = status
+        worker.phase(f"{status.value}: {detail}" if detail else status.value)
+
+
+class Session:
+    """One problem, workload and device; `seed` is the parent's secret for verification values."""
+
+    def __init__(
+        self,
+        problem_path: str,
+        workload: dict[str, Any],
+        torch_device: str,
+        seed: int,
+        error_budget: float,
+        extensions_dir: str,
+    ) -> None:
+        os.environ["TORCH_EXTENSIONS_DIR"] = extensions_dir
+        worker.phase("device")
+        if torch_device.startswith("cuda"):
+            torch.cuda.set_device(torch.device(torch_device))
+        self.device, self.seed, self.error_budget = torch_device, seed, error_budget
+        self.workload = Workload.model_validate(workload)
+        self.problem = problem.load(Path(problem_path))
+        self._suite: Suite | None = None
+        self._timer: Timer | None = None
+        self.best: tuple[float, Any] | None = None  # its median in ms and the model itself
+        self.contestants: dict[str, Any] = {}
+
+    # ---- what a search needs to know first --------------------------------------------------------
+
+    def describe(self) -> dict[str, Any]:
+        """Environment, problem hash and the physical floor of this workload on this device."""
+        worker.phase("describe")
+        problem.check(self.problem, self.workload)
+        ceilings = device.measure_ceilings(self.device)
+        return {
+            "environment": device.environment(self.device).model_dump(),
+            "limits": device.limits(device.environment(self.device)),
+            "problem_sha256": self.problem.sha256,
+            "floor": floor(self.problem, self.workload, ceilings, self.device).model_dump(),
+        }
+
+    def prepare(self) -> dict[str, Any]:
+        """Compute the oracle and the reference's error for every case; returns them for the record."""
+        return {case.name: case.reference_error for case in self.suite.cases}
+
+    @property
+    def suite(self) -> Suite:
+        if self._suite is None:
+            worker.phase("reference")
+            self._suite = Suite(self.problem, self.workload, self.device, self.seed, self.error_budget)
+        return self._suite
+
+    @property
+    def timer(self) -> Timer:
+        if self._timer is None:
+            self._timer = Timer(self.suite.cases[0].inputs, self.seed)
+        return self._timer
+
+    # ---- a trial ----------------------------------------------------------------------------------
+
+    def trial(self, path: str, sha256: str, best_ms: float | None, floor_ms: float) -> dict[str, Any]:
+        """Load, verify and time one candidate.
+
+        Returns its Evaluation, and whether the device still works: after an
+        illegal address every later call fails, so the parent replaces the process.
+        """
+        started, phase = time.perf_counter(), Phase()
+        correctness: Correctness | None = None
+        performance: Performance | None = None
+        detail = ""
+        try:
+            phase.enter(Status.LOAD)
+            model = self._load(path, sha256)
+            phase.enter(Status.LAUNCH)
+            self.suite.call(model, self.suite.cases[0].inputs)
+            phase.enter(Status.VERIFY)
+            correctness = self.suite.check(model, lambda case: phase.enter(Status.VERIFY, case))
+            wrong = next((case for case in correctness.cases if not case.ok), None)
+            if wrong is not None:
+                detail = f"case {wrong.name}: {wrong.detail}"
+            else:
+                phase.enter(Status.BENCHMARK)
+                performance = self._time(model, best_ms, floor_ms)
+                phase.status = Status.OK
+        except (Wrong, Untrusted) as fault:
+            detail = str(fault)
+        except Exception as error:  # whatever a candidate raises is its own outcome, in the phase it was in
+            detail = f"{type(error).__name__}: {_first_line(error)}"
+        evaluation = Evaluation(
+            status=phase.status,
+            detail=detail,
+            correctness=correctness,
+            performance=performance,
+            run_s=time.perf_counter() - started,
+        )
+        return {"evaluation": evaluation.model_dump(mode="json"), "healthy": self._healthy()}
+
+    def _load(self, path: str, sha256: str) -> torch.nn.Module:
+        text = Path(path).read_bytes()
+        if hashlib.sha256(text).hexdigest() != sha256:
+            raise Wrong(f"{path} is not the file that was rendered for this trial")
+        module = problem.execute(Path(path), f"tuner_candidate_{sha256[:16]}")
+        module.preload()
+        return self.suite.build(module.ModelNew)
+
+    def _time(self, model: torch.nn.Module, best_ms: float | None, floor_ms: float) -> Performance:
+        case = self.suite.cases[0]
+        timer = self.timer
+        timer.sample_ms(model)
+        times = [timer.sample_ms(model)[0]]
+        if best_ms is None or times[0] <= HOPELESS * best_ms:
+            times = timer.samples_ms(model, _count(SURVIVOR_SAMPLES, SURVIVOR_S, times[0]))
+            median = summarise(times).latency_ms
+            if self.best is not None and median <= CLOSE * self.best[0] and self.best[1] is not model:
+                more = _count(CLOSE_SAMPLES, CLOSE_S, median) - len(times)
+                for _ in range(more):  # interleaved with the best, so that both saw the same clocks
+                    timer.sample_ms(self.best[1])
+                    times.append(timer.sample_ms(model)[0])
+        last = timer.sample_ms(model, factor=1.0)[1]
+        if error_of(last, case.oracle) > case.allowed:
+            raise Wrong("right when it was verified, wrong when it was timed")
+        name = benchmark.tampered()
+        if name is not None:
+            raise Untrusted(f"the candidate replaced {name}")
+        performance = summarise(times)
+        if performance.latency_ms < floor_ms:
+            raise Untrusted(
+                f"measured {performance.latency_ms:.4f} ms, below the physical floor of {floor_ms:.4f} ms: "
+                "a fault of the measurement"
+            )
+        if self.best is None or performance.latency_ms < self.best[0]:
+            self.best = (performance.latency_ms, model)
+        return performance
+
+    def _healthy(self) -> bool:
+        if not self.device.startswith("cuda"):
+            return True
+        try:
+            torch.cuda.synchronize()
+            return bool((torch.ones(8, device=self.device) == 1).all())
+        except RuntimeError:
+            return False
+
+    # ---- the final --------------------------------------------------------------------------------
+
+    def enter(self, name: str, path: str, sha256: str) -> None:
+        """Load a finalist and warm it up."""
+        worker.phase(f"final: {name}")
+        self.best = None
+        model = self._load(path, sha256)
+        self.suite.run_case(model, self.suite.cases[0])
+        self.contestants[name] = model
+
+    def sample(self, name: str, count: int) -> list[float]:
+        """`count` timings of a finalist in ms, the first of the run dropped."""
+        return self.timer.samples_ms(self.contestants[name], count + 1)[1:]
+
+
+class Baseline:
+    """The reference run one way, in a process of its own so that no flag reaches another measurement."""
+
+    WAYS = ("eager", "eager_benchmark", "compile", "compile_benchmark", "max_autotune")
+
+    def __init__(self, problem_path: str, workload: dict[str, Any], torch_device: str, seed: int, way: str) -> None:
+        if torch_device.startswith("cuda"):
+            torch.cuda.set_device(torch.device(torch_device))
+        self.workload = Workload.model_validate(workload)
+        loaded = problem.load(Path(problem_path))
+        model: Any = problem.reference(loaded, self.workload.init, seed).to(torch_device)
+        torch.backends.cudnn.benchmark = way.endswith("_benchmark")
+        if way.startswith("compile"):
+            model = torch.compile(model)
+        elif way == "max_autotune":
+            model = torch.compile(model, mode="max-autotune")
+        self.model: Callable[..., torch.Tensor] = model
+        self.timer = Timer(problem.inputs(loaded, self.workload, seed, torch_device), seed)
+
+    def warm(self) -> None:
+        """Compile, choose algorithms and reach a steady state."""
+        worker.phase("warm-up")
+        self.timer.samples_ms(self.model, 3)
+
+    def sample(self, count: int) -> list[float]:
+        return self.timer.samples_ms(self.model, count + 1)[1:]
+
+
+def floor(loaded: problem.Problem, workload: Workload, ceilings: dict[str, float], torch_device: str) -> Floor:
+    """The physical floor of a workload.
+
+    Bytes: every input and parameter read once, the result written once, over the
+    read bandwidth. Operations: what PyTorch's FlopCounterMode counts for the
+    reference, over the fastest rate measured for any precision: a kernel may
+    split its operands, so no slower rate would be a floor. A CPU may hold a small
+    workload in its caches, where DRAM's bandwidth is no floor: 0 then.
+    """
+    with torch.no_grad(), torch.device("meta"):
+        model = problem.reference(loaded, workload.init, 0)
+        fake = [torch.empty(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in workload.inputs]
+        with FlopCounterMode(display=False) as counter:
+            result = model(*fake)
+    moved = sum(t.numel() * t.element_size() for t in [*fake, *model.state_dict().values(), result])
+    flops = counter.get_total_flops()
+    cached = torch_device == "cpu" and moved < CPU_CACHE_BYTES
+    fastest = max(rate for name, rate in ceilings.items() if name.endswith("tflops"))
+    return Floor(
+        bytes=moved,
+        flops=flops,
+        memory_ms=0.0 if cached else moved / (ceilings["read_gbps"] * 1e9) * 1e3,
+        compute_ms=flops / (fastest * 1e12) * 1e3,
+        ceilings=ceilings,
+    )
+
+
+def _count(samples: int, seconds: float, one_ms: float) -> int:
+    return max(3, min(samples, int(seconds * 1e3 / one_ms)))
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:500] if text else ""
+

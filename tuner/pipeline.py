@@ -1,0 +1,206 @@
+"""The pipeline: a pool that compiles ahead of one measuring lane per device.
+
+Candidates stream through: written to a file, compiled by the pool, measured in
+the order in which they were submitted as far as they are ready. A lock file per
+device keeps two searches on one machine from timing at the same moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import re
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from tuner.errors import DeviceError
+from tuner.records import Evaluation, Resources, Status, Workload
+from tuner.render import Candidate
+from tuner.worker import Worker, WorkerCrash, WorkerFailure, WorkerTimeout
+
+PREPARE_DEADLINE_S = 600.0
+RUN_FOLDER = re.compile(r"tuner-run-(\d+)-")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every process of a search needs to know."""
+
+    problem: Path
+    workload: Workload
+    torch_device: str  # "cpu", "cuda:0"
+    capability: tuple[int, int] | None  # to compile for; None on a CPU
+    seed: int
+    error_budget: float
+    compile_timeout_s: float
+    run_timeout_s: float
+    environment: dict[str, str]  # of the processes: where the toolchain is
+
+
+@contextlib.contextmanager
+def run_folder() -> Iterator[Path]:
+    """A folder for candidates and their builds, removed at the end; those of killed runs are swept."""
+    root = Path(tempfile.gettempdir())
+    for old in root.glob("tuner-run-*"):
+        match = RUN_FOLDER.match(old.name)
+        if match and not Path(f"/proc/{match[1]}").exists():
+            shutil.rmtree(old, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"tuner-run-{os.getpid()}-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def device_lock(torch_device: str) -> filelock.BaseFileLock:
+    """Held while something is timed on the device, by whatever process of this machine."""
+    name = torch_device.replace(":", "-") if torch_device != "cuda" else "cuda-0"
+    return filelock.FileLock(Path(tempfile.gettempdir()) / f"tuner-device-{name}.lock", mode=0o666)
+
+
+class Lane:
+    """The measuring lane: one session process, replaced after a failure and prepared again."""
+
+    def __init__(self, job: Job, folder: Path) -> None:
+        self.job, self.folder = job, folder
+        self.lock = device_lock(job.torch_device)
+        self.worker = Worker(
+            "tuner.evaluate:Session",
+            {
+                "problem_path": str(job.problem),
+                "workload": job.workload.model_dump(mode="json"),
+                "torch_device": job.torch_device,
+                "seed": job.seed,
+                "error_budget": job.error_budget,
+                "extensions_dir": str(folder / "extensions"),
+            },
+            job.environment,
+        )
+        self.prepared = 0
+
+    def describe(self) -> dict[str, Any]:
+        """Environment, limits, floor. Raises the TunerError that names what is wrong with the problem."""
+        with self.lock:
+            return self._must("describe")
+
+    def prepare(self) -> None:
+        """Have the process ready to judge: the oracle and the reference's error computed."""
+        if self.worker.process is None or not self.worker.process.is_alive() or self.prepared != self.worker.started:
+            with self.lock:
+                self._must("prepare")
+            self.prepared = self.worker.started
+
+    def _must(self, method: str) -> Any:
+        try:
+            return self.worker.call(method, PREPARE_DEADLINE_S)
+        except WorkerFailure as failure:
+            tail = failure.log.strip().splitlines()
+            reason = f": {tail[-1][:300]}" if tail else ""
+            raise DeviceError(f"{self.job.torch_device}: the reference could not be run: {failure}{reason}") from None
+
+    def measure(self, path: Path, sha256: str, best_ms: float | None, floor_ms: float) -> Evaluation:
+        """Verify and time one candidate; a timeout, a crash or a broken device costs this trial alone."""
+        self.prepare()
+        try:
+            with self.lock:
+                answer = self.worker.call(
+                    "trial", self.job.run_timeout_s, path=str(path), sha256=sha256, best_ms=best_ms, floor_ms=floor_ms
+                )
+        except WorkerTimeout as failure:
+            return Evaluation(status=Status.TIMEOUT, detail=str(failure), log=failure.log)
+        except WorkerCrash as failure:
+            return Evaluation(status=Status.CRASH, detail=str(failure), log=failure.log)
+        log = self.worker.log_tail()
+        if not answer["healthy"]:
+            self.worker.stop()
+        return Evaluation.model_validate({**answer["evaluation"], "log": log})
+
+    def close(self) -> None:
+        self.worker.close()
+
+
+class Pipeline:
+    """Implements `search.Evaluator` on rendered candidates."""
+
+    def __init__(self, job: Job, lane: Lane, folder: Path, floor_ms: float, pool_size: int) -> None:
+        self.job, self.lane, self.folder, self.floor_ms = job, lane, folder, floor_ms
+        # On a CPU device compilers would steal the cores that are being timed: build and measure in turn.
+        self.exclusive = job.torch_device == "cpu"
+        self.pool_size = 1 if self.exclusive else pool_size
+        self.capacity = 1 if self.exclusive else 2 * pool_size
+        self.best_ms: float | None = None
+        self.compilers: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        self.all_compilers = [self._compiler() for _ in range(self.pool_size)]
+        for compiler in self.all_compilers:
+            self.compilers.put(compiler)
+        self.threads = ThreadPoolExecutor(self.pool_size, thread_name_prefix="compile")
+        self.under_way: dict[int, tuple[Candidate, Future[dict[str, Any]]]] = {}
+        self.closing = threading.Event()
+
+    def _compiler(self) -> Worker:
+        arguments = {"extensions_dir": str(self.folder / "extensions"), "capability": self.job.capability}
+        return Worker("tuner.build:Compiler", arguments, self.job.environment)
+
+    def path(self, candidate: Candidate) -> Path:
+        return self.folder / f"{candidate.sha256}.py"
+
+    def submit(self, number: int, candidate: Candidate) -> None:
+        self.path(candidate).write_text(candidate.text)
+        self.under_way[number] = candidate, self.threads.submit(self._compile, candidate)
+
+    def _compile(self, candidate: Candidate) -> dict[str, Any]:
+        if self.closing.is_set():
+            return {"status": Status.COMPILE, "detail": "the search ended"}
+        compiler = self.compilers.get()
+        try:
+            deadline = self.job.compile_timeout_s
+            built = compiler.call("compile", deadline, path=str(self.path(candidate)))
+        except WorkerTimeout as failure:
+            return {"status": Status.TIMEOUT, "detail": f"the compiler gave {failure}", "log": failure.log}
+        except WorkerCrash as failure:
+            return {"status": Status.COMPILE, "detail": f"the compiling process: {failure}", "log": failure.log}
+        finally:
+            self.compilers.put(compiler)
+        log = built["log"] + compiler.log_tail()
+        common = {"compile_s": built["compile_s"], "resources": built["resources"], "log": log}
+        return common if built["ok"] else {**common, "status": Status.COMPILE, "detail": _first_error(log)}
+
+    def next(self) -> tuple[int, str, Evaluation]:
+        """Measure the oldest candidate that is compiled, waiting when none is."""
+        if not any(future.done() for _, future in self.under_way.values()):
+            wait([future for _, future in self.under_way.values()], return_when=FIRST_COMPLETED)
+        number = min(n for n, (_, future) in self.under_way.items() if future.done())
+        candidate, future = self.under_way.pop(number)
+        built = future.result()
+        if "status" in built:
+            return number, candidate.sha256, Evaluation(**built)
+        evaluation = self.lane.measure(self.path(candidate), candidate.sha256, self.best_ms, self.floor_ms)
+        if evaluation.status is Status.OK:
+            self.best_ms = min(evaluation.latency_ms, self.best_ms or evaluation.latency_ms)
+            built["log"] = ""  # of a good build only ptxas's figures are worth keeping
+        resources = Resources(**built["resources"]) if built["resources"] else None
+        update = {"compile_s": built["compile_s"], "resources": resources}
+        if evaluation.status is not Status.OK:
+            update["log"] = (built["log"][-2000:] + "\n" + evaluation.log).strip()
+        return number, candidate.sha256, evaluation.model_copy(update=update)
+
+    def close(self) -> None:
+        self.closing.set()
+        for compiler in self.all_compilers:
+            compiler.close()
+        self.threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _first_error(log: str) -> str:
+    """The line of a compiler's output that says what is wrong, for the one-line detail."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    return next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "no output")[:500]

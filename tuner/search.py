@@ -1,0 +1,335 @@
+"""Searching a space: Optuna proposes, an evaluator measures, the ledger remembers.
+
+The only importer of optuna. The recipe, from recorded spaces: a multivariate TPE
+that is told of invalid points as PRUNED (trials that FAIL are ignored by TPE and
+freeze it), repeats answered from memory, and after five wasted proposals in a
+row the nearest valid point not yet seen. Neither costs budget; no point is
+measured twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import math
+import os
+import random
+import socket
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import optuna
+from optuna.trial import TrialState
+
+from tuner.errors import CacheError
+from tuner.ledger import Ledger
+from tuner.records import Evaluation, Point, Status, Trial
+from tuner.space import Config, Space
+
+WASTED_IN_A_ROW = 5
+STARTUP_TRIALS = 10
+OWNER = "owner"
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+class Evaluator(Protocol):
+    """Measures points; several may be under way, each result comes back once."""
+
+    @property
+    def capacity(self) -> int:
+        """How many points it wants under way at once."""
+
+    def submit(self, number: int, config: Config) -> None: ...
+
+    def next(self) -> tuple[int, str, Evaluation]:
+        """Wait for a result: (number, the candidate's sha256, its evaluation)."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When to stop: trials in all, seconds of this run, trials since the last improvement."""
+
+    trials: int
+    time_s: float | None = None
+    patience: int | None = None
+
+
+@dataclass
+class Progress:
+    """Where a search stands; handed to the observer after every trial."""
+
+    budget: Budget
+    trials: list[Trial] = field(default_factory=list)
+    rejected: Counter[str] = field(default_factory=Counter)  # constraint -> points it refused
+    resumed: int = 0
+    started: float = field(default_factory=time.monotonic)
+    stopped: str = ""  # "", then trials, time, patience, exhausted or interrupted
+
+    @property
+    def best(self) -> Trial | None:
+        done = [t for t in self.trials if t.evaluation.status is Status.OK]
+        return min(done, key=lambda t: t.evaluation.latency_ms, default=None)
+
+    @property
+    def failures(self) -> Counter[str]:
+        return Counter(t.evaluation.status.value for t in self.trials if t.evaluation.status is not Status.OK)
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self.started
+
+    @property
+    def since_best(self) -> int:
+        best = self.best
+        return len(self.trials) if best is None else len(self.trials) - 1 - self.trials.index(best)
+
+
+def me() -> str:
+    """This process, so that nobody else is ever taken for it: host, pid and the pid's start time."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_start_time(os.getpid())}"
+
+
+def _start_time(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return ""
+
+
+def _is_gone(owner: str) -> bool:
+    """Whether the process that wrote `owner` has ended; one on another host is taken to be alive."""
+    host, _, rest = owner.partition(":")
+    pid, _, started = rest.partition(":")
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    return _start_time(int(pid)) != started
+
+
+class Search:
+    """One study: proposes points of `space` until the budget is spent."""
+
+    def __init__(self, space: Space, sampler: str, seed: int, storage: Path | None, name: str, ledger: Ledger) -> None:
+        self.space, self.kind, self.seed, self.ledger = space, sampler, seed, ledger
+        self.random = random.Random(seed)
+        self.points: Iterator[Config] = space.points()
+        self.known: dict[Config, Trial] = {}
+        self.under_way: dict[int, Config] = {}
+        self.progress = Progress(Budget(0))
+        self.study = self._open(storage, name)
+        self._resume()
+
+    def _open(self, storage: Path | None, name: str) -> optuna.Study:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            sampler = optuna.samplers.TPESampler(
+                multivariate=True, group=True, constant_liar=True, n_startup_trials=STARTUP_TRIALS, seed=self.seed
+            )
+        backend = None
+        try:
+            if storage is not None:
+                storage.parent.mkdir(parents=True, exist_ok=True)
+                backend = optuna.storages.RDBStorage(
+                    f"sqlite:///{storage}", engine_kwargs={"connect_args": {"timeout": 60}}
+                )
+            return optuna.create_study(storage=backend, study_name=name, sampler=sampler, load_if_exists=True)
+        except OSError as error:
+            raise CacheError(f"{storage}: cannot open the study: {error.strerror}") from error
+        except Exception as error:
+            # SQLAlchemy's and Alembic's faults share no base class with ours; all mean the file cannot be used.
+            if type(error).__module__.startswith(("sqlalchemy", "alembic", "optuna")):
+                line = str(error).splitlines()[0]
+                raise CacheError(f"{storage}: cannot open the study: {line}") from error
+            raise
+
+    def _resume(self) -> None:
+        """Take over what the ledger holds and close trials whose process is gone."""
+        measured = {trial.number: trial for trial in self.ledger.read()}
+        for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if frozen.number in measured or _is_gone(frozen.user_attrs.get(OWNER, "")):
+                with contextlib.suppress(ValueError, RuntimeError):  # another process closed it first
+                    self._tell(frozen.number, measured.get(frozen.number))
+        for trial in measured.values():
+            config = trial.point.config
+            if self._is_of_space(config):
+                self.known[config] = trial
+                self.progress.trials.append(trial)
+        self.progress.resumed = len(self.progress.trials)
+
+    def _is_of_space(self, config: Config) -> bool:
+        if config.variant not in [branch.variant for branch in self.space.branches]:
+            return False
+        knobs = self.space.branch(config.variant).knobs
+        return [k.name for k in knobs] == [n for n, _ in config.values] and all(
+            value in knob.choices for knob, (_, value) in zip(knobs, config.values, strict=True)
+        )
+
+    def _tell(self, number: int, trial: Trial | None) -> None:
+        """Tell the study how a trial ended: a time, PRUNED for a fault, FAIL for one never measured."""
+        if trial is None:
+            self.study.tell(number, state=TrialState.FAIL)
+        elif trial.evaluation.status is Status.OK:
+            self.study.tell(number, trial.evaluation.latency_ms)
+        else:
+            self.study.tell(number, state=TrialState.PRUNED)
+
+    # ---- proposing --------------------------------------------------------------------------------
+
+    def _ask(self) -> tuple[int, Config]:
+        """One proposal of the sampler as (trial number, point)."""
+        trial = self.study.ask()
+        trial.set_user_attr(OWNER, me())
+        names = [branch.variant for branch in self.space.branches]
+        variant = str(trial.suggest_categorical("variant", names)) if len(names) > 1 else names[0]
+        values = []
+        for knob in self.space.branch(variant).knobs:
+            name = f"{variant}.{knob.name}"
+            if knob.ordered:
+                at = trial.suggest_int(name, 0, len(knob.choices) - 1)
+                values.append((knob.name, knob.choices[at]))
+            else:
+                values.append((knob.name, trial.suggest_categorical(name, list(knob.choices))))
+        return trial.number, Config(variant, tuple(values))
+
+    def _ask_for(self, config: Config) -> tuple[int, Config]:
+        """Have the study ask for this very point.
+
+        Another process on the study may take the enqueued point first; then the
+        one that this process gets instead is returned.
+        """
+        parameters: dict[str, object] = {"variant": config.variant} if len(self.space.branches) > 1 else {}
+        for knob, (name, value) in zip(self.space.branch(config.variant).knobs, config.values, strict=True):
+            parameters[f"{config.variant}.{name}"] = knob.choices.index(value) if knob.ordered else value
+        self.study.enqueue_trial(parameters)
+        return self._ask()
+
+    def _is_new(self, config: Config) -> bool:
+        return config not in self.known and config not in self.under_way.values()
+
+    def _propose(self) -> tuple[int, Config] | None:
+        """The next point to measure, or None when no unseen valid point can be found."""
+        first = next((c for c in self.space.defaults() if self._is_new(c)), None)
+        if first is not None:
+            return self._accept(self._ask_for(first))
+        if self.kind == "exhaustive":
+            config = next((c for c in self.points if self._is_new(c)), None)
+            return None if config is None else self._accept(self._ask_for(config))
+        config = self._random_point() if self.kind == "random" else None
+        for _ in range(WASTED_IN_A_ROW if self.kind == "tpe" else 0):
+            number, config = self._ask()
+            if self._accept((number, config)) is not None:
+                return number, config
+        assert config is not None
+        nearest = self.space.nearest(config, self._is_new)
+        return None if nearest is None else self._accept(self._ask_for(nearest))
+
+    def _random_point(self) -> Config:
+        branch = self.random.choices(self.space.branches, weights=[len(b) for b in self.space.branches])[0]
+        return Config(branch.variant, tuple((k.name, self.random.choice(k.choices)) for k in branch.knobs))
+
+    def _accept(self, proposal: tuple[int, Config]) -> tuple[int, Config] | None:
+        """The proposal when it is valid and new; else the study is told of it for free, and None."""
+        number, config = proposal
+        rule = self.space.rejected_by(config)
+        if rule is not None:
+            self.progress.rejected[rule] += 1
+            self.study.tell(number, state=TrialState.PRUNED)
+        elif config in self.known:
+            self._tell(number, self.known[config])
+        elif config in self.under_way.values():
+            self.study.tell(number, state=TrialState.PRUNED)
+        else:
+            return proposal
+        return None
+
+    # ---- running ----------------------------------------------------------------------------------
+
+    def run(
+        self,
+        evaluator: Evaluator,
+        budget: Budget,
+        observe: Callable[[Progress], None] = lambda progress: None,
+    ) -> Progress:
+        """Measure points until a limit of `budget` is reached or the space is exhausted.
+
+        Ctrl-C ends the search and keeps what was measured (`stopped == "interrupted"`).
+        """
+        progress = self.progress
+        progress.budget, progress.started = budget, time.monotonic()
+        exhausted = False
+        try:
+            while True:
+                reason = self._limit(budget)
+                while not reason and not exhausted and len(self.under_way) < evaluator.capacity:
+                    if len(progress.trials) + len(self.under_way) >= budget.trials:
+                        break
+                    proposal = self._propose()
+                    if proposal is None:
+                        # None new from this point on; another process's points may still come back to us.
+                        exhausted = self.space.nearest(self.space.branches[0].default, self._is_new) is None
+                        continue
+                    number, config = proposal
+                    self.under_way[number] = config
+                    evaluator.submit(number, config)
+                if not self.under_way or (reason and reason != "trials"):
+                    progress.stopped = reason or ("exhausted" if exhausted else "trials")
+                    break
+                number, sha256, evaluation = evaluator.next()
+                self._record(number, sha256, evaluation)
+                observe(progress)
+        except KeyboardInterrupt:
+            progress.stopped = "interrupted"
+        for number in self.under_way:
+            self.study.tell(number, state=TrialState.FAIL)
+        self.under_way.clear()
+        return progress
+
+    def _limit(self, budget: Budget) -> str:
+        progress = self.progress
+        if len(progress.trials) >= budget.trials:
+            return "trials"
+        if budget.time_s is not None and progress.elapsed_s >= budget.time_s and progress.trials:
+            return "time"
+        if budget.patience is not None and progress.best is not None and progress.since_best >= budget.patience:
+            return "patience"
+        return ""
+
+    def _record(self, number: int, sha256: str, evaluation: Evaluation) -> None:
+        """Ledger first, then the study: a kill between the two is mended by the next resume."""
+        config = self.under_way.pop(number)
+        trial = Trial(
+            number=number,
+            point=Point.of(config),
+            candidate_sha256=sha256,
+            evaluation=evaluation,
+            finished=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"),
+        )
+        self.ledger.append(trial)
+        self.known[config] = trial
+        self.progress.trials.append(trial)
+        self._tell(number, trial)
+
+
+def simplest_of_ties(ranked: list[tuple[Config, float, float]], space: Space) -> Config:
+    """The winner among finalists: the simplest of those that tie with the fastest.
+
+    `ranked` holds (point, low, high), fastest first: the interval of its time as a
+    ratio to the fastest's. It ties when the interval reaches 1 or below. Simplest:
+    fewest steps of its knobs from the defaults, then the text of the point; a
+    fixed rule, so equal measurements always name the same winner.
+    """
+
+    def distance(config: Config) -> tuple[float, str]:
+        branch = space.branch(config.variant)
+        steps = 0.0
+        for knob, (_, value) in zip(branch.knobs, config.values, strict=True):
+            apart = abs(knob.choices.index(value) - knob.choices.index(knob.default))
+            steps += apart if knob.ordered else min(apart, 1)
+        return steps, str(config)
+
+    ties = [config for config, low, _ in ranked if low <= 1.0 or math.isclose(low, 1.0)]
+    return min(ties, key=distance)
