@@ -1,0 +1,46 @@
+// hardswish_gn_mean on the CPU: a direct convolution with bias, hardswish and statistics in its registers.
+#ifndef VECTOR_WIDTH
+#define VECTOR_WIDTH 16  // floats a vector
+#endif
+#ifndef POSITIONS
+#define POSITIONS 2  // vectors of output positions a tile
+#endif
+#ifndef CHANNELS
+#define CHANNELS 8  // output channels a tile
+#endif
+#ifndef PLANES
+#define PLANES 32  // output planes a task
+#endif
+#ifndef REPACK
+#define REPACK 0  // copy a task's input first even where it can be read in place
+#endif
+#ifndef OUTER
+#define OUTER_POSITIONS 0
+#define OUTER_CHANNELS 1
+#define OUTER OUTER_POSITIONS  // the outer loop over a plane's tiles
+#endif
+
+#include "direct_conv.hpp"
+
+extern "C" const char* tuner_error(int) { return "failed"; }
+
+// x (n, in_channels, depth, height, width) with any strides; weight dense; conv_bias may be null;
+// out (n, channels).
+extern "C" int hardswish_gn_mean_direct(const float* x, const float* weight, const float* conv_bias,
+                                        const float* norm_weight, const float* norm_bias, float* out, long long n,
+                                        long long in_channels, long long depth, long long height, long long width,
+                                        long long stride_n, long long stride_c, long long stride_d, long long stride_h,
+                                        long long stride_w, long long channels, long long kernel_d, long long kernel_h,
+                                        long long kernel_w, long long groups, double eps, long long threads, void*) {
+  const Conv conv{n,        in_channels,
+                  {depth, height, width},
+                  {stride_n, stride_c, stride_d, stride_h, stride_w},
+                  channels, {kernel_d, kernel_h, kernel_w}};
+  const auto moments = channel_moments<Hardswish>(conv, x, weight, conv_bias, static_cast<int>(threads));
+  std::vector<double> result(channels);
+  for (long long i = 0; i < n; i++) {
+    mean_of_group_norm(&moments[i * channels], channels, groups, norm_weight, norm_bias, eps, result.data());
+    for (long long c = 0; c < channels; c++) out[i * channels + c] = static_cast<float>(result[c]);
+  }
+  return 0;
+}

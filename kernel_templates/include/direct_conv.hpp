@@ -1,0 +1,290 @@
+// Direct 3D convolution on the CPU whose output is never stored: each tile of it goes from registers into the
+// statistics of its channel.
+//
+// A tile is CHANNELS output channels times POSITIONS vectors of VECTOR_WIDTH output positions, all in registers. An
+// output plane is walked as one run over the rows of the *input* plane, so that neighbouring positions always lie side
+// by side in memory: the kernel - 1 positions at each row's end belong to no output and are masked out of the sums.
+//
+// The including source gives VECTOR_WIDTH, POSITIONS, CHANNELS, PLANES, REPACK and OUTER (see its knobs).
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "parallel.hpp"
+#include "simd.hpp"
+
+constexpr int TILE = POSITIONS * VECTOR_WIDTH;
+using Lanes = Floats<VECTOR_WIDTH>;
+typedef std::int32_t Mask __attribute__((vector_size(4 * VECTOR_WIDTH)));
+
+// Sizes in elements. x is (n, in_channels, size[0..2]) with `stride`; weight (out_channels, in_channels, kernel[0..2]).
+struct Conv {
+  long long n, in_channels, size[3], stride[5], out_channels, kernel[3];
+
+  long long out(int axis) const { return size[axis] - kernel[axis] + 1; }
+  long long taps() const { return in_channels * kernel[0] * kernel[1] * kernel[2]; }
+  long long channel_tiles() const { return (out_channels + CHANNELS - 1) / CHANNELS; }
+  long long slabs() const { return (out(0) + PLANES - 1) / PLANES; }  // of PLANES output planes each, the last shorter
+};
+
+// What follows the convolution, lane by lane. `scale` is a constant factor left to the end.
+struct Identity {
+  static constexpr double scale = 1.0;
+  static Lanes apply(Lanes y) { return y; }
+};
+struct Hardswish {
+  static constexpr double scale = 1.0 / 6.0;
+  static Lanes apply(Lanes y) {
+    Lanes gate = y + 3.0f;
+    gate = gate > 0.0f ? gate : Lanes{};
+    gate = gate < 6.0f ? gate : broadcast<VECTOR_WIDTH>(6.0f);
+    return y * gate;
+  }
+};
+
+// Count, mean and sum of squared deviations from the mean, in double; merged pairwise (Chan et al.).
+struct WideMoments {
+  double count = 0.0, mean = 0.0, m2 = 0.0;
+
+  void merge(const WideMoments& other) {
+    const double total = count + other.count, step = other.mean - mean;
+    mean += step * (other.count / total);
+    m2 += other.m2 + step * step * (count * other.count / total);
+    count = total;
+  }
+};
+
+// Weights as the tiles read them: [channel tile][tap][channel in tile], and the bias; channels that pad the last tile
+// are zero.
+struct PackedWeights {
+  std::vector<float> weight, bias;
+
+  PackedWeights(const Conv& conv, const float* from, const float* conv_bias)
+      : weight(conv.channel_tiles() * CHANNELS * conv.taps()), bias(conv.channel_tiles() * CHANNELS) {
+    const long long taps = conv.taps();
+    for (long long c = 0; c < conv.out_channels; c++) {
+      float* to = &weight[c / CHANNELS * taps * CHANNELS + c % CHANNELS];
+      for (long long tap = 0; tap < taps; tap++) to[tap * CHANNELS] = from[c * taps + tap];
+      if (conv_bias) bias[c] = conv_bias[c];
+    }
+  }
+};
+
+// The tiles of one output plane. The last one is pulled back to end with the plane where the plane is long enough, so
+// that nothing beyond the input plane is read; `mask` is all ones where a lane is an output that no earlier tile had.
+struct PlaneTiles {
+  std::vector<long long> start;
+  std::vector<std::int32_t> mask;
+
+  explicit PlaneTiles(const Conv& conv) {
+    const long long row = conv.size[2], reach = (conv.out(1) - 1) * row + conv.out(2);
+    for (long long fresh = 0; fresh < reach; fresh += TILE) {
+      start.push_back(std::min(fresh, std::max(reach - TILE, 0LL)));
+      for (long long at = start.back(); at < start.back() + TILE; at++) {
+        mask.push_back(at >= fresh && at < reach && at % row < conv.out(2) ? -1 : 0);
+      }
+    }
+  }
+
+  bool may_overread(const Conv& conv) const { return TILE > (conv.out(1) - 1) * conv.size[2] + conv.out(2); }
+};
+
+// Where a slab's input is: one sample's planes, rows dense.
+struct Input {
+  const float* at;
+  long long channel_stride, plane_stride;
+};
+
+// One tile's outputs, without bias. K is the kernel's innermost size, 0 for any.
+template <int K>
+inline __attribute__((always_inline)) void convolve(const Conv& conv, const Input& in, const float* weight,
+                                                    Lanes (&acc)[CHANNELS][POSITIONS]) {
+#pragma GCC unroll 64
+  for (int c = 0; c < CHANNELS; c++) {
+#pragma GCC unroll 64
+    for (int p = 0; p < POSITIONS; p++) acc[c][p] = Lanes{};
+  }
+  const auto tap = [&](const float* x) __attribute__((always_inline)) {
+    Lanes v[POSITIONS];
+#pragma GCC unroll 64
+    for (int p = 0; p < POSITIONS; p++) v[p] = load<VECTOR_WIDTH>(x + p * VECTOR_WIDTH);
+#pragma GCC unroll 64
+    for (int c = 0; c < CHANNELS; c++) {
+#pragma GCC unroll 64
+      for (int p = 0; p < POSITIONS; p++) acc[c][p] += v[p] * weight[c];
+    }
+    weight += CHANNELS;
+  };
+  for (long long i = 0; i < conv.in_channels; i++) {
+    for (long long kd = 0; kd < conv.kernel[0]; kd++) {
+      const float* x = in.at + i * in.channel_stride + kd * in.plane_stride;
+      for (long long kh = 0; kh < conv.kernel[1]; kh++, x += conv.size[2]) {
+        if constexpr (K > 0) {
+#pragma GCC unroll 8
+          for (int kw = 0; kw < K; kw++) tap(x + kw);
+        } else {
+          for (long long kw = 0; kw < conv.kernel[2]; kw++) tap(x + kw);
+        }
+      }
+    }
+  }
+}
+
+// Adds the moments of `planes` output planes to out[out_channels] (in units of Activation, `scale` not yet applied).
+//
+// Within a plane the sums are of (y - shift) * unit in float, where shift is the channel's mean so far, so they do not
+// cancel; planes are merged in double. False when a square overflowed float: then the caller takes a smaller unit, a
+// power of two, which changes no bit of a mantissa.
+template <int K, class Activation>
+bool add_planes(const Conv& conv, Input in, const PackedWeights& weights, const PlaneTiles& tiles, long long planes,
+                float unit, WideMoments* out) {
+  struct Sums {
+    Lanes sum[1], square[1];
+  };
+  const long long channel_tiles = conv.channel_tiles(), tile_weights = conv.taps() * CHANNELS;
+  std::vector<Sums> sums(channel_tiles * CHANNELS);
+  std::vector<float> shift(channel_tiles * CHANNELS);
+
+  for (long long t = 0; t < channel_tiles; t++) {  // the first shift: the mean of the first tile
+    Lanes acc[CHANNELS][POSITIONS];
+    convolve<K>(conv, in, &weights.weight[t * tile_weights], acc);
+    for (long long c = 0; c < CHANNELS; c++) {
+      double sum = 0.0, count = 0.0;
+      for (int p = 0; p < POSITIONS; p++) {
+        const Lanes y = Activation::apply(acc[c][p] + weights.bias[t * CHANNELS + c]);
+        for (int lane = 0; lane < VECTOR_WIDTH; lane++) {
+          if (tiles.mask[p * VECTOR_WIDTH + lane]) sum += y[lane], count += 1.0;
+        }
+      }
+      shift[t * CHANNELS + c] = static_cast<float>(sum / count);
+    }
+  }
+
+  const auto add_tile = [&](long long tile, long long t) __attribute__((always_inline)) {
+    Lanes acc[CHANNELS][POSITIONS];
+    convolve<K>(conv, {in.at + tiles.start[tile], in.channel_stride, in.plane_stride},
+                &weights.weight[t * tile_weights], acc);
+    Mask mask[POSITIONS];
+    std::memcpy(mask, &tiles.mask[tile * TILE], sizeof mask);
+#pragma GCC unroll 64
+    for (int c = 0; c < CHANNELS; c++) {
+      Sums& total = sums[t * CHANNELS + c];
+      const float bias = weights.bias[t * CHANNELS + c], down = -unit * shift[t * CHANNELS + c];
+      Lanes sum = total.sum[0], square = total.square[0];
+#pragma GCC unroll 64
+      for (int p = 0; p < POSITIONS; p++) {
+        const Lanes d = (Lanes)((Mask)(Activation::apply(acc[c][p] + bias) * unit + down) & mask[p]);
+        sum += d;
+        square += d * d;
+      }
+      total.sum[0] = sum, total.square[0] = square;
+    }
+  };
+
+  const double count = static_cast<double>(conv.out(1) * conv.out(2));
+  const long long plane_tiles = static_cast<long long>(tiles.start.size());
+  for (long long plane = 0; plane < planes; plane++, in.at += in.plane_stride) {
+    std::fill(sums.begin(), sums.end(), Sums{});
+#if OUTER == OUTER_POSITIONS
+    for (long long tile = 0; tile < plane_tiles; tile++) {
+      for (long long t = 0; t < channel_tiles; t++) add_tile(tile, t);
+    }
+#else
+    for (long long t = 0; t < channel_tiles; t++) {
+      for (long long tile = 0; tile < plane_tiles; tile++) add_tile(tile, t);
+    }
+#endif
+    for (long long c = 0; c < conv.out_channels; c++) {
+      const double sum = sum_lanes<VECTOR_WIDTH>(sums[c].sum), square = sum_lanes<VECTOR_WIDTH>(sums[c].square);
+      if (!std::isfinite(square) && unit == 1.0f) return false;
+      const double m2 = square - sum * sum / count, wide = unit;
+      out[c].merge({count, shift[c] + sum / count / wide, (m2 < 0.0 ? 0.0 : m2) / (wide * wide)});
+      shift[c] = static_cast<float>(out[c].mean);
+    }
+  }
+  return true;
+}
+
+template <class Activation>
+bool add_planes(const Conv& conv, const Input& in, const PackedWeights& weights, const PlaneTiles& tiles,
+                long long planes, float unit, WideMoments* out) {
+  switch (conv.kernel[2]) {
+    case 1: return add_planes<1, Activation>(conv, in, weights, tiles, planes, unit, out);
+    case 2: return add_planes<2, Activation>(conv, in, weights, tiles, planes, unit, out);
+    case 3: return add_planes<3, Activation>(conv, in, weights, tiles, planes, unit, out);
+    case 4: return add_planes<4, Activation>(conv, in, weights, tiles, planes, unit, out);
+    case 5: return add_planes<5, Activation>(conv, in, weights, tiles, planes, unit, out);
+    case 7: return add_planes<7, Activation>(conv, in, weights, tiles, planes, unit, out);
+    default: return add_planes<0, Activation>(conv, in, weights, tiles, planes, unit, out);
+  }
+}
+
+// Copies input planes [first, first + planes) of one sample, dense, with TILE zeros behind them.
+inline Input repack(const Conv& conv, const float* sample, long long first, long long planes,
+                    std::vector<float>& buffer) {
+  const long long row = conv.size[2], plane = conv.size[1] * row, dense = planes * plane;
+  buffer.assign(conv.in_channels * dense + TILE, 0.0f);
+  float* to = buffer.data();
+  for (long long i = 0; i < conv.in_channels; i++) {
+    for (long long d = first; d < first + planes; d++) {
+      for (long long h = 0; h < conv.size[1]; h++, to += row) {
+        const float* from = sample + i * conv.stride[1] + d * conv.stride[2] + h * conv.stride[3];
+        for (long long w = 0; w < row; w++) to[w] = from[w * conv.stride[4]];
+      }
+    }
+  }
+  return {buffer.data(), dense, plane};
+}
+
+// Moments of Activation(conv(x) + bias) for every sample and channel: (n, out_channels). The result depends on the
+// arguments alone, not on `threads`. `conv_bias` may be null.
+template <class Activation>
+std::vector<WideMoments> channel_moments(const Conv& conv, const float* x, const float* weight, const float* conv_bias,
+                                         int threads) {
+  const PackedWeights weights(conv, weight, conv_bias);
+  const PlaneTiles tiles(conv);
+  const bool in_place = !REPACK && conv.stride[4] == 1 && conv.stride[3] == conv.size[2] && !tiles.may_overread(conv);
+  const long long slabs = conv.slabs(), channels = conv.out_channels;
+  std::vector<WideMoments> parts(conv.n * slabs * channels);
+
+  parallel_for(conv.n * slabs, 1, threads, [&](long long begin, long long end) {
+    std::vector<float> buffer;
+    for (long long part = begin; part < end; part++) {
+      const long long first = part % slabs * PLANES, planes = std::min<long long>(PLANES, conv.out(0) - first);
+      const float* sample = x + part / slabs * conv.stride[0];
+      const Input in = in_place
+                           ? Input{sample + first * conv.stride[2], conv.stride[1], conv.stride[2]}
+                           : repack(conv, sample, first, planes + conv.kernel[0] - 1, buffer);
+      WideMoments* out = &parts[part * channels];
+      if (!add_planes<Activation>(conv, in, weights, tiles, planes, 1.0f, out)) {
+        std::fill(out, out + channels, WideMoments{});
+        add_planes<Activation>(conv, in, weights, tiles, planes, 0x1p-80f, out);
+      }
+    }
+  });
+
+  std::vector<WideMoments> moments(conv.n * channels);
+  for (long long i = 0; i < conv.n; i++) {
+    for (long long part = 0; part < slabs; part++) {
+      for (long long c = 0; c < channels; c++) moments[i * channels + c].merge(parts[(i * slabs + part) * channels + c]);
+    }
+  }
+  for (WideMoments& m : moments) m.mean *= Activation::scale, m.m2 *= Activation::scale * Activation::scale;
+  return moments;
+}
+
+// GroupNorm of one sample, averaged over each channel's positions: channel[channels] becomes out[channels].
+inline void mean_of_group_norm(const WideMoments* channel, long long channels, long long groups, const float* weight,
+                               const float* bias, double eps, double* out) {
+  const long long width = channels / groups;
+  for (long long first = 0; first < channels; first += width) {
+    WideMoments group;
+    for (long long c = first; c < first + width; c++) group.merge(channel[c]);
+    const double rstd = 1.0 / std::sqrt(group.m2 / group.count + eps);
+    for (long long c = first; c < first + width; c++) {
+      out[c] = weight[c] * (channel[c].mean - group.mean) * rstd + bias[c];
+    }
+  }
+}
