@@ -13,7 +13,7 @@ import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -90,7 +90,7 @@ class Settings(BaseModel):
         """For each search the shapes of all inputs, whichever way `shapes` was written."""
         if self.shapes is None:
             return None
-        return tuple((shape,) if isinstance(shape[0], int) else shape for shape in self.shapes)  # type: ignore[misc]
+        return tuple((shape,) if isinstance(shape[0], int) else shape for shape in self.shapes)
 
 
 def load(path: Path, overrides: Mapping[str, str | None] | None = None) -> Settings:
@@ -173,17 +173,16 @@ class _Loader(yaml.SafeLoader):
     Tags, aliases, duplicate keys and deep nesting are refused.
     """
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
     depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(problem="aliases are not taken here", problem_mark=event.start_mark)
+            raise _refused("aliases are not taken here", event.start_mark)
         if getattr(event, "tag", None) is not None:
-            raise yaml.MarkedYAMLError(problem=f"tags are not taken here: {event.tag}", problem_mark=event.start_mark)
+            raise _refused(f"tags are not taken here: {event.tag}", event.start_mark)
         if self.depth == MAX_DEPTH:
-            raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=event.start_mark)
+            raise _refused("nested too deeply", event.start_mark)
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -193,10 +192,9 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
-                raise yaml.MarkedYAMLError(problem="a key is a plain word", problem_mark=key.start_mark)
+                raise _refused("a key is a plain word", key.start_mark)
             if key.value in seen:
-                problem = f"key {key.value!r} is there twice; keep one"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+                raise _refused(f"key {key.value!r} is there twice; keep one", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep=True)
 
@@ -204,6 +202,11 @@ class _Loader(yaml.SafeLoader):
         return int(node.value)
 
 
+def _refused(problem: str, mark: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+
+
+_Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
     ("bool", r"true|false", "tf"),
     ("int", r"[-+]?(0|[1-9][0-9]{0,17})", "-+0123456789"),
@@ -276,9 +279,11 @@ def _first_fault(error: ValidationError, values: dict[str, Any], path: Path, giv
     if fault["type"] == "missing":
         return f"{path}: {key}: is missing; it wants at least `template: NAME`"
     # The location also names members of a union; only what leads into the value is of use.
-    found, steps = values[key], []
+    found: Any = values[key]
+    steps: list[str] = []
     for step in fault["loc"][1:]:
-        if isinstance(found, dict) and step in found or isinstance(found, list) and step in range(len(found)):
+        inside: Any = found if isinstance(found, dict) else range(len(found)) if isinstance(found, list) else ()
+        if step in inside:
             found = found[step]
             steps.append(str(step))
     wants = fault["msg"].removeprefix("Input ").removeprefix("should ")
