@@ -27,7 +27,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -91,8 +91,7 @@ class Key:
         )
 
 
-CONDITIONS = ("device_name", "capability", "cores", "driver", "toolkit", "torch")
-SAME_DEVICE = ("device_name", "capability", "cores")
+SOFTWARE = ("driver", "toolkit", "torch")  # what may be waived where a kernel, not a measurement, is wanted
 
 
 def differences(cached: Key, here: Key) -> list[str]:
@@ -166,6 +165,14 @@ def scan(root: Path) -> tuple[list[Entry], list[str]]:
 
 def entries(root: Path) -> list[Entry]:
     return scan(root)[0]
+
+
+def winners(root: Path, environment_slug: str, template: str) -> list[Entry]:
+    """A device's entries for a template. Raises CorruptEntry like `get`."""
+    device_folder = folder_of(root, environment_slug, template, "any").parent
+    names = sorted(f.name for f in _folders(root) if f.parent == device_folder)
+    found = (get(root, environment_slug, template, name) for name in names)
+    return [entry for entry in found if entry is not None]
 
 
 def load_checked(entry: Entry, template: Template) -> str:
@@ -406,18 +413,21 @@ def why(
     `digests` has the present digest of each variant (`render.digest`). An entry that
     applies is "a hit".
     """
-    lines = []
+    found = []
     for entry in entries(root):
-        if entry.record.template != template:
-            continue
-        cached = record_key(entry.record)
-        here = Key.of(template, workload, environment, digests.get(entry.record.point.variant, "no such variant"))
-        differ = differences(cached, here)
-        said = "; ".join(f"{name}: cached {_short(cached, name)}, here {_short(here, name)}" for name in differ)
-        lines.append((len(differ), str(entry.folder), said or "a hit"))
-    return [f"{folder}: {said}" for _, folder, said in sorted(lines)[:limit]]
+        if entry.record.template == template:
+            digest = digests.get(entry.record.point.variant, "no such variant")
+            cached, here = record_key(entry.record), Key.of(template, workload, environment, digest)
+            differ = differences(cached, here)
+            found.append((len(differ), str(entry.folder), explain(cached, here, differ) or "a hit"))
+    return [f"{folder}: {said}" for _, folder, said in sorted(found)[:limit]]
 
 
-def _short(key: Key, name: str) -> str:
-    value = str(getattr(key, name))
-    return value[:12] if re.fullmatch(r"[0-9a-f]{64}", value) else value
+def explain(cached: Key, here: Key, names: Sequence[str]) -> str:
+    """These fields of two keys, side by side."""
+
+    def shown(key: Key, name: str) -> str:
+        value = str(getattr(key, name))
+        return value[:12] if re.fullmatch(r"[0-9a-f]{64}", value) else value
+
+    return "; ".join(f"{name}: cached {shown(cached, name)}, here {shown(here, name)}" for name in names)

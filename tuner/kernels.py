@@ -1,0 +1,156 @@
+"""Tuned kernels by name: `from tuner.kernels import gn_mean` is the winner's `ModelNew` for this device.
+
+Looked up in the cache of the project around the working folder ($TUNER_CACHE_DIR overrides),
+then among the winners that came with tuner; all that apply go into one class that dispatches
+on the input's shape. Nothing is compiled until the first call, or until `preload`.
+
+An entry applies when it was measured on this device with this driver, toolkit and PyTorch, from
+the template as it is now. `accept="same_device"` (or TUNER_ACCEPT=same_device) waives driver,
+toolkit and PyTorch: the kernels stay right, their speed is then not what the record says.
+
+Importing this module loads neither torch nor anything heavy.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from tuner.errors import CacheError, ConfigError
+
+if TYPE_CHECKING:
+    from tuner.records import Environment
+    from tuner.store import Entry
+    from tuner.template import Template
+
+
+def __getattr__(name: str) -> Any:
+    from tuner.template import shipped_names
+
+    if name not in shipped_names():
+        raise AttributeError(f"tuner.kernels has no kernel {name!r}; there are {', '.join(shipped_names())}")
+    return load(name)
+
+
+def __dir__() -> list[str]:
+    from tuner.template import shipped_names
+
+    return sorted([*globals(), *shipped_names()])
+
+
+def load(
+    name: str,
+    device: str = "auto",
+    precision: str = "match",
+    init: Sequence[Any] | None = None,
+    accept: str | None = None,
+) -> Any:
+    """The class `ModelNew` with all winners of a template for a device.
+
+    `name` is a shipped template or the path of a template folder (with a /); `init` keeps
+    only winners tuned for these constructor arguments. Raises CacheError on a miss.
+    """
+    return _module(name, device, precision, init, accept).ModelNew
+
+
+def preload(
+    name: str,
+    device: str = "auto",
+    precision: str = "match",
+    init: Sequence[Any] | None = None,
+    accept: str | None = None,
+) -> Any:
+    """`load`, with every kernel compiled and loaded now."""
+    module = _module(name, device, precision, init, accept)
+    module.preload()
+    return module.ModelNew
+
+
+def shipped_cache() -> Path:
+    """The winners of the checkout, or those inside an installed wheel."""
+    from tuner.template import shipped_folder
+
+    return shipped_folder().parent / "cache"
+
+
+def _module(name: str, device: str, precision: str, init: Sequence[Any] | None, accept: str | None) -> ModuleType:
+    from tuner import device as devices
+    from tuner import render, settings, store
+    from tuner.template import find
+
+    accept = accept or os.environ.get("TUNER_ACCEPT") or "exact"
+    if accept not in ("exact", "same_device"):
+        raise ConfigError(f"accept (TUNER_ACCEPT): {accept!r} is not exact or same_device")
+    template = find(name, Path.cwd())
+    here = devices.environment(devices.resolve(device))
+    roots = list({root.resolve(): root for root in (settings.cache_root(Path.cwd()), shipped_cache())}.values())
+
+    winners: dict[str, Entry] = {}  # by workload; the project's own go before the shipped ones
+    misses: list[str] = []
+    for root in roots:
+        for entry in store.winners(root, here.slug, template.name):
+            miss = _miss(entry, template, here, precision, init, accept)
+            if miss is None:
+                store.load_checked(entry, template)
+                winners.setdefault(entry.record.workload.slug, entry)
+            else:
+                misses.append(f"{entry.folder}: {miss}")
+    if not winners:
+        others = [
+            f"{entry.folder}: {_miss(entry, template, here, precision, init, accept)}"
+            for root in roots
+            for entry in store.entries(root)
+            if entry.record.template == template.name and entry.record.environment.slug != here.slug
+        ]
+        raise CacheError(_nothing_for(template, here, precision, [*misses, *others]))
+    candidate = render.candidate(template, [store.tuned(winners[slug].record) for slug in sorted(winners)])
+    if devices.ninja() and shutil.which("ninja") is None:
+        # torch looks for ninja on PATH only, where it is not in an environment that was not activated.
+        os.environ["PATH"] = devices.toolchain_environment()["PATH"]
+    return _execute(candidate, template.name)
+
+
+def _miss(
+    entry: Entry, template: Template, here: Environment, precision: str, init: Sequence[Any] | None, accept: str
+) -> str | None:
+    """Which fields of the key keep an entry from applying, None for a hit."""
+    from tuner import render, store
+
+    record = entry.record
+    wanted = {"precision": precision} if init is None else {"precision": precision, "init": tuple(init)}
+    variant = next((v for v in template.variants if v.name == record.point.variant), None)
+    digest = render.digest(template, variant) if variant else "no such variant"
+    cached = store.record_key(record)
+    now = store.Key.of(template.name, record.workload.model_copy(update=wanted), here, digest)
+    waived = store.SOFTWARE if accept == "same_device" else ()
+    return store.explain(cached, now, [f for f in store.differences(cached, now) if f not in waived]) or None
+
+
+def _nothing_for(template: Template, here: Environment, precision: str, cached: list[str]) -> str:
+    config = template.folder.parent.parent / "configs" / f"{template.name}.yaml"
+    command = f"tuner search {os.path.relpath(config) if config.is_file() else 'CONFIG'}"
+    hint = "" if config.is_file() else f", CONFIG a YAML file with `template: {template.name}`"
+    known = " | ".join(cached) if cached else f"nothing is cached for {template.name}"
+    return (
+        f"{template.name}: no kernel tuned for {here.device_name} ({here.device_kind}, precision {precision}): "
+        f"{known}; tune one with `{command}`{hint}"
+    )
+
+
+def _execute(candidate: Any, name: str) -> ModuleType:
+    """The candidate as a module; the same text is executed once a process."""
+    key = f"tuner_kernel_{name}_{candidate.sha256[:16]}"
+    if key not in sys.modules:
+        module = ModuleType(key)
+        sys.modules[key] = module  # pickling and dataclasses look a class's module up
+        try:
+            exec(compile(candidate.text, f"<{key}>", "exec"), module.__dict__)
+        except BaseException:
+            del sys.modules[key]
+            raise
+    return sys.modules[key]
