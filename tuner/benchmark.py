@@ -6,15 +6,13 @@ any candidate is loaded, and are checked for tampering before they are believed.
 
 from __future__ import annotations
 
-import math
 import random
-import statistics
 import time
 from collections.abc import Callable, Sequence
 
 import torch
 
-from tuner.records import Performance
+from tuner.comparison import Untrusted
 
 FLUSH_BYTES = 256 * 2**20  # over twice the largest L2 in use; KernelBench flushes as much
 
@@ -29,10 +27,6 @@ _TRUSTED = {
     "torch.equal": (lambda: torch.equal, torch.equal),
     "torch.allclose": (lambda: torch.allclose, torch.allclose),
 }
-
-
-class Untrusted(Exception):
-    """A measurement that cannot be believed; the text says why."""
 
 
 def tampered() -> str | None:
@@ -95,13 +89,3 @@ class Timer:
     def samples_ms(self, model: Callable[..., torch.Tensor], count: int) -> list[float]:
         return [self.sample_ms(model)[0] for _ in range(count)]
 
-
-def summarise(times_ms: Sequence[float]) -> Performance:
-    """Median and quartiles. Raises Untrusted for a time that is not positive and finite."""
-    if not times_ms or not all(math.isfinite(t) and t > 0 for t in times_ms):
-        raise Untrusted(f"measured times are not positive and finite: {list(times_ms)[:3]}")
-    if len(times_ms) == 1:
-        q25 = median = q75 = times_ms[0]
-    else:
-        q25, median, q75 = statistics.quantiles(times_ms, n=4, method="inclusive")
-    return Performance(latency_ms=median, q25_ms=q25, q75_ms=q75, samples=len(times_ms))

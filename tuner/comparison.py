@@ -1,10 +1,13 @@
-"""Comparing two sets of interleaved timings."""
+"""Summing up timings, and comparing two sets of interleaved ones."""
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 from collections.abc import Sequence
+
+from tuner.records import Performance
 
 RESAMPLES = 1000
 
@@ -21,3 +24,18 @@ def paired_speedup(ours: Sequence[float], theirs: Sequence[float], seed: int = 0
     medians = sorted(statistics.median(rng.choices(ratios, k=len(ratios))) for _ in range(RESAMPLES))
     low, high = medians[round(0.025 * (RESAMPLES - 1))], medians[round(0.975 * (RESAMPLES - 1))]
     return statistics.median(ratios), low, high
+
+
+class Untrusted(Exception):
+    """A measurement that cannot be believed; the text says why."""
+
+
+def summarise(times_ms: Sequence[float]) -> Performance:
+    """Median and quartiles. Raises Untrusted for a time that is not positive and finite."""
+    if not times_ms or not all(math.isfinite(t) and t > 0 for t in times_ms):
+        raise Untrusted(f"measured times are not positive and finite: {list(times_ms)[:3]}")
+    if len(times_ms) == 1:
+        q25 = median = q75 = times_ms[0]
+    else:
+        q25, median, q75 = statistics.quantiles(times_ms, n=4, method="inclusive")
+    return Performance(latency_ms=median, q25_ms=q25, q75_ms=q75, samples=len(times_ms))

@@ -18,9 +18,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tuner import benchmark, device, problem, worker
-from tuner.benchmark import Timer, Untrusted, summarise
-from tuner.records import Correctness, Evaluation, Floor, Performance, Status, Workload
-from tuner.verify import Suite, Wrong, error_of
+from tuner.benchmark import Timer
+from tuner.comparison import Untrusted, summarise
+from tuner.records import Case, Correctness, Evaluation, Floor, Performance, Status, Workload
+from tuner.verify import Suite, Wrong, error_of, load_state
 
 HOPELESS = 1.5  # beyond this multiple of the best so far a candidate is told its one figure and left
 CLOSE = 1.05  # within this multiple of the best it is measured again, interleaved with the best
@@ -38,6 +39,16 @@ class Phase:
     def enter(self, status: Status, detail: str = "") -> None:
         self.status = status
         worker.phase(f"{status.value}: {detail}" if detail else status.value)
+
+
+class Inspector:
+    """What a problem file says of itself."""
+
+    def __init__(self, problem_path: str) -> None:
+        self.problem = problem.load(Path(problem_path))
+
+    def workload(self) -> dict[str, Any]:
+        return problem.default_workload(self.problem).model_dump(mode="json")
 
 
 class Session:
@@ -144,6 +155,7 @@ class Session:
 
     def _time(self, model: torch.nn.Module, best_ms: float | None, floor_ms: float) -> Performance:
         case = self.suite.cases[0]
+        load_state(model, case.state)
         timer = self.timer
         timer.sample_ms(model)
         times = [timer.sample_ms(model)[0]]
@@ -179,6 +191,14 @@ class Session:
             return bool((torch.ones(8, device=self.device) == 1).all())
         except RuntimeError:
             return False
+
+    def verify(self, path: str, sha256: str) -> dict[str, Any]:
+        """Every case of the suite for one file; raises nothing for a wrong result."""
+        try:
+            return self.suite.check(self._load(path, sha256), worker.phase).model_dump(mode="json")
+        except Wrong as wrong:
+            case = Case(name="construction", ok=False, detail=str(wrong))
+            return Correctness(cases=(case,), error_ratio=0.0, agrees_with_eager=False).model_dump(mode="json")
 
     # ---- the final --------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import json
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tuner.space import Config
 
@@ -37,6 +37,12 @@ class Workload(Stored):
     init: tuple[Any, ...]
     inputs: tuple[TensorSpec, ...]
     precision: Precision = "match"
+
+    @field_validator("init")
+    @classmethod
+    def _nested_tuples(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        """JSON knows no tuples: what was one comes back as one, so equal workloads compare equal."""
+        return tuple(cls._nested_tuples(tuple(v)) if isinstance(v, list | tuple) else v for v in value)
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:

@@ -1,0 +1,298 @@
+"""The command line: arguments in, tables out. Exit codes: 0 done, 1 nothing found or a check failed,
+2 bad input (one line), 130 interrupted."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from tuner import __version__
+from tuner.errors import ConfigError, TunerError
+
+OPTIONS = ("device", "trials", "time_budget_s", "patience", "sampler", "seed", "precision", "error_budget",
+           "variants", "baselines", "final_budget_s", "problem")  # fmt: skip
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="tuner")
+def cli() -> None:
+    """Tune GPU and CPU kernels written as templates with knobs."""
+
+
+def _config_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    helps = {
+        "device": "auto, cuda, cuda:N or cpu",
+        "time_budget_s": "seconds a search may take",
+        "patience": "stop after that many trials without improvement",
+        "sampler": "tpe, random or exhaustive",
+        "precision": "match, ieee or tf32",
+        "variants": "only these, separated by commas",
+        "baselines": "eager,eager_benchmark,compile,compile_benchmark,max_autotune",
+    }
+    for key in reversed(OPTIONS):
+        command = click.option(f"--{key.replace('_', '-')}", key, help=helps.get(key, f"overrides {key} of the config"))(command)
+    return command
+
+
+@cli.command()
+@click.argument("configs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_config_options
+@click.option("--fresh", is_flag=True, help="start a new study instead of resuming")
+@click.option("--replace", is_flag=True, help="let a slower result replace a cached one")
+@click.option("--json", "as_json", is_flag=True, help="records as JSON on stdout, progress on stderr")
+def search(configs: tuple[Path, ...], fresh: bool, replace: bool, as_json: bool, **options: str | None) -> None:
+    """Search the knobs for every shape of each CONFIG and cache the winners."""
+    from rich.console import Console
+
+    from tuner import settings, tune
+    from tuner.screen import Screen
+
+    loaded = [(path, settings.load(path, options)) for path in configs]  # all of them read before the first search
+    console = Console(stderr=as_json, highlight=False)
+    missing = interrupted = False
+    results = []
+    for path, one in loaded:
+        with Screen(console, one.template) as screen:
+            outcomes = tune.tune(one, settings.cache_root(path), screen, fresh, replace)
+        for outcome in outcomes:
+            screen.outcome(outcome)
+            missing |= outcome.record is None
+            interrupted |= outcome.progress.stopped == "interrupted"
+            results.append(
+                {
+                    "config": str(path),
+                    "stopped": outcome.progress.stopped,
+                    "trials": len(outcome.progress.trials),
+                    "seconds": outcome.progress.elapsed_s,
+                    "stored": outcome.stored,
+                    "record": outcome.record.model_dump(mode="json") if outcome.record else None,
+                }
+            )
+        if interrupted:
+            break
+    if as_json:
+        click.echo(json.dumps(results, indent=2))
+    if interrupted:
+        sys.exit(130)
+    if missing:
+        sys.exit(1)
+
+
+@cli.command()
+@click.argument("configs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True)
+def validate(configs: tuple[Path, ...], as_json: bool) -> None:
+    """Check CONFIG files without running anything."""
+    from tuner import settings, template
+
+    checked = []
+    for path in configs:
+        one = settings.load(path)
+        kernel = template.find(one.template, Path.cwd())
+        for device in ("cuda", "cpu"):
+            if any(v.device == device for v in kernel.variants) and one.device in ("auto", device):
+                _check_names(path, one.variants, one.knobs, kernel)
+        checked.append({"config": str(path), "settings": one.model_dump(mode="json")})
+        if not as_json:
+            click.echo(f"{path}: ok ({kernel.name})")
+    if as_json:
+        click.echo(json.dumps(checked, indent=2))
+
+
+def _check_names(path: Path, variants: Any, knobs: Any, kernel: Any) -> None:
+    names = [v.name for v in kernel.variants]
+    for name in variants or ():
+        if name not in names:
+            raise ConfigError(f"{path}: variants: {name!r} is not one of {', '.join(names)}")
+    for name, wanted in knobs.items():
+        having = [k for v in kernel.variants for k in v.knobs if k.name == name]
+        if not having:
+            known = sorted({k.name for v in kernel.variants for k in v.knobs})
+            raise ConfigError(f"{path}: knobs: {name!r} is not a knob of {kernel.name}; it has {', '.join(known)}")
+        for value in wanted:
+            if not any(type(c) is type(value) and c == value for k in having for c in k.choices):
+                raise ConfigError(f"{path}: knobs.{name}: {value!r} is not one of {list(having[0].choices)}")
+
+
+@cli.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="the file to write")
+@click.option("--device", help="auto, cuda, cuda:N or cpu")
+@click.option("--precision", help="match, ieee or tf32")
+@click.option("--force", is_flag=True, help="write it even when it is no faster than eager")
+@click.option("--json", "as_json", is_flag=True)
+def export(config: Path, output: Path, device: str | None, precision: str | None, force: bool, as_json: bool) -> None:
+    """Write the winners of CONFIG as one submission that needs only PyTorch, verified in a fresh process."""
+    from tuner import settings, tune
+
+    one = settings.load(config, {"device": device, "precision": precision})
+    written = tune.export_winners(one, settings.cache_root(config), output, force, _say(as_json))
+    if as_json:
+        click.echo(json.dumps({"submission": str(output), "records": [r.model_dump(mode="json") for r in written]}))
+    else:
+        click.echo(f"wrote {output} and {output.with_suffix('.md')}")
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--problem", required=True, type=click.Path(path_type=Path), help="the reference in KernelBench format")
+@click.option("--shape", "shapes", multiple=True, help="input shape such as 128x3x32x32x32 (one for each input)")
+@click.option("--init", help="constructor arguments as JSON, such as '[3, 24, 3, 8]'")
+@click.option("--device", default="auto", help="auto, cuda, cuda:N or cpu")
+@click.option("--precision", default="match", type=click.Choice(["match", "ieee", "tf32"]))
+@click.option("--error-budget", default=8.0, type=click.FloatRange(min=0, min_open=True))
+@click.option("--json", "as_json", is_flag=True)
+def verify(
+    file: Path,
+    problem: Path,
+    shapes: tuple[str, ...],
+    init: str | None,
+    device: str,
+    precision: str,
+    error_budget: float,
+    as_json: bool,
+) -> None:
+    """Check that FILE's ModelNew computes what PROBLEM's Model does, in a fresh process."""
+    from rich.console import Console
+
+    from tuner import screen, tune
+
+    correctness = tune.verify_file(
+        file, problem, _shapes(shapes), _init(init), device, precision, error_budget, _say(as_json)
+    )
+    ok = all(case.ok for case in correctness.cases)
+    if as_json:
+        click.echo(json.dumps({"ok": ok, **correctness.model_dump(mode="json")}, indent=2))
+    else:
+        Console(highlight=False).print(screen.cases(correctness))
+        click.echo("right" if ok else "WRONG")
+    sys.exit(0 if ok else 1)
+
+
+def _shapes(texts: tuple[str, ...]) -> tuple[tuple[int, ...], ...] | None:
+    try:
+        found = tuple(tuple(int(size) for size in text.replace("x", ",").split(",")) for text in texts)
+    except ValueError:
+        found = ((0,),)
+    if any(size < 1 for shape in found for size in shape):
+        raise ConfigError(f"--shape: {' '.join(texts)!r} is not a shape such as 128x3x32x32x32")
+    return found or None
+
+
+def _init(text: str | None) -> list[Any] | None:
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, list):
+        raise ConfigError(f"--init: {text[:60]!r} is not a JSON list such as '[3, 24, 3, 8]'")
+    return value
+
+
+def _say(quiet: bool) -> Callable[[str], None]:
+    return (lambda text: None) if quiet else click.echo
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True)
+@click.argument("names", nargs=-1)
+def templates(names: tuple[str, ...], as_json: bool) -> None:
+    """List templates: variants, knobs, the size of each space."""
+    from rich.console import Console
+
+    from tuner import screen, template
+
+    rows: list[dict[str, Any]] = []
+    for name in names or template.shipped_names():
+        kernel = template.find(name, Path.cwd())
+        for variant in kernel.variants:
+            size = 1
+            for knob in variant.knobs:
+                size *= len(knob.choices)
+            rows.append(
+                {
+                    "template": kernel.name,
+                    "variant": variant.name,
+                    "device": variant.device,
+                    "points": size,
+                    "doc": variant.doc,
+                    "knobs": {k.name: {"choices": list(k.choices), "default": k.default, "doc": k.doc} for k in variant.knobs},
+                    "constraints": [c.name for c in variant.constraints],
+                }
+            )
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    console = Console(highlight=False)
+    for row in rows:
+        click.echo(f"{row['template']} {row['variant']} ({row['device']}): {row['points']} points before constraints. {row['doc']}")
+        table = [
+            [f"  {name}", " ".join(_choice(c, knob["default"]) for c in knob["choices"]), knob["doc"]]
+            for name, knob in row["knobs"].items()
+        ]
+        console.print(screen.listing(["  knob", "choices (default in brackets)", ""], table))
+        if row["constraints"]:
+            click.echo(f"  constraints: {', '.join(row['constraints'])}")
+        click.echo()
+
+
+def _choice(value: Any, default: Any) -> str:
+    text = str(int(value)) if isinstance(value, bool) else str(value)
+    return f"[{text}]" if value == default and type(value) is type(default) else text
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True)
+def doctor(as_json: bool) -> None:
+    """Say what works on this machine: compilers, PyTorch, GPU, driver."""
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from tuner import device, screen
+
+    checks = device.doctor()
+    if as_json:
+        click.echo(json.dumps([asdict(check) for check in checks], indent=2))
+        return
+    rows = [["ok" if c.ok else "no", c.name, c.detail, c.needed_for] for c in checks]
+    Console(highlight=False).print(screen.listing(["", "what", "found", "needed for"], rows))
+
+
+@cli.group()
+def cache() -> None:
+    """Look at and look after cached winners."""
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Entry point: every TunerError and usage error is one line and exit code 2."""
+    try:
+        cli.main(args=arguments, prog_name="tuner", standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.exceptions.NoArgsIsHelpError as shown:
+        click.echo(shown.format_message())
+        sys.exit(2)
+    except click.ClickException as error:
+        _fail(error.format_message())
+    except TunerError as error:
+        _fail(str(error))
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("tuner: interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader went away; nothing is wrong here
+        sys.exit(0)
+    sys.exit(0)
+
+
+def _fail(text: str) -> NoReturn:
+    click.echo(f"tuner: {' '.join(text.split())}", err=True)
+    sys.exit(2)
