@@ -5,7 +5,10 @@ from tuner.template import Variant
 
 
 def axes(init, shapes):
-    """N samples, C channels in G groups, S positions a channel after the convolution."""
+    """N samples, I input and C output channels, G groups, K the kernel's edge, D x H x W the input's size.
+
+    S positions a channel after the convolution.
+    """
     in_channels, out_channels, kernel_size, num_groups = init
     (shape,) = shapes
     n, c, *spatial = shape
@@ -14,7 +17,10 @@ def axes(init, shapes):
     out = [size - kernel_size + 1 for size in spatial]
     if min(out) < 1:
         raise ValueError("the input is smaller than the convolution's kernel")
-    return {"N": n, "C": out_channels, "G": num_groups, "S": out[0] * out[1] * out[2]}
+    return {
+        **{"N": n, "I": in_channels, "C": out_channels, "G": num_groups, "K": kernel_size},
+        **{"D": spatial[0], "H": spatial[1], "W": spatial[2], "S": out[0] * out[1] * out[2]},
+    }
 
 
 MEMORY_FORMAT = Knob(
@@ -55,6 +61,29 @@ FUSED_CUDA_CONSTRAINTS = (
     Constraint("a slice fills the block's loads", _slice_fills_block),
 )
 
+FUSED_CPU_KNOBS = (
+    Knob("vector_width", (4, 8, 16), 8, "floats a vector"),
+    Knob("accumulators", (1, 2, 4, 8), 4, "vectors that are added to in turn"),
+    Knob("grain", (1, 2, 4, 8, 16, 32), 4, "rows a thread takes at a time"),
+    Knob("threads", (1, 2, 4, 8, 16, 32, 64), 2, "threads of the statistics"),
+    CONV_BIAS,
+    MEMORY_FORMAT,
+)
+
+FUSED_CPU_CONSTRAINTS = (
+    Constraint("threads<=cores", lambda k, f: k.threads <= f.cores),
+    Constraint("grain leaves work for every thread", lambda k, f: k.grain == 1 or k.grain * k.threads <= f.N * f.C),
+    Constraint(
+        "a row fills the accumulators",
+        lambda k, f: k.vector_width * k.accumulators <= (f.S if k.memory_format == "contiguous" else f.C * f.S)
+        or (k.vector_width, k.accumulators) == (4, 1),
+    ),
+    Constraint(
+        "vector_width<=C",
+        lambda k, f: k.memory_format == "contiguous" or k.vector_width <= max(4, f.C),
+    ),
+)
+
 
 VARIANTS = (
     Variant(
@@ -70,7 +99,75 @@ VARIANTS = (
         device="cpu",
         source="fused_cpu.cpp",
         doc="convolution by PyTorch, then one read of its output",
-        knobs=(Knob("accumulators", (1, 2, 4, 8), 4, "independent accumulators a row"),),
-        constraints=(Constraint("accumulators<=S", lambda k, f: k.accumulators <= f.S),),
+        knobs=FUSED_CPU_KNOBS,
+        constraints=FUSED_CPU_CONSTRAINTS,
+    ),
+)
+
+
+# ---- the convolution on tensor cores; its output is never written ----
+
+CONV_MMA_KNOBS = (
+    Knob("scheme", ("fp16x3", "tf32x3", "fp16", "tf32"), "fp16x3", "operands; x3 splits them to keep fp32 accuracy"),
+    Knob("warps", (2, 3, 4, 5, 6, 8, 10, 12, 15, 16), 6, "warps a block"),
+    Knob("m_tiles", (1, 2), 1, "tiles of 16 output columns a warp"),
+    Knob("channel_tiles", (1, 2, 3, 4), 3, "tiles of 8 output channels a warp"),
+    Knob("tile_d", (1, 2, 3, 4, 5, 6, 8, 10, 15, 30), 6, "output planes a block"),
+    Knob("tile_h", (4, 6, 8, 10, 15, 30, 60), 30, "output rows a block"),
+    Knob("row_chunks", (1, 2, 3, 4), 1, "parts of a plane's rows that go to different warps"),
+    Knob("weights", ("registers", "shared"), "shared", "where a warp keeps its weights"),
+    Knob("promote", (False, True), True, "add each k-step in fp32, not in the tensor core"),
+    Knob("min_blocks", (1, 2, 3, 4), 2, "blocks a multiprocessor that the compiler leaves registers for"),
+)
+
+
+def _conv_mma_sizes(k, f):
+    """Of one block: k-steps for an input row, words a weight fragment, output planes and rows."""
+    steps = -(-f.I * f.K * f.K // (16 if k.scheme.startswith("fp16") else 8))
+    return steps, 4 if k.scheme.endswith("x3") else 2, min(k.tile_d, f.D - f.K + 1), min(k.tile_h, f.H - f.K + 1)
+
+
+def _conv_mma_shared(k, f):
+    """min_blocks blocks fit a multiprocessor's shared memory: weights, moments and the input box of each."""
+    steps, words, planes, rows = _conv_mma_sizes(k, f)
+    fixed = f.K * steps * k.channel_tiles * 32 * words + 8 * k.channel_tiles * (2 + 6 * k.warps) + 20
+    run = (rows + f.K - 1) * f.W
+    box = (planes + f.K - 1) * f.I * (run + (48 - run % 32) % 32) + 16 * k.m_tiles + 16
+    return k.min_blocks * (4 * (fixed + box) + 1024) <= f.shared_memory_per_block + 1024
+
+
+def _conv_mma_registers(k, f):
+    """What a thread holds at the least: accumulators, sums, kept weights and about 40 more."""
+    steps, words, *_ = _conv_mma_sizes(k, f)
+    kept = f.K * steps * words if k.weights == "registers" else words
+    need = k.channel_tiles * (4 * k.m_tiles * (f.K + k.promote) + 6 + kept) + 40
+    return need <= min(255, 65536 // (32 * k.warps * k.min_blocks))
+
+
+def _conv_mma_units(k, f):
+    """Every warp has something to do."""
+    *_, planes, rows = _conv_mma_sizes(k, f)
+    return k.warps <= planes * -(-(f.W - f.K + 1) // (16 * k.m_tiles)) * min(k.row_chunks, rows)
+
+
+CONV_MMA_CONSTRAINTS = (
+    Constraint("3 input channels, kernel 3", lambda k, f: f.I == 3 and f.K == 3),
+    Constraint("channel_tiles<=C/8", lambda k, f: k.channel_tiles <= -(-f.C // 8)),
+    Constraint("tile_d<=D", lambda k, f: k.tile_d == 1 or k.tile_d <= f.D - f.K + 1),
+    Constraint("tile_h<=H", lambda k, f: k.tile_h == 4 or k.tile_h <= f.H - f.K + 1),
+    Constraint("every warp works", _conv_mma_units),
+    Constraint("shared memory", _conv_mma_shared),
+    Constraint("registers", _conv_mma_registers),
+)
+
+VARIANTS += (
+    Variant(
+        name="conv_mma",
+        device="cuda",
+        source="conv_mma.cu",
+        minimum=(8, 0),
+        doc="implicit matrix product on tensor cores that keeps only statistics of its output",
+        knobs=CONV_MMA_KNOBS,
+        constraints=CONV_MMA_CONSTRAINTS,
     ),
 )

@@ -53,10 +53,9 @@ TUNER_INLINE PivotSums operator+(PivotSums a, PivotSums b) { return {a.sum + b.s
 
 // Adds a chunk of values: `sum` of d = v - pivot and `m2` of (d - mean)^2, both found in float, where
 // mean = sum * per_count and per_count is 1 / (number of values). One value alone: add_chunk(total, d, 0, 1).
-TUNER_INLINE void add_chunk(PivotSums& total, float sum, float m2, double per_count) {
-  const double wide = sum;
-  total.sum += wide;
-  total.square += m2 + wide * wide * per_count;
+TUNER_INLINE void add_chunk(PivotSums& total, double sum, double m2, double per_count) {
+  total.sum += sum;
+  total.square += m2 + sum * sum * per_count;
 }
 
 // Mean less the pivot, and sum of squared deviations from the mean, of `count` values.
