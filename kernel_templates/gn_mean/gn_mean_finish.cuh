@@ -1,0 +1,51 @@
+// GroupNorm and the mean over all but the batch, from the convolution's moments (without its bias).
+#pragma once
+#include "conv3d_moments.cuh"
+
+constexpr int FINISH_THREADS = 256;
+
+// One block a sample. moments (n, out, slots); a row's first entry is replaced by the channel's {mean, m2}.
+__global__ void __launch_bounds__(FINISH_THREADS)
+    gn_mean_finish(const Conv3d c, double2* moments, const float* gamma, const float* beta, float* out, int groups,
+                   double eps) {
+  __shared__ double totals[FINISH_THREADS / 32];
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, per = c.out / groups;
+  const double count = static_cast<double>(c.od) * c.oh * c.ow;
+  double2* rows = moments + static_cast<long long>(blockIdx.x) * c.out * c.slots;
+  for (int channel = warp; channel < c.out; channel += FINISH_THREADS / 32) {
+    double2* row = rows + static_cast<long long>(channel) * c.slots;
+    const WideMoments all = merge_slots(c, row);
+    if (lane == 0) row[0] = {all.mean + (c.bias ? c.bias[channel] : 0.0f), all.m2};
+  }
+  __syncthreads();
+  double total = 0.0;
+  for (int group = threadIdx.x; group < groups; group += FINISH_THREADS) {
+    const long long first = static_cast<long long>(group) * per;
+    double mean = 0.0, m2 = 0.0, sum = 0.0;
+    for (int i = 0; i < per; i++) mean += rows[(first + i) * c.slots].x;
+    mean /= per;
+    for (int i = 0; i < per; i++) {
+      const double2 channel = rows[(first + i) * c.slots];
+      const double step = channel.x - mean;
+      m2 += channel.y + count * step * step;
+      sum += gamma[first + i] * step;
+      total += beta[first + i];
+    }
+    total += sum / sqrt(m2 / (count * per) + eps);
+  }
+#pragma unroll
+  for (int mask = 16; mask > 0; mask /= 2) total += __shfl_xor_sync(~0u, total, mask);
+  if (lane == 0) totals[warp] = total;
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    for (int i = 1; i < FINISH_THREADS / 32; i++) total += totals[i];
+    out[blockIdx.x] = static_cast<float>(total / c.out);
+  }
+}
+
+inline cudaError_t finish_gn_mean(const Conv3d& c, long long n, double2* moments, const float* gamma, const float* beta,
+                                  float* out, long long groups, double eps, cudaStream_t stream) {
+  gn_mean_finish<<<static_cast<unsigned>(n), FINISH_THREADS, 0, stream>>>(c, moments, gamma, beta, out,
+                                                                          static_cast<int>(groups), eps);
+  return cudaGetLastError();
+}
