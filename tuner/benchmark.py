@@ -88,4 +88,3 @@ class Timer:
 
     def samples_ms(self, model: Callable[..., torch.Tensor], count: int) -> list[float]:
         return [self.sample_ms(model)[0] for _ in range(count)]
-

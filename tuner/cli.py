@@ -35,7 +35,9 @@ def _config_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "baselines": "eager,eager_benchmark,compile,compile_benchmark,max_autotune",
     }
     for key in reversed(OPTIONS):
-        command = click.option(f"--{key.replace('_', '-')}", key, help=helps.get(key, f"overrides {key} of the config"))(command)
+        command = click.option(
+            f"--{key.replace('_', '-')}", key, help=helps.get(key, f"overrides {key} of the config")
+        )(command)
     return command
 
 
@@ -47,20 +49,17 @@ def _config_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--json", "as_json", is_flag=True, help="records as JSON on stdout, progress on stderr")
 def search(configs: tuple[Path, ...], fresh: bool, replace: bool, as_json: bool, **options: str | None) -> None:
     """Search the knobs for every shape of each CONFIG and cache the winners."""
-    from rich.console import Console
-
-    from tuner import settings, tune
-    from tuner.screen import Screen
+    from tuner import screen, settings, tune
 
     loaded = [(path, settings.load(path, options)) for path in configs]  # all of them read before the first search
-    console = Console(stderr=as_json, highlight=False)
+    console = screen.console(stderr=as_json)
     missing = interrupted = False
     results = []
     for path, one in loaded:
-        with Screen(console, one.template) as screen:
-            outcomes = tune.tune(one, settings.cache_root(path), screen, fresh, replace)
+        with screen.Screen(console, one.template) as view:
+            outcomes = tune.tune(one, settings.cache_root(path), view, fresh, replace)
         for outcome in outcomes:
-            screen.outcome(outcome)
+            view.outcome(outcome)
             missing |= outcome.record is None
             interrupted |= outcome.progress.stopped == "interrupted"
             results.append(
@@ -128,10 +127,10 @@ def _check_names(path: Path, variants: Any, knobs: Any, kernel: Any) -> None:
 @click.option("--json", "as_json", is_flag=True)
 def export(config: Path, output: Path, device: str | None, precision: str | None, force: bool, as_json: bool) -> None:
     """Write the winners of CONFIG as one submission that needs only PyTorch, verified in a fresh process."""
-    from tuner import settings, tune
+    from tuner import check, settings
 
     one = settings.load(config, {"device": device, "precision": precision})
-    written = tune.export_winners(one, settings.cache_root(config), output, force, _say(as_json))
+    written = check.export_winners(one, settings.cache_root(config), output, force, _say(as_json))
     if as_json:
         click.echo(json.dumps({"submission": str(output), "records": [r.model_dump(mode="json") for r in written]}))
     else:
@@ -153,23 +152,21 @@ def verify(
     shapes: tuple[str, ...],
     init: str | None,
     device: str,
-    precision: str,
+    precision: Any,
     error_budget: float,
     as_json: bool,
 ) -> None:
     """Check that FILE's ModelNew computes what PROBLEM's Model does, in a fresh process."""
-    from rich.console import Console
+    from tuner import check, screen
 
-    from tuner import screen, tune
-
-    correctness = tune.verify_file(
+    correctness = check.verify_file(
         file, problem, _shapes(shapes), _init(init), device, precision, error_budget, _say(as_json)
     )
     ok = all(case.ok for case in correctness.cases)
     if as_json:
         click.echo(json.dumps({"ok": ok, **correctness.model_dump(mode="json")}, indent=2))
     else:
-        Console(highlight=False).print(screen.cases(correctness))
+        screen.console().print(screen.cases(correctness))
         click.echo("right" if ok else "WRONG")
     sys.exit(0 if ok else 1)
 
@@ -205,8 +202,6 @@ def _say(quiet: bool) -> Callable[[str], None]:
 @click.argument("names", nargs=-1)
 def templates(names: tuple[str, ...], as_json: bool) -> None:
     """List templates: variants, knobs, the size of each space."""
-    from rich.console import Console
-
     from tuner import screen, template
 
     rows: list[dict[str, Any]] = []
@@ -223,16 +218,19 @@ def templates(names: tuple[str, ...], as_json: bool) -> None:
                     "device": variant.device,
                     "points": size,
                     "doc": variant.doc,
-                    "knobs": {k.name: {"choices": list(k.choices), "default": k.default, "doc": k.doc} for k in variant.knobs},
+                    "knobs": {
+                        k.name: {"choices": list(k.choices), "default": k.default, "doc": k.doc} for k in variant.knobs
+                    },
                     "constraints": [c.name for c in variant.constraints],
                 }
             )
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    console = Console(highlight=False)
+    console = screen.console()
     for row in rows:
-        click.echo(f"{row['template']} {row['variant']} ({row['device']}): {row['points']} points before constraints. {row['doc']}")
+        click.echo(f"{row['template']} {row['variant']} ({row['device']}): {row['doc']}")
+        click.echo(f"  {row['points']} points before constraints")
         table = [
             [f"  {name}", " ".join(_choice(c, knob["default"]) for c in knob["choices"]), knob["doc"]]
             for name, knob in row["knobs"].items()
@@ -254,8 +252,6 @@ def doctor(as_json: bool) -> None:
     """Say what works on this machine: compilers, PyTorch, GPU, driver."""
     from dataclasses import asdict
 
-    from rich.console import Console
-
     from tuner import device, screen
 
     checks = device.doctor()
@@ -263,12 +259,96 @@ def doctor(as_json: bool) -> None:
         click.echo(json.dumps([asdict(check) for check in checks], indent=2))
         return
     rows = [["ok" if c.ok else "no", c.name, c.detail, c.needed_for] for c in checks]
-    Console(highlight=False).print(screen.listing(["", "what", "found", "needed for"], rows))
+    screen.console().print(screen.listing(["", "what", "found", "needed for"], rows))
 
 
 @cli.group()
 def cache() -> None:
     """Look at and look after cached winners."""
+
+
+def _root(folder: Path | None) -> Path:
+    from tuner import settings
+
+    return folder or settings.cache_root(Path.cwd())
+
+
+_FOLDER = click.option("--cache", "folder", type=click.Path(path_type=Path), help="the cache (default: the project's)")
+
+
+@cache.command("ls")
+@_FOLDER
+@click.option("--json", "as_json", is_flag=True)
+def cache_ls(folder: Path | None, as_json: bool) -> None:
+    """List the winners in the cache."""
+    from tuner import screen, store
+
+    found, faults = store.scan(_root(folder))
+    if as_json:
+        click.echo(json.dumps([{"folder": str(e.folder), **e.record.model_dump(mode="json")} for e in found], indent=2))
+    else:
+        rows = []
+        for entry in found:
+            record = entry.record
+            eager = next((f"{b.speedup:.2f}x" for b in record.baselines if b.name == "eager"), "")
+            rows.append(
+                [record.template, screen.shapes(record.workload), record.workload.precision,
+                 record.environment.device_name, f"{record.latency_ms:.4g} ms", eager, str(record.point.config)]
+            )  # fmt: skip
+        headers = ["template", "shape", "precision", "device", "time", "over eager", "knobs"]
+        screen.console().print(screen.listing(headers, rows))
+    for fault in faults:
+        click.echo(f"tuner: {fault}", err=True)
+    sys.exit(1 if faults else 0)
+
+
+@cache.command("why")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--device", help="auto, cuda, cuda:N or cpu")
+def cache_why(config: Path, device: str | None) -> None:
+    """Say for each shape of CONFIG whether the cache answers for this device, and if not, which field differs."""
+    from tuner import check, settings
+
+    one = settings.load(config, {"device": device})
+    missed = False
+    for name, reasons in check.why(one, settings.cache_root(config)):
+        click.echo(f"{name}: {'hit' if not reasons else 'miss'}")
+        for reason in reasons:
+            missed = True
+            click.echo(f"  {reason}")
+    sys.exit(1 if missed else 0)
+
+
+@cache.command("verify")
+@_FOLDER
+@click.option("--run", is_flag=True, help="also run the suite on every winner of this machine's devices")
+def cache_verify(folder: Path | None, run: bool) -> None:
+    """Check every entry: its hash, and that its template renders the same text. Damaged ones are quarantined."""
+    from tuner import check
+
+    bad = 0
+    for name, fault in check.verify_cache(_root(folder), run, _say(False)):
+        click.echo(f"{name}: {fault or 'ok'}")
+        bad += bool(fault)
+    sys.exit(1 if bad else 0)
+
+
+@cache.command("rm")
+@_FOLDER
+@click.argument("names", nargs=-1, required=True)
+def cache_rm(names: tuple[str, ...], folder: Path | None) -> None:
+    """Remove entries. NAMES are templates, workloads or devices as `tuner cache ls --json` shows them."""
+    from tuner import store
+
+    root = _root(folder)
+    found = store.entries(root)
+    for name in names:
+        chosen = [e for e in found if name in e.folder.relative_to(root).parts]
+        if not chosen:
+            raise ConfigError(f"cache rm: {name!r} names no entry of {root}")
+        for entry in chosen:
+            store.remove(entry)
+            click.echo(f"removed {entry.folder}")
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

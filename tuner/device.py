@@ -134,7 +134,7 @@ def environment(device: str) -> Environment:
 
     common: dict[str, Any] = {
         "torch": torch.__version__,
-        "cudnn": str(torch.backends.cudnn.version() or NONE),  # type: ignore[no-untyped-call]
+        "cudnn": str(torch.backends.cudnn.version() or NONE),
         "python": platform.python_version(),
         "tuner": __version__,
     }
@@ -357,8 +357,8 @@ def _median_ms(call: Callable[[], object], repeats: int) -> float:
     call()
     times: list[float] = []
     for _ in range(repeats):
-        start: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        end: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        start: Any = torch.cuda.Event(enable_timing=True)
+        end: Any = torch.cuda.Event(enable_timing=True)
         start.record()
         call()
         end.record()

@@ -27,6 +27,7 @@ HOPELESS = 1.5  # beyond this multiple of the best so far a candidate is told it
 CLOSE = 1.05  # within this multiple of the best it is measured again, interleaved with the best
 SURVIVOR_SAMPLES, CLOSE_SAMPLES = 10, 30
 SURVIVOR_S, CLOSE_S = 2.0, 4.0  # where one forward takes long, this much time instead of that many samples
+CPU_FLOOR_SHARE = 0.5  # a CPU's ceilings are read beside other processes: only half of one is taken as proof
 CPU_CACHE_BYTES = 2**28  # no last-level cache of a socket is larger
 
 
@@ -39,6 +40,13 @@ class Phase:
     def enter(self, status: Status, detail: str = "") -> None:
         self.status = status
         worker.phase(f"{status.value}: {detail}" if detail else status.value)
+
+
+class Here:
+    """This machine, as measurements would see it."""
+
+    def environment(self, torch_device: str) -> dict[str, Any]:
+        return device.environment(torch_device).model_dump(mode="json")
 
 
 class Inspector:
@@ -174,7 +182,8 @@ class Session:
         if name is not None:
             raise Untrusted(f"the candidate replaced {name}")
         performance = summarise(times)
-        if performance.latency_ms < floor_ms:
+        believable = floor_ms * (1.0 if self.device.startswith("cuda") else CPU_FLOOR_SHARE)
+        if performance.latency_ms < believable:
             raise Untrusted(
                 f"measured {performance.latency_ms:.4f} ms, below the physical floor of {floor_ms:.4f} ms: "
                 "a fault of the measurement"
@@ -196,8 +205,9 @@ class Session:
         """Every case of the suite for one file; raises nothing for a wrong result."""
         try:
             return self.suite.check(self._load(path, sha256), worker.phase).model_dump(mode="json")
-        except Wrong as wrong:
-            case = Case(name="construction", ok=False, detail=str(wrong))
+        except Exception as error:  # the file's own code: whatever it raises, it is not right
+            detail = str(error) if isinstance(error, Wrong) else f"{type(error).__name__}: {_first_line(error)}"
+            case = Case(name="construction", ok=False, detail=detail)
             return Correctness(cases=(case,), error_ratio=0.0, agrees_with_eager=False).model_dump(mode="json")
 
     # ---- the final --------------------------------------------------------------------------------
@@ -277,4 +287,3 @@ def _count(samples: int, seconds: float, one_ms: float) -> int:
 def _first_line(error: BaseException) -> str:
     text = str(error).strip()
     return text.splitlines()[0][:500] if text else ""
-

@@ -90,7 +90,8 @@ class Lane:
     def describe(self) -> dict[str, Any]:
         """Environment, limits, floor. Raises the TunerError that names what is wrong with the problem."""
         with self.lock:
-            return self._must("describe")
+            described: dict[str, Any] = self._must("describe")
+            return described
 
     def prepare(self) -> None:
         """Have the process ready to judge: the oracle and the reference's error computed."""

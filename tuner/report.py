@@ -58,7 +58,8 @@ def submission(file_name: str, records: Sequence[Record], replaced: Mapping[str,
 def _one(record: Record) -> list[str]:
     shapes = ", ".join("x".join(map(str, shape)) for shape in record.workload.shapes)
     performance, correctness = record.evaluation.performance, record.evaluation.correctness
-    assert performance is not None and correctness is not None  # a stored record is ok
+    assert performance is not None, "a stored record is ok"
+    assert correctness is not None, "a stored record is ok"
     lines = [
         f"## Input {shapes} {record.workload.dtype}",
         "",

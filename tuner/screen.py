@@ -10,12 +10,18 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tuner.records import Environment, Floor, Performance, Record, Workload
+from tuner.records import Correctness, Environment, Floor, Performance, Record, Workload
 from tuner.search import Progress
 from tuner.space import Space
 from tuner.tune import Outcome
 
 PLAIN_EVERY_S = 5.0
+
+
+def console(stderr: bool = False) -> Console:
+    """A console as wide as the terminal; wide enough for every table where there is none."""
+    made = Console(stderr=stderr, highlight=False)
+    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=160)
 
 
 def shapes(workload: Workload) -> str:
@@ -129,7 +135,9 @@ def table(record: Record) -> Table:
         rows.add_row(label, *_timing(comparison.performance), f"{comparison.speedup:.3f}x", interval)
     if record.floor is not None:
         share = record.floor.floor_ms / performance.latency_ms
-        rows.add_row("floor", _ms(record.floor.floor_ms), "", "", f"({share:.0%} of the winner's time)", _bound(record.floor))
+        rows.add_row(
+            "floor", _ms(record.floor.floor_ms), "", "", f"({share:.0%} of the winner's time)", _bound(record.floor)
+        )
     return rows
 
 
@@ -154,3 +162,16 @@ def listing(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     for row in rows:
         made.add_row(*(Text(cell) for cell in row))
     return made
+
+
+def cases(correctness: Correctness) -> Table:
+    """Verification case by case."""
+    rows = [
+        ["ok" if c.ok else "WRONG", c.name, _number(c.error), _number(c.allowed), _number(c.reference_error), c.detail]
+        for c in correctness.cases
+    ]
+    return listing(["", "case", "error", "allowed", "reference's own", ""], rows)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"

@@ -29,7 +29,7 @@ from optuna.trial import TrialState
 from tuner.errors import CacheError
 from tuner.ledger import Ledger
 from tuner.records import Evaluation, Point, Status, Trial
-from tuner.space import Config, Space
+from tuner.space import Choice, Config, Space
 
 WASTED_IN_A_ROW = 5
 STARTUP_TRIALS = 10
@@ -185,14 +185,15 @@ class Search:
         trial.set_user_attr(OWNER, me())
         names = [branch.variant for branch in self.space.branches]
         variant = str(trial.suggest_categorical("variant", names)) if len(names) > 1 else names[0]
-        values = []
+        values: list[tuple[str, Choice]] = []
         for knob in self.space.branch(variant).knobs:
             name = f"{variant}.{knob.name}"
             if knob.ordered:
                 at = trial.suggest_int(name, 0, len(knob.choices) - 1)
                 values.append((knob.name, knob.choices[at]))
             else:
-                values.append((knob.name, trial.suggest_categorical(name, list(knob.choices))))
+                chosen = trial.suggest_categorical(name, list(knob.choices))
+                values.append((knob.name, knob.choices[knob.choices.index(chosen)]))
         return trial.number, Config(variant, tuple(values))
 
     def _ask_for(self, config: Config) -> tuple[int, Config]:

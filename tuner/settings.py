@@ -45,9 +45,9 @@ class Settings(BaseModel):
         Path | None,
         Field(strict=False, description="the reference, in the KernelBench format; default: the template's own"),
     ] = None
-    device: Annotated[
-        str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$", description="auto, cuda, cuda:N or cpu")
-    ] = "auto"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$", description="auto, cuda, cuda:N or cpu")] = (
+        "auto"
+    )
     init: Annotated[
         tuple[Any, ...] | None, Field(description="the model's constructor arguments; default: the problem's")
     ] = None
@@ -62,9 +62,7 @@ class Settings(BaseModel):
     dtype: Literal["float32"] = "float32"
     trials: Annotated[int, Field(ge=1, description="trials of a search")] = 200
     time_budget_s: Annotated[Seconds | None, Field(description="stop a search after that long")] = None
-    patience: Annotated[
-        int | None, Field(ge=1, description="stop after that many trials without improvement")
-    ] = None
+    patience: Annotated[int | None, Field(ge=1, description="stop after that many trials without improvement")] = None
     sampler: Literal["tpe", "random", "exhaustive"] = "tpe"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     precision: Annotated[
@@ -176,7 +174,7 @@ class _Loader(yaml.SafeLoader):
     depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        event: Any = self.peek_event()
         if isinstance(event, yaml.AliasEvent):
             raise _refused("aliases are not taken here", event.start_mark)
         if getattr(event, "tag", None) is not None:

@@ -72,8 +72,10 @@ class Template:
         try:
             axes = self.axes(init, shapes)
         except (ValueError, TypeError, IndexError) as error:
-            raise TemplateError(f"template {self.name}: does not take init {list(init)} with shapes "
-                                f"{[list(s) for s in shapes]}: {error}") from error
+            raise TemplateError(
+                f"template {self.name}: does not take init {list(init)} with shapes "
+                f"{[list(s) for s in shapes]}: {error}"
+            ) from error
         return Facts(**{**device, **axes})
 
     def space(

@@ -28,7 +28,6 @@ from tuner.records import (
     Evaluation,
     Floor,
     Performance,
-    Point,
     Record,
     Status,
     TensorSpec,
@@ -96,8 +95,15 @@ def workloads(settings: Settings, problem: Path, environment: dict[str, str]) ->
     ]
 
 
-def tune(settings: Settings, cache: Path, observer: Observer, fresh: bool = False, replace_faster: bool = False
-         ) -> list[Outcome]:
+def here(torch_device: str, toolchain: dict[str, str]) -> Environment:
+    """The environment of this machine's device, asked of a worker process (this one never loads torch)."""
+    with Worker("tuner.evaluate:Here", {}, toolchain) as worker:
+        return Environment.model_validate(worker.call("environment", PREPARE_DEADLINE_S, torch_device=torch_device))
+
+
+def tune(
+    settings: Settings, cache: Path, observer: Observer, fresh: bool = False, replace_faster: bool = False
+) -> list[Outcome]:
     """Search every workload of `settings` and put each winner into `cache`.
 
     `fresh` starts a new study instead of resuming; `replace_faster` lets a slower
@@ -184,7 +190,14 @@ def _tune_one(
         finally:
             lane.close()
     stored = store.put(cache, record, text, replace=replace_faster)
-    return Outcome(job.workload, progress, record, stored, store.folder_of(cache, record.environment.slug, record.template, record.workload.slug), notes)
+    return Outcome(
+        job.workload,
+        progress,
+        record,
+        stored,
+        store.folder_of(cache, record.environment.slug, record.template, record.workload.slug),
+        notes,
+    )
 
 
 def _quick_eager(job: Job, observer: Observer) -> None:
@@ -327,7 +340,9 @@ class Final:
         """Decide the winner and complete the record with its comparisons."""
         ok = [t for t in progress.trials if t.evaluation.status is Status.OK]
         finalists = {str(t.point.config): t for t in sorted(ok, key=lambda t: t.evaluation.latency_ms)[:FINALISTS]}
-        self.observer.stage(f"final: {len(finalists)} finalists and {', '.join(self.settings.baselines) or 'no baselines'}")
+        self.observer.stage(
+            f"final: {len(finalists)} finalists and {', '.join(self.settings.baselines) or 'no baselines'}"
+        )
         baselines: dict[str, Worker] = {}
         try:
             finalists = self._enter(finalists)
@@ -460,4 +475,3 @@ class Final:
 def _last_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[-1][:300] if lines else type(error).__name__
-

@@ -235,15 +235,13 @@ class Suite:
     def _oracle(self, state: State, inputs: Tensors) -> torch.Tensor:
         model = problems.reference(self.problem, self.workload.init, 0).to(self.device).double()
         load_state(model, state)
-        return model(*[x.double() for x in inputs])
+        result: torch.Tensor = model(*[x.double() for x in inputs])
+        return result
 
     def _reference_error(self, state: State, inputs: Tensors, oracle: torch.Tensor, eager: torch.Tensor) -> float:
         """E: over the eager call and the eager call on the reversed batch, as the precision class runs them."""
         precision = self.workload.precision
-        if precision == "match":
-            flags = contextlib.nullcontext()
-        else:
-            flags = tf32_flags(False, False)  # type: ignore[assignment]
+        flags = contextlib.nullcontext() if precision == "match" else tf32_flags(False, False)
         batch = inputs[0].shape[0]
         with flags:
             first = eager if precision == "match" else self.reference(*inputs)
@@ -375,8 +373,11 @@ def _finite(value: float) -> float:
 
 
 def _judged(case: Prepared, error: float, ok: bool) -> Case:
-    known = {k: v for k, v in (("error", error), ("allowed", case.allowed), ("reference_error", case.reference_error))
-             if math.isfinite(v)}
+    known = {
+        k: v
+        for k, v in (("error", error), ("allowed", case.allowed), ("reference_error", case.reference_error))
+        if math.isfinite(v)
+    }
     detail = "" if ok else f"error {error:.3g} against the oracle, allowed {case.allowed:.3g}"
     return Case(name=case.name, ok=ok, detail=detail, **known)
 
@@ -403,8 +404,10 @@ def guarded_copy(x: torch.Tensor) -> torch.Tensor:
 
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Equal byte for byte (NaNs with equal bits are equal)."""
-    return torch.equal(a.contiguous().view(torch.uint8), b.contiguous().view(torch.uint8)) if a.dim() else torch.equal(
-        a.reshape(1).view(torch.uint8), b.reshape(1).view(torch.uint8)
+    return (
+        torch.equal(a.contiguous().view(torch.uint8), b.contiguous().view(torch.uint8))
+        if a.dim()
+        else torch.equal(a.reshape(1).view(torch.uint8), b.reshape(1).view(torch.uint8))
     )
 
 
