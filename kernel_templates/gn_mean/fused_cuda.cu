@@ -4,14 +4,6 @@
 //     out[n] = mean over c of ( weight[c] * (m[c] - mu) * rstd + bias[c] ),
 // so the normalised tensor is never needed: only the sum and the sum of squares of each channel, both
 // about a pivot of its own (its first value). A bias of the convolution moves m[c] and nothing else.
-//
-// First kernel: each block adds up slices of channels. Then, in a second kernel or in the sample's last
-// block, the N samples are finished in double.
-#include "launch.cuh"
-#include "moments.cuh"
-#include "reduce.cuh"
-#include "vector.cuh"
-
 #ifndef BLOCK_SIZE  // threads a block
 #define BLOCK_SIZE 256
 #endif
@@ -45,324 +37,42 @@
 #define MEMORY_FORMAT MEMORY_FORMAT_CONTIGUOUS
 #endif
 
-constexpr Reduction REDUCE = REDUCTION == REDUCTION_SHUFFLE ? Reduction::shuffle : Reduction::shared;
-constexpr bool CHANNELS_LAST = MEMORY_FORMAT == MEMORY_FORMAT_CHANNELS_LAST;
-constexpr bool BY_LAST_BLOCK = FINISH == FINISH_LAST_BLOCK;
+#include "channel_sums.cuh"
 
-struct Problem {
-  const float* y;          // (n, c, s), or (n, s, c) when channels-last
+struct FromPivot {
+  float pivot;
+  __device__ float operator()(float y) const { return y - pivot; }
+};
+
+struct GnMean : ChannelSums {
   const float* conv_bias;  // (c), still to be added to y, or null
   const float* weight;     // (c)
   const float* bias;       // (c)
   float* out;              // (n)
-  PivotSums* partial;      // (n, c, slices)
-  int* arrived;            // (n), zero; null unless the last block finishes
-  long long n, c, s, g, slices;
   double eps;
 
-  __device__ long long slice_length() const { return ceil_div(ceil_div(s, slices), 32) * 32; }
-  // The value that the sums of this channel are taken about.
-  __device__ float pivot(long long sample, long long channel) const {
-    return __ldg(CHANNELS_LAST ? y + sample * s * c + channel : y + (sample * c + channel) * s);
+  __device__ FromPivot deviation(long long sample, long long channel) const { return {first_value(sample, channel)}; }
+
+  __device__ double pivot(long long sample, long long channel) const {
+    const double offset = conv_bias == nullptr ? 0.0 : conv_bias[channel];
+    return first_value(sample, channel) + offset;
+  }
+
+  __device__ void finish(long long sample, double* scratch) const {
+    double total = 0.0;
+    for_each_channel(*this, sample, eps, [&](long long channel, double centred, double rstd) {
+      total += weight[channel] * centred * rstd + bias[channel];
+    });
+    total = block_reduce<BLOCK_SIZE, REDUCE>(total, Sum{}, scratch);
+    if (threadIdx.x == 0) out[sample] = static_cast<float>(total / c);
   }
 };
-
-__device__ long long block_number() {
-  return ORDER == ORDER_BACKWARD ? gridDim.x - 1 - blockIdx.x : blockIdx.x;
-}
-
-// ---- finishing a sample: its partial sums to its result, by one block ----
-
-struct Channel {
-  double mean, m2;  // mean with the convolution's bias; sum of squared deviations from it
-};
-
-__device__ Channel read_channel(const Problem& p, long long sample, long long channel) {
-  // Other blocks of this launch may have written these: read them from L2, past this multiprocessor's L1.
-  const double2* from = reinterpret_cast<const double2*>(p.partial + (sample * p.c + channel) * p.slices);
-  PivotSums sums{0.0, 0.0};
-  for (long long i = 0; i < p.slices; i++) {
-    const double2 part = __ldcg(from + i);
-    sums = sums + PivotSums{part.x, part.y};
-  }
-  const double offset = p.conv_bias == nullptr ? 0.0 : p.conv_bias[channel];
-  const double count = static_cast<double>(p.s);
-  return {p.pivot(sample, channel) + offset + mean_of(sums, count), m2_of(sums, count)};
-}
-
-__device__ void finish_sample(const Problem& p, long long sample, double* scratch) {
-  const long long channels = p.c / p.g;
-  // A run of `width` lanes takes a group.
-  int width = 1;
-  while (width < channels && width < 32) width *= 2;
-  const int lane = threadIdx.x % width;
-  double total = 0.0;
-  for (long long first = 0; first < p.g; first += BLOCK_SIZE / width) {
-    const long long group = first + threadIdx.x / width;
-    const long long begin = group * channels, end = group < p.g ? begin + channels : begin;
-    double mean = 0.0;
-    for (long long c = begin + lane; c < end; c += width) mean += read_channel(p, sample, c).mean;
-    mean = warp_reduce(mean, Sum{}, width) / channels;
-    double m2 = 0.0, weighted = 0.0;
-    for (long long c = begin + lane; c < end; c += width) {
-      const Channel channel = read_channel(p, sample, c);
-      const double step = channel.mean - mean;
-      m2 += channel.m2 + step * step * p.s;
-      weighted += p.weight[c] * step;
-      total += p.bias[c];
-    }
-    m2 = warp_reduce(m2, Sum{}, width);
-    weighted = warp_reduce(weighted, Sum{}, width);
-    if (lane == 0) total += weighted / sqrt(m2 / (static_cast<double>(channels) * p.s) + p.eps);
-  }
-  total = block_reduce<BLOCK_SIZE, REDUCE>(total, Sum{}, scratch);
-  if (threadIdx.x == 0) p.out[sample] = static_cast<float>(total / p.c);
-}
-
-// Called by every thread once the block's partial sums are stored.
-__device__ void finish_if_last(const Problem& p, long long sample, long long blocks, double* scratch) {
-  __shared__ bool last;
-  __threadfence();  // the stores above are visible before the arrival is
-  __syncthreads();
-  if (threadIdx.x == 0) last = atomicAdd(p.arrived + sample, 1) == blocks - 1;
-  __syncthreads();
-  if (last) {
-    __threadfence();
-    finish_sample(p, sample, scratch);
-  }
-}
-
-#if FINISH == FINISH_KERNEL
-__global__ void __launch_bounds__(BLOCK_SIZE) finish_samples(const Problem p) {
-  __shared__ double scratch[reduce_scratch(BLOCK_SIZE, REDUCE)];
-  finish_sample(p, blockIdx.x, scratch);
-}
-#endif
-
-#if MEMORY_FORMAT == MEMORY_FORMAT_CONTIGUOUS
-// ---- sums of the channels: a channel's values lie side by side ----
-
-// Adds the UNROLL vectors body[first], body[first + BLOCK_SIZE], ...; those from `vectors` on do not exist.
-template <int V, bool WHOLE>
-__device__ __forceinline__ void add_vectors(PivotSums& total, const float* body, long long first, long long vectors,
-                                            float pivot) {
-  const int present = WHOLE ? UNROLL : static_cast<int>((vectors - 1 - first) / BLOCK_SIZE) + 1;
-  Vector<V> v[UNROLL];
-#pragma unroll
-  for (int j = 0; j < UNROLL; j++) {
-    if (WHOLE || j < present) v[j] = load_once<V>(body + (first + j * BLOCK_SIZE) * V);
-  }
-  float sums[V] = {};
-#pragma unroll
-  for (int j = 0; j < UNROLL; j++) {
-    if (WHOLE || j < present) {
-#pragma unroll
-      for (int k = 0; k < V; k++) sums[k] += v[j].at[k] -= pivot;
-    }
-  }
-  float sum = sums[0];
-#pragma unroll
-  for (int k = 1; k < V; k++) sum += sums[k];
-  const double per_count = WHOLE ? 1.0 / (UNROLL * V) : 1.0 / (present * V);
-  const float mean = sum * static_cast<float>(per_count);
-  float squares[V] = {};
-#pragma unroll
-  for (int j = 0; j < UNROLL; j++) {
-    if (WHOLE || j < present) {
-#pragma unroll
-      for (int k = 0; k < V; k++) {
-        const float d = v[j].at[k] - mean;
-        squares[k] += d * d;
-      }
-    }
-  }
-  float m2 = squares[0];
-#pragma unroll
-  for (int k = 1; k < V; k++) m2 += squares[k];
-  add_chunk(total, sum, m2, per_count);
-}
-
-// This thread's share of values[0, count).
-template <int V>
-__device__ PivotSums sum_values(const float* values, long long count, float pivot) {
-  PivotSums total{0.0, 0.0};
-  const int head = unaligned_head<V>(values, count);
-  const long long vectors = (count - head) / V;
-  const int single = static_cast<int>(count - vectors * V);  // head and tail together, fewer than 2 * V
-  if (threadIdx.x < single) {
-    const long long i = threadIdx.x < head ? threadIdx.x : vectors * V + threadIdx.x;
-    add_chunk(total, values[i] - pivot, 0.0f, 1.0);
-  }
-  const float* body = values + head;
-  for (long long first = threadIdx.x; first < vectors; first += UNROLL * BLOCK_SIZE) {
-    if (first + (UNROLL - 1) * BLOCK_SIZE < vectors) {
-      add_vectors<V, true>(total, body, first, vectors, pivot);
-    } else {
-      add_vectors<V, false>(total, body, first, vectors, pivot);
-    }
-  }
-  return total;
-}
-
-// A group's channels times slices are dealt out to its BLOCKS_PER_GROUP blocks.
-__global__ void __launch_bounds__(BLOCK_SIZE) sum_channels(const Problem p) {
-  __shared__ PivotSums scratch[reduce_scratch(BLOCK_SIZE, REDUCE)];
-  const long long block = block_number(), group = block / BLOCKS_PER_GROUP;  // group: sample * g + group
-  const long long channels = p.c / p.g, length = p.slice_length();
-  for (long long task = block % BLOCKS_PER_GROUP; task < channels * p.slices; task += BLOCKS_PER_GROUP) {
-    const long long row = group * channels + task / p.slices, slice = task % p.slices;
-    const long long begin = min(p.s, slice * length), end = min(p.s, begin + length);
-    const float* values = p.y + row * p.s;
-    PivotSums sums = sum_values<VECTOR_WIDTH>(values + begin, end - begin, __ldg(values));
-    sums = block_reduce<BLOCK_SIZE, REDUCE>(sums, Sum{}, scratch);
-    if (threadIdx.x == 0) p.partial[row * p.slices + slice] = sums;
-  }
-  if constexpr (BY_LAST_BLOCK) {
-    finish_if_last(p, group / p.g, p.g * BLOCKS_PER_GROUP, reinterpret_cast<double*>(scratch));
-  }
-}
-
-static cudaError_t sum(const Problem& p, cudaStream_t on) {
-  const long long blocks = p.n * p.g * BLOCKS_PER_GROUP;
-  if (blocks > MAX_GRID_X) return cudaErrorInvalidConfiguration;
-  sum_channels<<<static_cast<unsigned>(blocks), BLOCK_SIZE, 0, on>>>(p);
-  return cudaGetLastError();
-}
-
-#else
-// ---- sums of the channels: a position's channels lie side by side ----
-
-// Threads of a block as rows of positions by columns of channel vectors.
-struct Tiling {
-  int columns, rows;
-  long long tiles;  // of columns, to cover all channels
-};
-
-template <int V>
-__host__ __device__ Tiling tiling(long long c) {
-  const long long vectors = c / V;
-  const int columns = static_cast<int>(vectors < BLOCK_SIZE ? vectors : BLOCK_SIZE);
-  return {columns, BLOCK_SIZE / columns, ceil_div(vectors, columns)};
-}
-
-// Adds UNROLL positions, `stride` floats apart, to V channels; only the first `present` exist.
-template <int V, bool WHOLE>
-__device__ __forceinline__ void add_positions(PivotSums (&total)[V], const float* from, long long stride, int present,
-                                              Vector<V> pivot) {
-  Vector<V> v[UNROLL];
-#pragma unroll
-  for (int j = 0; j < UNROLL; j++) {
-    if (WHOLE || j < present) v[j] = load_once<V>(from + j * stride);
-  }
-  const double per_count = WHOLE ? 1.0 / UNROLL : 1.0 / present;
-#pragma unroll
-  for (int k = 0; k < V; k++) {
-    float sum = 0.0f, m2 = 0.0f;
-#pragma unroll
-    for (int j = 0; j < UNROLL; j++) {
-      if (WHOLE || j < present) sum += v[j].at[k] -= pivot.at[k];
-    }
-    const float mean = sum * static_cast<float>(per_count);
-#pragma unroll
-    for (int j = 0; j < UNROLL; j++) {
-      if (WHOLE || j < present) m2 += (v[j].at[k] - mean) * (v[j].at[k] - mean);
-    }
-    add_chunk(total[k], sum, m2, per_count);
-  }
-}
-
-// stage[row * columns + column] summed over the rows; called by every thread.
-// The sum of a column is stored at out[column * step] for each column below `wanted`.
-__device__ void sum_rows(PivotSums* stage, int columns, int rows, int wanted, PivotSums* out, long long step) {
-  if constexpr (REDUCE == Reduction::shuffle) {
-    const int lane = threadIdx.x % 32;
-    for (int column = threadIdx.x / 32; column < wanted; column += BLOCK_SIZE / 32) {
-      PivotSums sum{0.0, 0.0};
-      for (int row = lane; row < rows; row += 32) sum = sum + stage[row * columns + column];
-      sum = warp_reduce(sum, Sum{});
-      if (lane == 0) out[column * step] = sum;
-    }
-  } else {
-    const int row = threadIdx.x / columns;
-    int half = 1;
-    while (half * 2 < rows) half *= 2;
-    for (; half > 0; half /= 2) {
-      if (row < half && row + half < rows) stage[threadIdx.x] = stage[threadIdx.x] + stage[threadIdx.x + half * columns];
-      __syncthreads();
-    }
-    if (threadIdx.x < wanted) out[threadIdx.x * step] = stage[threadIdx.x];
-  }
-}
-
-// A block takes one slice of a sample's positions and one tile of its channels.
-template <int V>
-__global__ void __launch_bounds__(BLOCK_SIZE) sum_channels_last(const Problem p) {
-  __shared__ PivotSums stage[BLOCK_SIZE];
-  const Tiling t = tiling<V>(p.c);
-  const long long block = block_number(), tile = block % t.tiles, slice = block / t.tiles % p.slices;
-  const long long sample = block / t.tiles / p.slices;
-  const int column = threadIdx.x % t.columns, row = threadIdx.x / t.columns;
-  const long long first_channel = tile * t.columns * V, channel = first_channel + column * V;
-  const long long length = p.slice_length(), begin = slice * length, end = min(p.s, begin + length);
-
-  PivotSums total[V] = {};
-  if (row < t.rows && channel < p.c) {
-    const float* sample_y = p.y + sample * p.s * p.c + channel;
-    const Vector<V> pivot = load<V>(sample_y);
-    const long long stride = t.rows * p.c;
-    for (long long at = begin + row; at < end; at += UNROLL * t.rows) {
-      if (at + (UNROLL - 1) * t.rows < end) {
-        add_positions<V, true>(total, sample_y + at * p.c, stride, UNROLL, pivot);
-      } else {
-        const int present = static_cast<int>((end - 1 - at) / t.rows) + 1;
-        add_positions<V, false>(total, sample_y + at * p.c, stride, present, pivot);
-      }
-    }
-  }
-  const int wanted = static_cast<int>(min(static_cast<long long>(t.columns), (p.c - first_channel) / V));
-#pragma unroll
-  for (int k = 0; k < V; k++) {
-    stage[threadIdx.x] = total[k];
-    __syncthreads();
-    PivotSums* out = p.partial + (sample * p.c + first_channel + k) * p.slices + slice;
-    sum_rows(stage, t.columns, t.rows, wanted, out, V * p.slices);
-    __syncthreads();
-  }
-  if constexpr (BY_LAST_BLOCK) {
-    finish_if_last(p, sample, t.tiles * p.slices, reinterpret_cast<double*>(stage));
-  }
-}
-
-template <int V>
-static cudaError_t sum_in_vectors(const Problem& p, cudaStream_t on) {
-  const long long blocks = p.n * p.slices * tiling<V>(p.c).tiles;
-  if (blocks > MAX_GRID_X) return cudaErrorInvalidConfiguration;
-  sum_channels_last<V><<<static_cast<unsigned>(blocks), BLOCK_SIZE, 0, on>>>(p);
-  return cudaGetLastError();
-}
-
-static cudaError_t sum(const Problem& p, cudaStream_t on) {
-  // A vector must not straddle two positions.
-  const bool whole = p.c % VECTOR_WIDTH == 0 && reinterpret_cast<std::uintptr_t>(p.y) % (4 * VECTOR_WIDTH) == 0;
-  return whole ? sum_in_vectors<VECTOR_WIDTH>(p, on) : sum_in_vectors<1>(p, on);
-}
-#endif
 
 // slices: pieces that a channel's positions are cut into. partial: room for 2 * n * c * slices doubles.
 // arrived: room for n integers when the last block finishes, else null.
 extern "C" int gn_mean(const float* y, const float* conv_bias, const float* weight, const float* bias, float* out,
                        void* partial, int* arrived, long long n, long long c, long long s, long long g,
                        long long slices, double eps, void* stream) {
-  if (n == 0) return cudaSuccess;
-  if (n > MAX_GRID_X) return cudaErrorInvalidConfiguration;
-  const cudaStream_t on = static_cast<cudaStream_t>(stream);
-  const Problem p{y, conv_bias, weight, bias, out, static_cast<PivotSums*>(partial), arrived, n, c, s, g, slices, eps};
-#if FINISH == FINISH_LAST_BLOCK
-  if (const cudaError_t error = cudaMemsetAsync(arrived, 0, n * sizeof(int), on)) return error;
-  return sum(p, on);
-#else
-  if (const cudaError_t error = sum(p, on)) return error;
-  finish_samples<<<static_cast<unsigned>(n), BLOCK_SIZE, 0, on>>>(p);
-  return cudaGetLastError();
-#endif
+  const ChannelSums sums{y, static_cast<PivotSums*>(partial), arrived, n, c, s, g, slices};
+  return launch_channel_sums(GnMean{sums, conv_bias, weight, bias, out, eps}, static_cast<cudaStream_t>(stream));
 }

@@ -9,7 +9,7 @@
 #define CHANNELS 8  // output channels a tile
 #endif
 #ifndef PLANES
-#define PLANES 32  // output planes a task
+#define PLANES 8  // output planes a task
 #endif
 #ifndef REPACK
 #define REPACK 0  // copy a task's input first even where it can be read in place

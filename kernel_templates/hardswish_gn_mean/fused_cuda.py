@@ -1,0 +1,52 @@
+"""Host side of fused_cuda."""
+
+import torch
+
+
+def fused_cuda(model, kernel, x):
+    conv, norm, knobs = model.conv, model.group_norm, kernel.knobs
+    cudnn = torch.backends.cudnn
+    channels_last = knobs["memory_format"] == "channels_last"
+    layout = torch.channels_last_3d if channels_last else torch.contiguous_format
+    y = torch.cudnn_convolution(
+        x.contiguous(memory_format=layout),
+        conv.weight.contiguous(memory_format=layout),
+        conv.padding,
+        conv.stride,
+        conv.dilation,
+        conv.groups,
+        knobs["cudnn_benchmark"],
+        cudnn.deterministic,
+        knobs["tf32"] and cudnn.allow_tf32,
+    )
+    fused_bias = knobs["conv_bias"] == "fused"
+    if conv.bias is not None and not fused_bias:
+        y.add_(conv.bias.view(-1, 1, 1, 1))
+    y = y.contiguous(memory_format=layout)  # what cuDNN returns already, as a rule
+    n, c, groups = y.shape[0], y.shape[1], norm.num_groups
+    s = y.shape[2] * y.shape[3] * y.shape[4]
+    if channels_last:  # a slice holds a full set of loads
+        whole = knobs["block_size"] * knobs["unroll"] * knobs["vector_width"]
+        slices = max(1, min(groups * knobs["blocks_per_group"], c * s // whole))
+    else:
+        slices = -(-knobs["blocks_per_group"] * groups // c)
+    out = torch.empty(n, c, dtype=y.dtype, device=y.device)
+    partial = torch.empty(n * c * slices * 2, dtype=torch.float64, device=y.device)
+    arrived = torch.empty(n, dtype=torch.int32, device=y.device) if knobs["finish"] == "last_block" else None
+    kernel.launch(
+        "hardswish_gn_mean",
+        y,
+        conv.bias if fused_bias else None,
+        norm.weight,
+        norm.bias,
+        out,
+        partial,
+        arrived,
+        n,
+        c,
+        s,
+        groups,
+        slices,
+        norm.eps,
+    )
+    return out

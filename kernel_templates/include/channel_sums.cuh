@@ -1,0 +1,334 @@
+// Mean and sum of squared deviations of every channel of every sample, from one read of a tensor of positions, each
+// value taken through an elementwise map on the way; then what the including source makes of them, sample by sample.
+//
+// First kernel: each block adds up slices of channels, about a pivot of the channel's own (its first value). Then, in
+// a second kernel or in the sample's last block, the source's `finish` turns the sample's sums into its result.
+//
+// `launch_channel_sums<Task>` takes a Task derived from ChannelSums with
+//   Deviation deviation(sample, channel)   a callable float -> float: an element of y to its value less the pivot
+//   double pivot(sample, channel)          with whatever else is to be added to the channel's mean
+//   void finish(sample, scratch)           called by every thread of one block; scratch: reduce_scratch() doubles
+//
+// Knobs, defined ahead by the source: BLOCK_SIZE, UNROLL (vectors in flight), VECTOR_WIDTH, REDUCTION (SHUFFLE,
+// SHARED), BLOCKS_PER_GROUP, FINISH (KERNEL, LAST_BLOCK), ORDER (FORWARD, BACKWARD), MEMORY_FORMAT (CONTIGUOUS,
+// CHANNELS_LAST).
+#pragma once
+#include "launch.cuh"
+#include "moments.cuh"
+#include "reduce.cuh"
+#include "vector.cuh"
+
+constexpr Reduction REDUCE = REDUCTION == REDUCTION_SHUFFLE ? Reduction::shuffle : Reduction::shared;
+constexpr bool CHANNELS_LAST = MEMORY_FORMAT == MEMORY_FORMAT_CHANNELS_LAST;
+constexpr bool BY_LAST_BLOCK = FINISH == FINISH_LAST_BLOCK;
+
+struct ChannelSums {
+  const float* y;      // (n, c, s), or (n, s, c) when channels-last
+  PivotSums* partial;  // (n, c, slices)
+  int* arrived;        // (n), zero; null unless the last block finishes
+  long long n, c, s, g, slices;  // g groups of channels
+  double share = 1.0 / s;
+
+  __device__ long long slice_length() const { return ceil_div(ceil_div(s, slices), 32) * 32; }
+  __device__ float first_value(long long sample, long long channel) const {
+    return __ldg(CHANNELS_LAST ? y + sample * s * c + channel : y + (sample * c + channel) * s);
+  }
+};
+
+__device__ long long block_number() {
+  return ORDER == ORDER_BACKWARD ? gridDim.x - 1 - blockIdx.x : blockIdx.x;
+}
+
+// ---- finishing a sample, by one block ----
+
+struct Channel {
+  double mean, variance;
+};
+
+template <class Task>
+__device__ Channel read_channel(const Task& p, long long sample, long long channel) {
+  // Other blocks of this launch may have written these: read them from L2, past this multiprocessor's L1.
+  const double2* from = reinterpret_cast<const double2*>(p.partial + (sample * p.c + channel) * p.slices);
+  PivotSums sums{0.0, 0.0};
+  for (long long i = 0; i < p.slices; i++) {
+    const double2 part = __ldcg(from + i);
+    sums = sums + PivotSums{part.x, part.y};
+  }
+  const double step = sums.sum * p.share, variance = sums.square * p.share - step * step;
+  return {p.pivot(sample, channel) + step, variance < 0.0 ? 0.0 : variance};  // rounding may leave -1e-17; NaN stays
+}
+
+// Calls use(channel, centred, rstd) once for every channel of the sample, each from one thread: its mean less its
+// group's, and one over its group's standard deviation.
+template <class Task, class Use>
+__device__ void for_each_channel(const Task& p, long long sample, double eps, Use use) {
+  const long long channels = p.c / p.g;
+  // A run of `width` lanes takes a group.
+  int width = 1;
+  while (width < channels && width < 32) width *= 2;
+  const int lane = threadIdx.x % width;
+  for (long long first = 0; first < p.g; first += BLOCK_SIZE / width) {
+    const long long group = first + threadIdx.x / width;
+    const long long begin = group * channels, end = group < p.g ? begin + channels : begin;
+    double mean = 0.0;
+    for (long long c = begin + lane; c < end; c += width) mean += read_channel(p, sample, c).mean;
+    mean = warp_reduce(mean, Sum{}, width) / channels;
+    double variance = 0.0;
+    for (long long c = begin + lane; c < end; c += width) {
+      const Channel channel = read_channel(p, sample, c);
+      variance += channel.variance + (channel.mean - mean) * (channel.mean - mean);
+    }
+    const double rstd = rsqrt(warp_reduce(variance, Sum{}, width) / channels + eps);
+    for (long long c = begin + lane; c < end; c += width) use(c, read_channel(p, sample, c).mean - mean, rstd);
+  }
+}
+
+// Called by every thread once the block's partial sums are stored.
+template <class Task>
+__device__ void finish_if_last(const Task& p, long long sample, long long blocks, double* scratch) {
+  __shared__ bool last;
+  __threadfence();  // the stores above are visible before the arrival is
+  __syncthreads();
+  if (threadIdx.x == 0) last = atomicAdd(p.arrived + sample, 1) == blocks - 1;
+  __syncthreads();
+  if (last) {
+    __threadfence();
+    p.finish(sample, scratch);
+  }
+}
+
+#if FINISH == FINISH_KERNEL
+template <class Task>
+__global__ void __launch_bounds__(BLOCK_SIZE) finish_samples(const Task p) {
+  __shared__ double scratch[reduce_scratch(BLOCK_SIZE, REDUCE)];
+  p.finish(blockIdx.x, scratch);
+}
+#endif
+
+#if MEMORY_FORMAT == MEMORY_FORMAT_CONTIGUOUS
+// ---- sums of the channels: a channel's values lie side by side ----
+
+// Adds the UNROLL vectors body[first], body[first + BLOCK_SIZE], ...; those from `vectors` on do not exist.
+template <int V, bool WHOLE, class Deviation>
+__device__ __forceinline__ void add_vectors(PivotSums& total, const float* body, long long first, long long vectors,
+                                            Deviation deviation) {
+  const int present = WHOLE ? UNROLL : static_cast<int>((vectors - 1 - first) / BLOCK_SIZE) + 1;
+  Vector<V> v[UNROLL];
+#pragma unroll
+  for (int j = 0; j < UNROLL; j++) {
+    if (WHOLE || j < present) v[j] = load_once<V>(body + (first + j * BLOCK_SIZE) * V);
+  }
+  float sums[V] = {};
+#pragma unroll
+  for (int j = 0; j < UNROLL; j++) {
+    if (WHOLE || j < present) {
+#pragma unroll
+      for (int k = 0; k < V; k++) sums[k] += v[j].at[k] = deviation(v[j].at[k]);
+    }
+  }
+  float sum = sums[0];
+#pragma unroll
+  for (int k = 1; k < V; k++) sum += sums[k];
+  const double per_count = WHOLE ? 1.0 / (UNROLL * V) : 1.0 / (present * V);
+  const float mean = sum * static_cast<float>(per_count);
+  float squares[V] = {};
+#pragma unroll
+  for (int j = 0; j < UNROLL; j++) {
+    if (WHOLE || j < present) {
+#pragma unroll
+      for (int k = 0; k < V; k++) {
+        const float d = v[j].at[k] - mean;
+        squares[k] += d * d;
+      }
+    }
+  }
+  float m2 = squares[0];
+#pragma unroll
+  for (int k = 1; k < V; k++) m2 += squares[k];
+  add_chunk(total, sum, m2, per_count);
+}
+
+// This thread's share of values[0, count).
+template <int V, class Deviation>
+__device__ PivotSums sum_values(const float* values, long long count, Deviation deviation) {
+  PivotSums total{0.0, 0.0};
+  const int head = unaligned_head<V>(values, count);
+  const long long vectors = (count - head) / V;
+  const int single = static_cast<int>(count - vectors * V);  // head and tail together, fewer than 2 * V
+  if (threadIdx.x < single) {
+    const long long i = threadIdx.x < head ? threadIdx.x : vectors * V + threadIdx.x;
+    add_chunk(total, deviation(values[i]), 0.0f, 1.0);
+  }
+  const float* body = values + head;
+  for (long long first = threadIdx.x; first < vectors; first += UNROLL * BLOCK_SIZE) {
+    if (first + (UNROLL - 1) * BLOCK_SIZE < vectors) {
+      add_vectors<V, true>(total, body, first, vectors, deviation);
+    } else {
+      add_vectors<V, false>(total, body, first, vectors, deviation);
+    }
+  }
+  return total;
+}
+
+// A group's channels times slices are dealt out to its BLOCKS_PER_GROUP blocks.
+template <class Task>
+__global__ void __launch_bounds__(BLOCK_SIZE) sum_channels(const Task p) {
+  __shared__ PivotSums scratch[reduce_scratch(BLOCK_SIZE, REDUCE)];
+  const long long block = block_number(), group = block / BLOCKS_PER_GROUP;  // group: sample * g + group
+  const long long channels = p.c / p.g, length = p.slice_length(), sample = group / p.g;
+  for (long long task = block % BLOCKS_PER_GROUP; task < channels * p.slices; task += BLOCKS_PER_GROUP) {
+    const long long row = group * channels + task / p.slices, slice = task % p.slices;
+    const long long begin = min(p.s, slice * length), end = min(p.s, begin + length);
+    const auto deviation = p.deviation(sample, row - sample * p.c);
+    PivotSums sums = sum_values<VECTOR_WIDTH>(p.y + row * p.s + begin, end - begin, deviation);
+    sums = block_reduce<BLOCK_SIZE, REDUCE>(sums, Sum{}, scratch);
+    if (threadIdx.x == 0) p.partial[row * p.slices + slice] = sums;
+  }
+  if constexpr (BY_LAST_BLOCK) {
+    finish_if_last(p, sample, p.g * BLOCKS_PER_GROUP, reinterpret_cast<double*>(scratch));
+  }
+}
+
+template <class Task>
+static cudaError_t sum(const Task& p, cudaStream_t on) {
+  const long long blocks = p.n * p.g * BLOCKS_PER_GROUP;
+  if (blocks > MAX_GRID_X) return cudaErrorInvalidConfiguration;
+  sum_channels<<<static_cast<unsigned>(blocks), BLOCK_SIZE, 0, on>>>(p);
+  return cudaGetLastError();
+}
+
+#else
+// ---- sums of the channels: a position's channels lie side by side ----
+
+// Threads of a block as rows of positions by columns of channel vectors.
+struct Tiling {
+  int columns, rows;
+  long long tiles;  // of columns, to cover all channels
+};
+
+template <int V>
+__host__ __device__ Tiling tiling(long long c) {
+  const long long vectors = c / V;
+  const int columns = static_cast<int>(vectors < BLOCK_SIZE ? vectors : BLOCK_SIZE);
+  return {columns, BLOCK_SIZE / columns, ceil_div(vectors, columns)};
+}
+
+// Adds UNROLL positions, `stride` floats apart, to V channels; only the first `present` exist.
+template <int V, bool WHOLE, class Deviation>
+__device__ __forceinline__ void add_positions(PivotSums (&total)[V], const float* from, long long stride, int present,
+                                              const Deviation (&deviation)[V]) {
+  Vector<V> v[UNROLL];
+#pragma unroll
+  for (int j = 0; j < UNROLL; j++) {
+    if (WHOLE || j < present) v[j] = load_once<V>(from + j * stride);
+  }
+  const double per_count = WHOLE ? 1.0 / UNROLL : 1.0 / present;
+#pragma unroll
+  for (int k = 0; k < V; k++) {
+    float sum = 0.0f, m2 = 0.0f;
+#pragma unroll
+    for (int j = 0; j < UNROLL; j++) {
+      if (WHOLE || j < present) sum += v[j].at[k] = deviation[k](v[j].at[k]);
+    }
+    const float mean = sum * static_cast<float>(per_count);
+#pragma unroll
+    for (int j = 0; j < UNROLL; j++) {
+      if (WHOLE || j < present) m2 += (v[j].at[k] - mean) * (v[j].at[k] - mean);
+    }
+    add_chunk(total[k], sum, m2, per_count);
+  }
+}
+
+// stage[row * columns + column] summed over the rows; called by every thread.
+// The sum of a column is stored at out[column * step] for each column below `wanted`.
+__device__ void sum_rows(PivotSums* stage, int columns, int rows, int wanted, PivotSums* out, long long step) {
+  if constexpr (REDUCE == Reduction::shuffle) {
+    const int lane = threadIdx.x % 32;
+    for (int column = threadIdx.x / 32; column < wanted; column += BLOCK_SIZE / 32) {
+      PivotSums sum{0.0, 0.0};
+      for (int row = lane; row < rows; row += 32) sum = sum + stage[row * columns + column];
+      sum = warp_reduce(sum, Sum{});
+      if (lane == 0) out[column * step] = sum;
+    }
+  } else {
+    const int row = threadIdx.x / columns;
+    int half = 1;
+    while (half * 2 < rows) half *= 2;
+    for (; half > 0; half /= 2) {
+      if (row < half && row + half < rows) stage[threadIdx.x] = stage[threadIdx.x] + stage[threadIdx.x + half * columns];
+      __syncthreads();
+    }
+    if (threadIdx.x < wanted) out[threadIdx.x * step] = stage[threadIdx.x];
+  }
+}
+
+// A block takes one slice of a sample's positions and one tile of its channels.
+template <int V, class Task>
+__global__ void __launch_bounds__(BLOCK_SIZE) sum_channels_last(const Task p) {
+  __shared__ PivotSums stage[BLOCK_SIZE];
+  const Tiling t = tiling<V>(p.c);
+  const long long block = block_number(), tile = block % t.tiles, slice = block / t.tiles % p.slices;
+  const long long sample = block / t.tiles / p.slices;
+  const int column = threadIdx.x % t.columns, row = threadIdx.x / t.columns;
+  const long long first_channel = tile * t.columns * V, channel = first_channel + column * V;
+  const long long length = p.slice_length(), begin = slice * length, end = min(p.s, begin + length);
+
+  PivotSums total[V] = {};
+  if (row < t.rows && channel < p.c) {
+    const float* sample_y = p.y + sample * p.s * p.c + channel;
+    decltype(p.deviation(0, 0)) deviation[V];
+#pragma unroll
+    for (int k = 0; k < V; k++) deviation[k] = p.deviation(sample, channel + k);
+    const long long stride = t.rows * p.c;
+    for (long long at = begin + row; at < end; at += UNROLL * t.rows) {
+      if (at + (UNROLL - 1) * t.rows < end) {
+        add_positions<V, true>(total, sample_y + at * p.c, stride, UNROLL, deviation);
+      } else {
+        const int present = static_cast<int>((end - 1 - at) / t.rows) + 1;
+        add_positions<V, false>(total, sample_y + at * p.c, stride, present, deviation);
+      }
+    }
+  }
+  const int wanted = static_cast<int>(min(static_cast<long long>(t.columns), (p.c - first_channel) / V));
+#pragma unroll
+  for (int k = 0; k < V; k++) {
+    stage[threadIdx.x] = total[k];
+    __syncthreads();
+    PivotSums* out = p.partial + (sample * p.c + first_channel + k) * p.slices + slice;
+    sum_rows(stage, t.columns, t.rows, wanted, out, V * p.slices);
+    __syncthreads();
+  }
+  if constexpr (BY_LAST_BLOCK) {
+    finish_if_last(p, sample, t.tiles * p.slices, reinterpret_cast<double*>(stage));
+  }
+}
+
+template <int V, class Task>
+static cudaError_t sum_in_vectors(const Task& p, cudaStream_t on) {
+  const long long blocks = p.n * p.slices * tiling<V>(p.c).tiles;
+  if (blocks > MAX_GRID_X) return cudaErrorInvalidConfiguration;
+  sum_channels_last<V><<<static_cast<unsigned>(blocks), BLOCK_SIZE, 0, on>>>(p);
+  return cudaGetLastError();
+}
+
+template <class Task>
+static cudaError_t sum(const Task& p, cudaStream_t on) {
+  // A vector must not straddle two positions.
+  const bool whole = p.c % VECTOR_WIDTH == 0 && reinterpret_cast<std::uintptr_t>(p.y) % (4 * VECTOR_WIDTH) == 0;
+  return whole ? sum_in_vectors<VECTOR_WIDTH>(p, on) : sum_in_vectors<1>(p, on);
+}
+#endif
+
+template <class Task>
+static cudaError_t launch_channel_sums(const Task& p, cudaStream_t on) {
+  if (p.n == 0) return cudaSuccess;
+  if (p.n > MAX_GRID_X) return cudaErrorInvalidConfiguration;
+#if FINISH == FINISH_LAST_BLOCK
+  if (const cudaError_t error = cudaMemsetAsync(p.arrived, 0, p.n * sizeof(int), on)) return error;
+  return sum(p, on);
+#else
+  if (const cudaError_t error = sum(p, on)) return error;
+  finish_samples<<<static_cast<unsigned>(p.n), BLOCK_SIZE, 0, on>>>(p);
+  return cudaGetLastError();
+#endif
+}
