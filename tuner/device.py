@@ -34,7 +34,7 @@ NONE = "none"
 
 
 def resolve(wanted: str) -> str:
-    """The device to use for `auto`, `cuda`, `cuda:N` or `cpu`.
+    """The device to use for `auto`, `cuda`, `cuda:N` or `cpu`: "cpu" or "cuda:N".
 
     `auto` is the GPU where one can be compiled for, else the CPU. Raises DeviceError
     when what was asked for is not there.
@@ -43,15 +43,16 @@ def resolve(wanted: str) -> str:
         return wanted
     missing = cuda_missing()
     if wanted == "auto":
-        return "cpu" if missing else "cuda"
-    kind, _, index = wanted.partition(":")
-    if kind != "cuda" or (index and not index.isdecimal()):
+        return "cpu" if missing else "cuda:0"
+    match = re.fullmatch(r"cuda(?::([0-9]{1,3}))?", wanted)
+    if match is None:
         raise DeviceError(f"device: {wanted!r} is not auto, cuda, cuda:N or cpu")
     if missing:
         raise DeviceError(f"device: {wanted} was asked for but {missing}; `tuner doctor` shows what works here")
-    if index and int(index) >= gpu_count():
+    index = int(match[1] or 0)
+    if index >= gpu_count():
         raise DeviceError(f"device: there is no {wanted}; this machine has {gpu_count()} GPU(s), counted from 0")
-    return wanted
+    return f"cuda:{index}"
 
 
 def cuda_missing() -> str | None:

@@ -284,7 +284,8 @@ def _first_fault(error: ValidationError, values: dict[str, Any], path: Path, giv
         if step in inside:
             found = found[step]
             steps.append(str(step))
-    wants = fault["msg"].removeprefix("Input ").removeprefix("should ")
+    wants = re.sub(r"^.*?\bshould ", "", fault["msg"])
+    wants = wants.replace("valid tuple", "list").replace("valid dictionary", "mapping")
     if key == "device":
         wants = "be auto, cuda, cuda:N or cpu"
     elif key == "shapes":

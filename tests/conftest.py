@@ -1,0 +1,246 @@
+"""A small template and records for it, so that no test needs a compiler, a GPU or a search."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuner import render, store, template
+from tuner.records import (
+    Case,
+    Comparison,
+    Correctness,
+    Environment,
+    Evaluation,
+    Floor,
+    Performance,
+    Point,
+    Record,
+    Status,
+    TensorSpec,
+    Workload,
+)
+
+TINY = {
+    "problem.py": """\
+import torch
+import torch.nn as nn
+
+
+class Model(nn.Module):
+    def __init__(self, size):
+        super().__init__()
+        self.weight = nn.Parameter(torch.arange(1.0, size + 1))
+
+    def forward(self, x):
+        return x * self.weight
+
+
+def get_inputs():
+    return [torch.rand(4, 8)]
+
+
+def get_init_inputs():
+    return [8]
+""",
+    "model_new.py": """\
+import torch
+import torch.nn as nn
+
+
+class ModelNew(nn.Module):
+    def __init__(self, size):
+        super().__init__()
+        self.weight = nn.Parameter(torch.arange(1.0, size + 1))
+
+    def forward(self, x):
+        return run(self, x)
+""",
+    "template.py": """\
+from tuner.space import Constraint, Knob
+from tuner.template import Variant
+
+
+def axes(init, shapes):
+    ((n, c),) = shapes
+    if c != init[0]:
+        raise ValueError("wants an input (N, size)")
+    return {"N": n, "C": c}
+
+
+VARIANTS = (
+    Variant(
+        name="plain",
+        device="cpu",
+        source="plain.cpp",
+        doc="one loop",
+        knobs=(
+            Knob("unroll", (1, 2, 4, 8), 2),
+            Knob("order", ("rows", "columns"), "rows"),
+            Knob("fast", (False, True), False),
+            Knob("threads", (1, 2), 1, "read by the host"),
+        ),
+        constraints=(Constraint("unroll<=C", lambda k, f: k.unroll <= f.C),),
+    ),
+    Variant(
+        name="gpu",
+        device="cuda",
+        source="gpu.cu",
+        minimum=(8, 0),
+        knobs=(Knob("block_size", (64, 128), 128),),
+    ),
+)
+""",
+    "plain.py": '''\
+"""Host side of plain."""
+
+import torch
+
+
+def plain(model, kernel, x):
+    x, threads = aligned(x), kernel.knobs["threads"]
+    out = torch.empty_like(x)
+    kernel.launch("scale", x, model.weight, out, x.shape[0], x.shape[1] if threads else 0)
+    return out
+''',
+    "plain.cpp": """\
+#include "common.hpp"
+#ifndef UNROLL
+#define UNROLL 2
+#endif
+#ifndef FAST
+#define FAST 0
+#endif
+#ifndef ORDER
+#define ORDER_ROWS 0
+#define ORDER_COLUMNS 1
+#define ORDER ORDER_ROWS
+#endif
+extern "C" const char* tuner_error(int) { return "failed"; }
+extern "C" int scale(const float* x, const float* w, float* out, long long n, long long c, void*) {
+  for (long long i = 0; i < n; i++)
+    for (long long j = 0; j < c; j++) out[i * c + j] = times(x[i * c + j], w[j]);
+  return UNROLL * FAST * ORDER * 0;
+}
+""",
+    "common.hpp": """\
+#pragma once
+static inline float times(float a, float b) { return a * b; }
+""",
+    "gpu.py": "def gpu(model, kernel, x):\n    return x\n",
+    "gpu.cu": "#ifndef BLOCK_SIZE\n#define BLOCK_SIZE 128\n#endif\n",
+}
+
+HERE = Environment(
+    device_kind="cpu",
+    device_name="Test CPU",
+    capability=(0, 0),
+    cores=2,
+    memory_bytes=2**33,
+    driver="none",
+    toolkit="gcc 12.2.0",
+    torch="2.9.1+cpu",
+    cudnn="none",
+    python="3.11.7",
+    tuner="0.1.0",
+)
+
+
+@pytest.fixture(autouse=True)
+def _no_outside_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that the machine's user has set reaches a test."""
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("TUNER_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def tiny_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "templates" / "tiny"
+    folder.mkdir(parents=True)
+    for name, text in TINY.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.fixture
+def tiny(tiny_folder: Path) -> template.Template:
+    return template.load(tiny_folder)
+
+
+MakeRecord = Callable[..., Record]
+
+
+@pytest.fixture
+def make_record(tiny: template.Template) -> MakeRecord:
+    """A sound record of `tiny`; keywords change the point, the workload, the time or the environment."""
+
+    def make(
+        latency_ms: float = 1.0,
+        shape: tuple[int, ...] = (4, 8),
+        precision: str = "match",
+        eager_low: float = 1.9,
+        knobs: dict[str, Any] | None = None,
+        error_budget: float = 8.0,
+        **environment: Any,
+    ) -> Record:
+        variant = tiny.variant("plain")
+        workload = Workload(init=(shape[-1],), inputs=(TensorSpec(shape=shape),), precision=precision)
+        performance = Performance(latency_ms=latency_ms, q25_ms=latency_ms, q75_ms=latency_ms, samples=9)
+        eager = Performance(latency_ms=2.0, q25_ms=1.9, q75_ms=2.1, samples=9)
+        cases = (Case(name="A", ok=True, error=1e-7, allowed=8e-7, reference_error=1e-7),)
+        record = Record(
+            template="tiny",
+            template_digest=render.digest(tiny, variant),
+            problem_sha256="0" * 64,
+            workload=workload,
+            point=Point(
+                variant="plain", knobs={"unroll": 4, "order": "rows", "fast": True, "threads": 1, **(knobs or {})}
+            ),
+            candidate_sha256="",
+            environment=HERE.model_copy(update=environment),
+            error_budget=error_budget,
+            evaluation=Evaluation(
+                status=Status.OK,
+                correctness=Correctness(cases=cases, error_ratio=1.25, agrees_with_eager=True),
+                performance=performance,
+            ),
+            baselines=(
+                Comparison(name="eager", performance=eager, speedup=2.0, speedup_low=eager_low, speedup_high=2.1),
+            ),
+            floor=Floor(bytes=1, flops=1, memory_ms=0.5, compute_ms=0.1, ceilings={"read_gbps": 10.0}),
+            trials={"ok": 3},
+            seed=0,
+            created="2026-01-02T03:04:05Z",
+        )
+        return record.model_copy(update={"candidate_sha256": text_of(tiny, record).sha256})
+
+    return make
+
+
+def text_of(tiny: template.Template, record: Record) -> render.Candidate:
+    return render.candidate(tiny, [store.tuned(record)])
+
+
+@pytest.fixture
+def put(tiny: template.Template, make_record: MakeRecord) -> Callable[..., Record]:
+    """Store a winner of `tiny` and return its record."""
+
+    def put(root: Path, replace: bool = False, **changes: Any) -> Record:
+        record = make_record(**changes)
+        store.put(root, record, text_of(tiny, record).text, replace)
+        return record
+
+    return put
+
+
+@pytest.fixture
+def needs_compiler() -> None:
+    if not (shutil.which("c++") or shutil.which("g++")):
+        pytest.skip("no C++ compiler")

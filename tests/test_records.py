@@ -1,0 +1,90 @@
+"""What is persisted survives the way to disk and back, and nothing inconsistent gets there."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from pydantic import ValidationError
+
+from tuner.records import Case, Correctness, Evaluation, Performance, Point, Record, Status, TensorSpec, Workload
+from tuner.space import Config
+
+OK = Performance(latency_ms=1.0, q25_ms=0.9, q75_ms=1.1, samples=3)
+RIGHT = Correctness(cases=(Case(name="A", ok=True),), error_ratio=1.0, agrees_with_eager=True)
+WRONG = Correctness(cases=(Case(name="A", ok=False),), error_ratio=99.0, agrees_with_eager=False)
+
+
+def workload(**changes):
+    return Workload(**{"init": (3, (1, 8), False), "inputs": (TensorSpec(shape=(2, 3)),), **changes})
+
+
+def test_a_record_survives_json(make_record):
+    record = make_record()
+    assert Record.model_validate_json(record.model_dump_json()) == record
+
+
+def test_a_workload_keeps_its_slug_through_json():
+    one = workload()
+    assert Workload.model_validate_json(one.model_dump_json()).slug == one.slug
+
+
+def test_a_slug_shows_shape_dtype_and_precision():
+    assert workload().slug.startswith("2x3-float32-match-")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"init": (4,)}, {"inputs": (TensorSpec(shape=(2, 4)),)}, {"precision": "ieee"}, {"init": (3, (1, 8))}]
+)
+def test_every_part_of_a_workload_is_in_its_slug(changes):
+    assert workload(**changes).slug != workload().slug
+
+
+def test_a_slug_is_a_short_plain_name_whatever_the_shapes():
+    slug = workload(inputs=(TensorSpec(shape=(10**9,) * 40),)).slug
+    assert len(slug) < 128
+    assert "/" not in slug
+
+
+def test_a_point_keeps_types_and_order_through_json():
+    config = Config("v", (("b", True), ("a", 1), ("c", "x")))
+    back = Point.model_validate_json(Point.of(config).model_dump_json()).config
+    assert back == config
+    assert [type(value) for _, value in back.values] == [bool, int, str]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"status": Status.OK},
+        {"status": Status.OK, "performance": OK},
+        {"status": Status.OK, "performance": OK, "correctness": WRONG},
+        {"status": Status.COMPILE, "performance": OK},
+        {"status": Status.VERIFY, "performance": OK, "correctness": WRONG},
+    ],
+)
+def test_the_status_decides_which_payload_may_exist(payload):
+    with pytest.raises(ValidationError):
+        Evaluation(**payload)
+
+
+def test_a_failed_trial_is_infinitely_slow():
+    assert Evaluation(status=Status.CRASH).latency_ms == math.inf
+    assert Evaluation(status=Status.OK, performance=OK, correctness=RIGHT).latency_ms == 1.0
+
+
+@pytest.mark.parametrize("value", [0, -1.0, math.nan, math.inf])
+def test_a_time_is_positive_and_finite(value):
+    with pytest.raises(ValidationError):
+        Performance(latency_ms=value, q25_ms=1, q75_ms=1, samples=1)
+
+
+def test_an_unknown_key_is_refused(make_record):
+    with pytest.raises(ValidationError):
+        Record.model_validate({**make_record().model_dump(mode="json"), "extra": 1})
+
+
+def test_the_environment_names_the_device_folder(make_record):
+    assert make_record().environment.slug == "cpu-test-cpu-2c"
+    gpu = make_record(device_kind="cuda", device_name="NVIDIA H200").environment
+    assert gpu.slug == "nvidia-h200"

@@ -1,0 +1,128 @@
+"""Knobs, points, constraints and moves."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tuner.errors import ConfigError, TemplateError
+from tuner.space import Branch, Config, Constraint, Facts, Knob, Space, config_from
+
+A, B, KIND = Knob("a", (1, 2, 4), 2), Knob("b", (1, 2, 4, 8), 1), Knob("kind", ("x", "y"), "x")
+PRODUCT = Constraint("a*b<=LIMIT", lambda k, f: k.a * k.b <= f.LIMIT)
+
+
+def space(limit: int = 8) -> Space:
+    return Space((Branch("one", (A, B), (PRODUCT,)), Branch("two", (KIND,))), Facts(LIMIT=limit))
+
+
+def point(a: int, b: int) -> Config:
+    return Config("one", (("a", a), ("b", b)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (("A", (1, 2), 1), "lower-case identifier"),
+        (("a-b", (1, 2), 1), "lower-case identifier"),
+        (("a", (), 1), "all int, all str or all bool"),
+        (("a", (1, "x"), 1), "all int, all str or all bool"),
+        (("a", (1, True), 1), "all int, all str or all bool"),
+        (("a", (1.5,), 1.5), "all int, all str or all bool"),
+        (("a", (1, 1), 1), "listed twice"),
+        (("a", (1, 2), 3), "not among its choices"),
+        (("a", (0, 1), True), "not among its choices"),
+        (("a", (2, 1), 1), "from small to large"),
+    ],
+)
+def test_a_knob_that_contradicts_itself_is_refused(arguments, fault):
+    with pytest.raises(TemplateError, match=fault):
+        Knob(*arguments)
+
+
+def test_only_integers_are_ordered():
+    assert A.ordered
+    assert not KIND.ordered
+    assert not Knob("flag", (False, True), False).ordered
+
+
+def test_length_counts_points_before_constraints():
+    assert len(space()) == 12 + 2
+
+
+def test_points_are_the_valid_ones_in_the_order_of_the_choices():
+    found = list(space().points())
+    assert found[:4] == [point(1, 1), point(1, 2), point(1, 4), point(1, 8)]
+    assert all(space().rejected_by(config) is None for config in found)
+    assert len(found) == 4 + 3 + 2 + 2
+
+
+def test_a_rejected_point_names_the_rule():
+    assert space().rejected_by(point(4, 8)) == "a*b<=LIMIT"
+
+
+def test_the_default_of_each_branch_comes_first_unless_a_rule_forbids_it():
+    assert space().defaults() == [point(2, 1), Config("two", (("kind", "x"),))]
+    assert space(limit=1).defaults() == [Config("two", (("kind", "x"),))]
+
+
+def test_count_gives_up_on_a_space_beyond_its_limit():
+    assert space().count(14) == 11
+    assert space().count(13) is None
+
+
+def test_an_ordered_knob_moves_by_one_step():
+    assert set(space().neighbours(point(2, 1))) == {point(1, 1), point(4, 1), point(2, 2)}
+
+
+def test_a_category_moves_to_any_other_choice():
+    three = Space((Branch("v", (Knob("kind", ("x", "y", "z"), "x"),)),))
+    assert [c.knobs["kind"] for c in three.neighbours(Config("v", (("kind", "y"),)))] == ["x", "z"]
+
+
+def test_nearest_passes_through_invalid_points():
+    assert space().nearest(point(4, 8), lambda c: True) in (point(4, 2), point(2, 4), point(1, 8))
+
+
+def test_nearest_goes_to_another_branch_when_its_own_holds_none():
+    assert space().nearest(point(1, 1), lambda c: c.variant == "two") == Config("two", (("kind", "x"),))
+
+
+def test_nearest_is_none_when_nothing_is_wanted():
+    assert space().nearest(point(1, 1), lambda c: False) is None
+
+
+@given(st.sampled_from(list(space(64).points())), st.sets(st.sampled_from(list(space().points()))))
+def test_nearest_finds_an_unseen_valid_point_whenever_there_is_one(start, seen):
+    found = space().nearest(start, lambda c: c not in seen)
+    unseen = set(space().points()) - seen
+    assert (found in unseen) if unseen else found is None
+
+
+@given(st.sampled_from([p for p in space().points() if p.variant == "one"]))
+def test_neighbours_are_mutual(config):
+    assert all(config in space().neighbours(other) for other in space().neighbours(config))
+
+
+def test_a_config_reads_as_one_line():
+    assert str(Config("v", (("a", 4), ("flag", True), ("kind", "x")))) == "v a=4 flag=1 kind=x"
+
+
+def test_config_from_takes_knobs_in_any_order():
+    assert config_from(space(), "one", {"b": 8, "a": 1}) == point(1, 8)
+
+
+@pytest.mark.parametrize(
+    ("variant", "knobs", "fault"),
+    [
+        ("three", {}, "not one of one, two"),
+        ("one", {"a": 1}, "do not match the template's: b"),
+        ("one", {"a": 1, "b": 1, "c": 1}, "do not match the template's: c"),
+        ("one", {"a": 3, "b": 1}, "3 is not one of"),
+        ("one", {"a": True, "b": 1}, "True is not one of"),
+    ],
+)
+def test_config_from_refuses_what_is_not_of_the_space(variant, knobs, fault):
+    with pytest.raises(ConfigError, match=fault):
+        config_from(space(), variant, knobs)
