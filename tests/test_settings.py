@@ -218,16 +218,26 @@ def test_a_wrong_variable_is_named(config, monkeypatch):
     assert fault(config("template: t")).startswith("TUNER_TRIALS: should be greater than")
 
 
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
-@given(
-    st.one_of(st.binary(max_size=80), st.text(max_size=80).map(str.encode), st.text(alphabet="[]{}:-,&*!|>'\"# \nt0"))
-)
-def test_any_bytes_give_settings_or_one_line(config, text):
-    path = config(text if isinstance(text, bytes) else text)
+def lines_of_fault(path: Path) -> int:
+    """How many lines the fault of a config takes, 0 for a good one; another exception is a bug."""
     try:
         settings.load(path)
     except ConfigError as error:
-        assert "\n" not in str(error)
+        return len(str(error).splitlines())
+    return 0
+
+
+BYTES = (
+    st.binary(max_size=80)
+    | st.text(max_size=80).map(str.encode)
+    | st.text(alphabet="[]{}:-,&*!|>'\"# \nt0").map(str.encode)
+)
+
+
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
+@given(BYTES)
+def test_any_bytes_give_settings_or_one_line(config, text):
+    assert lines_of_fault(config(text)) <= 1
 
 
 VALUES = st.recursive(
@@ -240,10 +250,7 @@ VALUES = st.recursive(
 @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)
 @given(st.dictionaries(st.sampled_from(list(settings.Settings.model_fields)), VALUES, max_size=4))
 def test_any_values_give_settings_or_one_line(config, values):
-    try:
-        settings.load(config(json.dumps({"template": "t", **values})))
-    except ConfigError as error:
-        assert "\n" not in str(error)
+    assert lines_of_fault(config(json.dumps({"template": "t", **values}))) <= 1
 
 
 def test_the_published_schema_is_the_one_of_the_code():
