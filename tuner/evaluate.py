@@ -92,7 +92,6 @@ class Session:
         ceilings = device.measure_ceilings(self.device)
         return {
             "environment": device.environment(self.device).model_dump(),
-            "limits": device.limits(device.environment(self.device)),
             "problem_sha256": self.problem.sha256,
             "floor": floor(self.problem, self.workload, ceilings, self.device).model_dump(),
         }
@@ -236,6 +235,8 @@ class Baseline:
         self.workload = Workload.model_validate(workload)
         loaded = problem.load(Path(problem_path))
         model: Any = problem.reference(loaded, self.workload.init, seed).to(torch_device)
+        # Compile in this process: a pool of Inductor's would outlive it by its semaphores.
+        os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
         torch.backends.cudnn.benchmark = way.endswith("_benchmark")
         if way.startswith("compile"):
             model = torch.compile(model)

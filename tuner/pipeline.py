@@ -22,12 +22,14 @@ from typing import Any
 
 import filelock
 
+from tuner.build import resources
 from tuner.errors import DeviceError
-from tuner.records import Evaluation, Resources, Status, Workload
+from tuner.records import Evaluation, Status, Workload
 from tuner.render import Candidate
-from tuner.worker import Worker, WorkerCrash, WorkerFailure, WorkerTimeout
+from tuner.worker import LOG_TAIL_BYTES, Worker, WorkerCrash, WorkerFailure, WorkerTimeout
 
 PREPARE_DEADLINE_S = 600.0
+PTXAS_LOG_BYTES = 2**18  # ptxas says a few lines for each kernel of the source
 RUN_FOLDER = re.compile(r"tuner-run-(\d+)-")
 
 
@@ -165,15 +167,16 @@ class Pipeline:
         try:
             deadline = self.job.compile_timeout_s
             built = compiler.call("compile", deadline, path=str(self.path(candidate)))
+            log = compiler.log_tail(PTXAS_LOG_BYTES)
         except WorkerTimeout as failure:
             return {"status": Status.TIMEOUT, "detail": f"the compiler gave {failure}", "log": failure.log}
         except WorkerCrash as failure:
             return {"status": Status.COMPILE, "detail": f"the compiling process: {failure}", "log": failure.log}
         finally:
             self.compilers.put(compiler)
-        log = built["log"] + compiler.log_tail()
-        common = {"compile_s": built["compile_s"], "resources": built["resources"], "log": log}
-        return common if built["ok"] else {**common, "status": Status.COMPILE, "detail": _first_error(log)}
+        log = f"{log}\n{built['fault']}"
+        common = {"compile_s": built["compile_s"], "resources": resources(log), "log": log[-LOG_TAIL_BYTES:]}
+        return {**common, "status": Status.COMPILE, "detail": _first_error(log)} if built["fault"] else common
 
     def next(self) -> tuple[int, str, Evaluation]:
         """Measure the oldest candidate that is compiled, waiting when none is."""
@@ -188,8 +191,7 @@ class Pipeline:
         if evaluation.status is Status.OK:
             self.best_ms = min(evaluation.latency_ms, self.best_ms or evaluation.latency_ms)
             built["log"] = ""  # of a good build only ptxas's figures are worth keeping
-        resources = Resources(**built["resources"]) if built["resources"] else None
-        update = {"compile_s": built["compile_s"], "resources": resources}
+        update = {"compile_s": built["compile_s"], "resources": built["resources"]}
         if evaluation.status is not Status.OK:
             update["log"] = (built["log"][-2000:] + "\n" + evaluation.log).strip()
         return number, candidate.sha256, evaluation.model_copy(update=update)

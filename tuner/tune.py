@@ -43,6 +43,7 @@ from tuner.worker import Worker, WorkerBug, WorkerFailure
 FINALISTS = 8
 FINAL_SAMPLES = 100
 FINAL_BATCH = 10
+MIN_SAMPLES = 4  # before a finalist may be dropped
 DROPPED = 1.10  # a finalist this far behind the leader after a round is out, so that the rest get more samples
 
 
@@ -159,7 +160,7 @@ def _tune_one(
             environment = Environment.model_validate(described["environment"])
             floor = Floor.model_validate(described["floor"])
             kind = environment.device_kind
-            facts = kernel.facts(job.workload.init, job.workload.shapes, described["limits"])
+            facts = kernel.facts(job.workload.init, job.workload.shapes, device.limits(environment))
             space = kernel.space(kind, facts, settings.variants, settings.knobs)
             job = lane.job = replace(job, capability=environment.capability if kind == "cuda" else None)
             observer.workload(job.workload, space, environment)
@@ -428,13 +429,15 @@ class Final:
             self.observer.final(taken, FINAL_SAMPLES)
             if taken > batch and now - started + (now - round_started) > self.settings.final_budget_s:
                 break
+            if now - round_started < self.settings.final_budget_s / 20:
+                batch = min(FINAL_BATCH, FINAL_SAMPLES - taken)
+            if taken < MIN_SAMPLES:
+                continue
             lead = min(statistics.median(self.times[name]) for name in finalists)
             ranked = sorted(finalists, key=lambda name: statistics.median(self.times[name]))
             kept = [n for i, n in enumerate(ranked) if i < 2 or statistics.median(self.times[n]) <= DROPPED * lead]
             finalists = [name for name in finalists if name in kept]
             names = [*finalists, *baselines]
-            if now - round_started < self.settings.final_budget_s / 20:
-                batch = min(FINAL_BATCH, FINAL_SAMPLES - taken)
 
     def _winner(self, finalists: dict[str, Trial], space: Space) -> str:
         ranked = sorted(finalists, key=lambda name: statistics.median(self.times[name]))

@@ -110,10 +110,10 @@ class Worker:
             raise WorkerBug(message["bug"])
         return message["result"]
 
-    def log_tail(self) -> str:
-        """The end of what the process printed."""
+    def log_tail(self, size: int = LOG_TAIL_BYTES) -> str:
+        """The end of what the process printed during its last call."""
         with contextlib.suppress(OSError), self.log_path.open("rb") as log:
-            log.seek(max(0, self.log_path.stat().st_size - LOG_TAIL_BYTES))
+            log.seek(max(0, self.log_path.stat().st_size - size))
             return log.read().decode(errors="replace")
         return ""
 
