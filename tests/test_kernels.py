@@ -1,0 +1,212 @@
+"""Tuned kernels by name: the right winners, lazily built, or a clear miss."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+
+import pytest
+from conftest import HERE, text_of
+
+from tuner import device, kernels, render, store
+from tuner.errors import CacheError, ConfigError
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """An empty project cache, no shipped winners, and a device that never changes."""
+    monkeypatch.setenv("TUNER_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(kernels, "shipped_cache", lambda: tmp_path / "shipped" / "cache")
+    monkeypatch.setattr(device, "environment", lambda wanted: HERE)
+    return tmp_path / "cache"
+
+
+def load(folder, **options):
+    return kernels.load(str(folder), device="cpu", **options)
+
+
+def module_of(model):
+    return sys.modules[model.__module__]
+
+
+def test_the_winner_is_the_class_of_the_cached_bytes(root, put, tiny, tiny_folder):
+    record = put(root)
+    model = load(tiny_folder)
+    assert model.__name__ == "ModelNew"
+    assert [(k.knobs, k.shapes) for k in module_of(model).KERNELS] == [(record.point.knobs, ((4, 8),))]
+    assert text_of(tiny, record).sha256[:16] in model.__module__
+
+
+def test_nothing_is_compiled_until_the_first_use(root, put, tiny_folder):
+    put(root)
+    assert [k.loaded for k in module_of(load(tiny_folder)).KERNELS] == [None]
+
+
+def test_the_same_winners_are_loaded_once(root, put, tiny_folder):
+    put(root)
+    assert load(tiny_folder) is load(tiny_folder)
+
+
+def test_all_winners_of_the_device_go_into_one_class(root, put, tiny_folder):
+    put(root)
+    put(root, shape=(16, 8))
+    put(root, shape=(32, 8), device_name="Another CPU")
+    put(root, shape=(64, 8), precision="ieee")
+    assert {k.shapes for k in module_of(load(tiny_folder)).KERNELS} == {((4, 8),), ((16, 8),)}
+
+
+def test_a_precision_is_chosen(root, put, tiny_folder):
+    put(root)
+    put(root, precision="ieee", knobs={"unroll": 8})
+    (kernel,) = module_of(load(tiny_folder, precision="ieee")).KERNELS
+    assert kernel.knobs["unroll"] == 8
+
+
+def test_constructor_arguments_are_chosen(root, put, tiny_folder):
+    put(root)
+    put(root, shape=(4, 16))
+    (kernel,) = module_of(load(tiny_folder, init=(16,))).KERNELS
+    assert kernel.shapes == ((4, 16),)
+
+
+def test_the_project_goes_before_what_was_shipped(root, put, tiny_folder, tmp_path):
+    put(tmp_path / "shipped" / "cache", knobs={"unroll": 1})
+    assert module_of(load(tiny_folder)).KERNELS[0].knobs["unroll"] == 1
+    put(root, knobs={"unroll": 8})
+    assert [k.knobs["unroll"] for k in module_of(load(tiny_folder)).KERNELS] == [8]
+
+
+def miss(folder, **options) -> str:
+    with pytest.raises(CacheError) as caught:
+        load(folder, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_miss_on_an_empty_cache_says_how_to_tune(root, tiny_folder):
+    said = miss(tiny_folder)
+    assert "no kernel tuned for Test CPU (cpu, precision match): nothing is cached for tiny" in said
+    assert "`tuner search CONFIG`" in said
+
+
+def test_a_miss_names_the_config_that_there_is(root, tiny_folder, monkeypatch):
+    config = tiny_folder.parent.parent / "configs" / "tiny.yaml"
+    config.parent.mkdir()
+    config.touch()
+    monkeypatch.chdir(tiny_folder.parent.parent)
+    assert miss(tiny_folder).endswith("tune one with `tuner search configs/tiny.yaml`")
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"driver": "580.1"}, "driver: cached 580.1, here none"),
+        ({"toolkit": "gcc 13.1.0"}, "toolkit: cached gcc 13.1.0, here gcc 12.2.0"),
+        ({"torch": "2.10.0"}, "torch: cached 2.10.0, here 2.9.1"),
+        ({"device_name": "Another CPU"}, "device_name: cached Another CPU, here Test CPU"),
+        ({"precision": "ieee"}, "precision: cached ieee, here match"),
+    ],
+)
+def test_a_miss_names_what_is_cached_and_the_field_that_differs(root, put, tiny_folder, changed, said):
+    record = put(root, **changed)
+    assert f"{record.workload.slug}: {said}" in miss(tiny_folder)
+
+
+def test_a_changed_template_is_a_miss(root, put, tiny_folder):
+    put(root)
+    with (tiny_folder / "plain.cpp").open("a") as file:
+        file.write("// newer\n")
+    assert "template_digest: cached" in miss(tiny_folder)
+    assert len(store.entries(root)) == 1
+
+
+@pytest.mark.parametrize("field", store.SOFTWARE)
+def test_same_device_waives_driver_toolkit_and_pytorch(root, put, tiny_folder, monkeypatch, field):
+    put(root, **{field: "1.2.3"})
+    assert load(tiny_folder, accept="same_device")
+    monkeypatch.setenv("TUNER_ACCEPT", "same_device")
+    assert load(tiny_folder)
+
+
+def test_same_device_waives_neither_the_device_nor_the_template(root, put, tiny_folder):
+    put(root, device_name="Another CPU")
+    miss(tiny_folder, accept="same_device")
+
+
+def test_an_unknown_acceptance_is_refused(root, tiny_folder):
+    with pytest.raises(ConfigError, match="'all' is not exact or same_device"):
+        load(tiny_folder, accept="all")
+
+
+def test_an_altered_entry_is_never_executed(root, put, tiny_folder):
+    record = put(root)
+    path = store.entries(root)[0].folder / "model_new.py"
+    path.write_text(path.read_text() + "\nraise SystemExit('executed')\n")
+    assert "quarantine" in miss(tiny_folder)
+    assert "nothing is cached" in miss(tiny_folder)
+    assert store.get(root, HERE.slug, "tiny", record.workload.slug) is None
+
+
+def test_an_altered_pair_is_never_executed(root, put, tiny_folder):
+    record = put(root)
+    folder = store.entries(root)[0].folder
+    evil = (folder / "model_new.py").read_text() + "\nraise SystemExit('executed')\n"
+    (folder / "model_new.py").write_text(evil)
+    altered = record.model_copy(update={"candidate_sha256": render.Candidate(evil).sha256})
+    (folder / "record.json").write_text(altered.model_dump_json())
+    assert "is not what the template renders" in miss(tiny_folder)
+
+
+def test_a_name_that_is_no_template_is_no_attribute():
+    with pytest.raises(AttributeError, match=r"has no kernel 'nope'; there are .*gn_mean"):
+        kernels.nope  # noqa: B018
+    with pytest.raises(ImportError):
+        from tuner.kernels import nope  # noqa: F401
+
+
+def test_the_names_of_the_templates_are_listed():
+    assert "gn_mean" in dir(kernels)
+
+
+def test_a_shipped_template_is_imported_by_name(root):
+    with pytest.raises(CacheError, match="gn_mean: no kernel tuned for Test CPU"):
+        from tuner.kernels import gn_mean  # noqa: F401
+
+
+@pytest.mark.slow
+def test_a_loaded_kernel_computes_and_takes_the_reference_s_parameters(
+    root, put, tiny_folder, needs_compiler, tmp_path, monkeypatch
+):
+    import torch
+
+    if device.ninja() is None:
+        pytest.skip("no ninja")
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "extensions"))
+    monkeypatch.setenv("PATH", device.toolchain_environment()["PATH"])
+    put(root)
+    put(root, shape=(16, 8))
+    model_class = kernels.preload(str(tiny_folder), device="cpu")
+    assert all(k.loaded for k in module_of(model_class).KERNELS)
+    assert len(list((tmp_path / "extensions").glob("*/*.so"))) == 1, "one source, one binary"
+    reference = {}
+    exec((tiny_folder / "problem.py").read_text(), reference)
+    model, truth = model_class(8), reference["Model"](8)
+    truth.weight.data.normal_()
+    model.load_state_dict(truth.state_dict())
+    for batch in (4, 16, 5):
+        x = torch.rand(batch, 8)
+        with torch.no_grad():
+            assert torch.equal(model(x), truth(x))
+
+
+def test_ninja_beside_this_python_is_made_findable(root, put, tiny_folder, monkeypatch, tmp_path):
+    """As when a script is run by the path of an environment's Python without activating it."""
+    ninja = tmp_path / "venv" / "bin" / "ninja"
+    ninja.parent.mkdir(parents=True)
+    ninja.write_text("#!/bin/sh\n")
+    ninja.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(ninja.parent / "python"))
+    monkeypatch.setenv("PATH", "/nowhere")
+    put(root)
+    load(tiny_folder)
+    assert shutil.which("ninja") == str(ninja)
