@@ -10,16 +10,16 @@
 #define SCHEME SCHEME_FP16X3
 #endif
 #ifndef WARPS
-#define WARPS 6
+#define WARPS 4
 #endif
 #ifndef M_TILES
-#define M_TILES 1
+#define M_TILES 2
 #endif
 #ifndef CHANNEL_TILES
 #define CHANNEL_TILES 3
 #endif
 #ifndef ROW_CHUNKS
-#define ROW_CHUNKS 1
+#define ROW_CHUNKS 4
 #endif
 #ifndef WEIGHTS
 #define WEIGHTS_REGISTERS 0
@@ -27,12 +27,12 @@
 #define WEIGHTS WEIGHTS_SHARED
 #endif
 #ifndef PROMOTE
-#define PROMOTE 1
+#define PROMOTE 2
 #endif
 #ifndef MIN_BLOCKS
 #define MIN_BLOCKS 2
 #endif
-#include "conv3d_moments.cuh"
+#include "conv3d_mma.cuh"
 #include "gn_mean_finish.cuh"
 
 extern "C" int conv_mma(const float* x, const float* weight, const float* bias, const float* gamma, const float* beta,
@@ -41,6 +41,6 @@ extern "C" int conv_mma(const float* x, const float* weight, const float* bias, 
                         long long groups, double eps, void* stream) {
   const Conv3d c = conv3d(x, weight, bias, in_channels, out_channels, taps, d, h, w, tile_d, tile_h);
   const auto queue = static_cast<cudaStream_t>(stream);
-  const cudaError_t error = launch_moments<3, 3, false>(c, n, moments, queue);
+  const cudaError_t error = launch_staged<3, 3, false>(c, n, moments, queue);
   return error != cudaSuccess ? error : finish_gn_mean(c, n, moments, gamma, beta, out, groups, eps, queue);
 }

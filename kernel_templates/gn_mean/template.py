@@ -109,14 +109,14 @@ VARIANTS = (
 
 CONV_MMA_KNOBS = (
     Knob("scheme", ("fp16x3", "tf32x3", "fp16", "tf32"), "fp16x3", "operands; x3 splits them to keep fp32 accuracy"),
-    Knob("warps", (2, 3, 4, 5, 6, 8, 10, 12, 15, 16), 6, "warps a block"),
-    Knob("m_tiles", (1, 2), 1, "tiles of 16 output columns a warp"),
+    Knob("warps", (2, 3, 4, 6, 8, 10, 12, 16), 4, "warps a block"),
+    Knob("m_tiles", (1, 2), 2, "tiles of 16 output columns a warp"),
     Knob("channel_tiles", (1, 2, 3, 4), 3, "tiles of 8 output channels a warp"),
-    Knob("tile_d", (1, 2, 3, 4, 5, 6, 8, 10, 15, 30), 6, "output planes a block"),
+    Knob("tile_d", (1, 2, 3, 4, 5, 6, 8, 10, 15, 30), 5, "output planes a block"),
     Knob("tile_h", (4, 6, 8, 10, 15, 30, 60), 30, "output rows a block"),
-    Knob("row_chunks", (1, 2, 3, 4), 1, "parts of a plane's rows that go to different warps"),
+    Knob("row_chunks", (1, 2, 3, 4, 6), 4, "parts of a plane's rows that go to different warps"),
     Knob("weights", ("registers", "shared"), "shared", "where a warp keeps its weights"),
-    Knob("promote", (False, True), True, "add each k-step in fp32, not in the tensor core"),
+    Knob("promote", (0, 1, 2, 4), 2, "k-steps a tensor core adds up before fp32 takes over; 0: all"),
     Knob("min_blocks", (1, 2, 3, 4), 2, "blocks a multiprocessor that the compiler leaves registers for"),
 )
 
@@ -139,9 +139,11 @@ def _conv_mma_shared(k, f):
 def _conv_mma_registers(k, f):
     """What a thread holds at the least: accumulators, sums, kept weights and about 40 more."""
     steps, words, *_ = _conv_mma_sizes(k, f)
-    kept = f.K * steps * words if k.weights == "registers" else words
-    need = k.channel_tiles * (4 * k.m_tiles * (f.K + k.promote) + 6 + kept) + 40
-    return need <= min(255, 65536 // (32 * k.warps * k.min_blocks))
+    kept = f.K * steps * words if k.weights == "registers" else max(1, min(k.promote, steps)) * words
+    group = max(1, min(k.promote, steps))
+    gathered = group * k.m_tiles * 2 * words
+    need = k.channel_tiles * (4 * k.m_tiles * (f.K + (k.promote > 0)) + 6 + kept) + gathered + 40
+    return need <= min(255, 512 // -(-k.warps * k.min_blocks // 4))  # 512 a lane in each quarter of a multiprocessor
 
 
 def _conv_mma_units(k, f):
@@ -156,6 +158,7 @@ CONV_MMA_CONSTRAINTS = (
     Constraint("tile_d<=D", lambda k, f: k.tile_d == 1 or k.tile_d <= f.D - f.K + 1),
     Constraint("tile_h<=H", lambda k, f: k.tile_h == 4 or k.tile_h <= f.H - f.K + 1),
     Constraint("every warp works", _conv_mma_units),
+    Constraint("promote<=k-steps", lambda k, f: k.promote < 2 or k.promote <= _conv_mma_sizes(k, f)[0]),
     Constraint("shared memory", _conv_mma_shared),
     Constraint("registers", _conv_mma_registers),
 )

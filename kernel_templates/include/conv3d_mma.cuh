@@ -1,0 +1,437 @@
+// Statistics of a 3-D convolution's output on tensor cores: an implicit matrix product that never writes its result.
+//
+// For IN input channels and TAPS^3 weights known at compile time; any other shape goes to direct_moments. The block
+// keeps its input box in shared memory. A warp takes one output plane and M_TILES * 16 columns, and walks down the
+// input rows. At each it gathers the operand (positions x (kd, channel, kw)) once and multiplies it by the weights of
+// every kh: TAPS output rows are under way at a time, so what was gathered is used TAPS * CHANNEL_TILES times.
+// A finished output row goes from the accumulators straight into the lane's running sums.
+//
+// Knobs, defined ahead by the source: SCHEME (operands: TF32X3, FP16X3 keep fp32 accuracy; TF32, FP16 keep 11 bits;
+// fp16 operands are scaled by powers of two, per box and per output channel, so they neither overflow nor vanish),
+// WARPS, M_TILES, CHANNEL_TILES (8 channels each), TILE_D, TILE_H (slot), ROW_CHUNKS (parts of a plane's rows that
+// go to different warps), WEIGHTS (REGISTERS or SHARED), PROMOTE (k-steps whose product starts at zero and is then
+// added in fp32, since tensor cores truncate what they accumulate; 0: never), MIN_BLOCKS (an SM).
+#pragma once
+#include "async_copy.cuh"
+#include "conv3d_moments.cuh"
+#include "mma.cuh"
+
+// 2^e with |largest| * 2^e in [2^14, 2^15), or as near as a float's exponent allows; 1 for zero, Inf and NaN.
+__device__ __forceinline__ float scale_for(float largest) {
+  if (!(largest > 0.0f && largest < INFINITY)) return 1.0f;
+  const int e = 14 - ilogbf(largest);
+  return scalbnf(1.0f, e < 110 ? e : 110);
+}
+
+template <int IN, int TAPS>
+struct Staged {
+  static constexpr bool HALF = SCHEME == SCHEME_FP16X3 || SCHEME == SCHEME_FP16;
+  static constexpr bool SPLIT = SCHEME == SCHEME_FP16X3 || SCHEME == SCHEME_TF32X3;
+  static constexpr int THREADS = 32 * WARPS;
+  static constexpr int CHANNELS = 8 * CHANNEL_TILES;  // a block
+  static constexpr int K = TAPS * IN * TAPS;          // gathered for one input row: (kd, channel, kw), kw fastest
+  static constexpr int QUADS = HALF ? 4 : 2;          // groups of four k in one mma
+  static constexpr int STEPS = (K + 4 * QUADS - 1) / (4 * QUADS);
+  // K-steps that are multiplied at a time: as many as are promoted together; unpromoted ones singly.
+  static constexpr int GROUP = PROMOTE == 0 ? 1 : PROMOTE < STEPS ? PROMOTE : STEPS;
+  static constexpr int COLUMNS = 16 * M_TILES;
+  static constexpr int FRAGMENTS = TAPS * STEPS * CHANNEL_TILES;
+  static constexpr int WORDS = SPLIT ? 4 : 2;  // of a fragment of weights, a lane: high b0, b1, then low
+
+  // Shared memory, in words of four bytes: weights in fragment order, both scales of each channel, a maximum a warp,
+  // the moments of each warp and channel in doubles, then the box.
+  static constexpr int SCALES_AT = FRAGMENTS * 32 * WORDS;
+  static constexpr int MAXIMA_AT = SCALES_AT + 2 * CHANNELS;
+  static constexpr int MOMENTS_AT = MAXIMA_AT + (WARPS + 3) / 4 * 4;
+  static constexpr int BOX_AT = MOMENTS_AT + WARPS * CHANNELS * 3 * 2;
+
+  // Words between the (plane, channel) images of the box: four lanes that read four successive k at eight successive
+  // columns then meet no bank twice, whether the k lie in one row of weights or in two.
+  static __host__ __device__ int pitch(int row_words) { return row_words + (48 - row_words % 32) % 32; }
+
+  static long long shared_bytes(const Conv3d& c, int planes, int rows) {
+    const long long image = pitch((rows + TAPS - 1) * c.w);
+    return 4 * (BOX_AT + (planes + TAPS - 1) * IN * image + COLUMNS + 16);
+  }
+};
+
+// One k-step's operand of one 16-position tile.
+struct Gathered {
+  uint32_t high[4], low[4];
+};
+
+template <class S>
+using Weights = uint32_t[CHANNEL_TILES][S::WORDS];
+
+// acc (+)= a * b over COUNT k-steps, for all tiles; `fresh` starts at zero instead of at acc.
+template <class S, int COUNT>
+__device__ __forceinline__ void multiply(float (&acc)[M_TILES][CHANNEL_TILES][4], const Gathered (*a)[M_TILES],
+                                         const Weights<S>* b, bool fresh) {
+  float product[M_TILES][CHANNEL_TILES][4];
+#pragma unroll
+  for (int m = 0; m < M_TILES; m++) {
+#pragma unroll
+    for (int n = 0; n < CHANNEL_TILES; n++) {
+#pragma unroll
+      for (int i = 0; i < 4; i++) product[m][n][i] = fresh || PROMOTE ? 0.0f : acc[m][n][i];
+    }
+  }
+  // The small products first: while the sum is small, little is truncated.
+#pragma unroll
+  for (int term = S::SPLIT ? 0 : 2; term < 3; term++) {
+    const int at = term == 1 ? S::WORDS - 2 : 0;
+#pragma unroll
+    for (int step = 0; step < COUNT; step++) {
+#pragma unroll
+      for (int m = 0; m < M_TILES; m++) {
+#pragma unroll
+        for (int n = 0; n < CHANNEL_TILES; n++) {
+          const auto& left = term == 0 ? a[step][m].low : a[step][m].high;
+          if constexpr (S::HALF) {
+            mma_fp16(product[m][n], left, b[step][n][at], b[step][n][at + 1], product[m][n]);
+          } else {
+            mma_tf32(product[m][n], left, b[step][n][at], b[step][n][at + 1], product[m][n]);
+          }
+        }
+      }
+    }
+  }
+#pragma unroll
+  for (int m = 0; m < M_TILES; m++) {
+#pragma unroll
+    for (int n = 0; n < CHANNEL_TILES; n++) {
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        acc[m][n][i] = PROMOTE && !fresh ? acc[m][n][i] + product[m][n][i] : product[m][n][i];
+      }
+    }
+  }
+}
+
+// The weights of one (kh, step) for this lane. Volatile: hoisted out of the row loop they would not fit in registers.
+template <class S>
+__device__ __forceinline__ void load_weights(Weights<S>& b, const uint32_t* shared) {
+#pragma unroll
+  for (int n = 0; n < CHANNEL_TILES; n++) load_shared(b[n], shared + n * 32 * S::WORDS);
+}
+
+// Scales each output channel's weights and lays them out in fragment order.
+template <int IN, int TAPS>
+__device__ void stage_weights(const Conv3d& c, int channel0, uint32_t* shared) {
+  using S = Staged<IN, TAPS>;
+  constexpr int COUNT = IN * TAPS * TAPS * TAPS;
+  float* scales = reinterpret_cast<float*>(shared + S::SCALES_AT);
+  for (int channel = threadIdx.x / 32; channel < S::CHANNELS; channel += WARPS) {
+    float largest = 0.0f;
+    if (S::HALF && channel0 + channel < c.out) {
+      const float* weight = c.weight + static_cast<long long>(channel0 + channel) * COUNT;
+      for (int i = threadIdx.x % 32; i < COUNT; i += 32) largest = fmaxf(largest, fabsf(weight[i]));
+    }
+#pragma unroll
+    for (int mask = 16; mask > 0; mask /= 2) largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, mask));
+    if (threadIdx.x % 32 == 0) scales[channel] = scale_for(largest);
+  }
+  __syncthreads();
+  for (int at = threadIdx.x; at < S::FRAGMENTS * 32; at += S::THREADS) {
+    const int lane = at % 32, fragment = at / 32;
+    const int channel = fragment % CHANNEL_TILES * 8 + lane / 4;
+    const int step = fragment / CHANNEL_TILES % S::STEPS, kh = fragment / (CHANNEL_TILES * S::STEPS);
+    float v[S::QUADS];
+#pragma unroll
+    for (int q = 0; q < S::QUADS; q++) {
+      const int k = (step * S::QUADS + q) * 4 + lane % 4;
+      const int kw = k % TAPS, input = k / TAPS % IN, kd = k / (TAPS * IN);
+      const bool real = k < S::K && channel0 + channel < c.out;
+      const long long row = (static_cast<long long>(channel0 + channel) * IN + input) * TAPS + kd;
+      v[q] = real ? c.weight[(row * TAPS + kh) * TAPS + kw] * scales[channel] : 0.0f;
+    }
+    uint32_t* to = shared + at * S::WORDS;
+#pragma unroll
+    for (int pair = 0; pair < 2; pair++) {
+      Split part;
+      if constexpr (S::HALF) {
+        part = pair_fp16(split_fp16(v[2 * pair]), split_fp16(v[2 * pair + 1]));
+      } else {
+        part = split_tf32(v[pair]);
+      }
+      to[pair] = part.high;
+      if (S::SPLIT) to[2 + pair] = part.low;
+    }
+  }
+}
+
+// Copies the input under output planes [d0, d0 + planes) and rows [h0, h0 + rows) of one sample; for fp16 operands it
+// also scales and splits them. Returns the power of two that the values were multiplied by.
+template <int IN, int TAPS>
+__device__ float stage_input(const Conv3d& c, const float* sample, Box part, int pitch, float* maxima, uint32_t* box) {
+  using S = Staged<IN, TAPS>;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int images = (part.planes + TAPS - 1) * IN, words = (part.rows + TAPS - 1) * c.w;
+  const bool whole_vectors = c.w % 4 == 0;
+  for (int image = warp; image < images; image += WARPS) {
+    const long long plane = static_cast<long long>(image % IN) * c.d + part.d0 + image / IN;
+    const float* from = sample + (plane * c.h + part.h0) * c.w;
+    uint32_t* to = box + image * pitch;
+    if (whole_vectors) {
+      for (int i = 4 * lane; i < words; i += 128) copy_async<16>(to + i, from + i);
+    } else {
+      for (int i = lane; i < words; i += 32) copy_async<4>(to + i, from + i);
+    }
+  }
+  wait_copies();
+  float scale = 1.0f;
+  if constexpr (S::HALF) {
+    // Each thread reads and rewrites what it copied itself, so one barrier is enough.
+    const int span = whole_vectors ? 4 : 1;
+    float largest = 0.0f;
+    for (int image = warp; image < images; image += WARPS) {
+      for (int i = span * lane; i < words; i += span * 32) {
+        for (int j = 0; j < span; j++) largest = fmaxf(largest, fabsf(__uint_as_float(box[image * pitch + i + j])));
+      }
+    }
+#pragma unroll
+    for (int mask = 16; mask > 0; mask /= 2) largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, mask));
+    if (lane == 0) maxima[warp] = largest;
+    __syncthreads();
+    for (int i = 0; i < WARPS; i++) largest = fmaxf(largest, maxima[i]);
+    scale = scale_for(largest);
+    for (int image = warp; image < images; image += WARPS) {
+      for (int i = span * lane; i < words; i += span * 32) {
+        for (int j = 0; j < span; j++) {
+          uint32_t& word = box[image * pitch + i + j];
+          word = split_fp16(__uint_as_float(word) * scale);
+        }
+      }
+    }
+  }
+  __syncthreads();
+  return scale;
+}
+
+// One k-step's operand: the lane's four-k groups at `line + offset[...]`, for rows g and g + 8 of each tile.
+template <class S>
+__device__ __forceinline__ void gather(Gathered (&a)[M_TILES], const uint32_t* line, const int* offset, int step) {
+#pragma unroll
+  for (int m = 0; m < M_TILES; m++) {
+    uint32_t raw[2][S::QUADS];
+#pragma unroll
+    for (int q = 0; q < S::QUADS; q++) {
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        // A group wholly beyond K meets zero weights: any finite value will do.
+        raw[half][q] = (step * S::QUADS + q) * 4 < S::K ? line[offset[step * S::QUADS + q] + m * 16 + half * 8] : 0u;
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int half = i % 2, pair = i / 2;
+      Split part;
+      if constexpr (S::HALF) {
+        part = pair_fp16(raw[half][2 * pair], raw[half][2 * pair + 1]);
+      } else if constexpr (S::SPLIT) {
+        part = split_tf32(__uint_as_float(raw[half][pair]));
+      } else {
+        part = {round_tf32(__uint_as_float(raw[half][pair])), 0u};
+      }
+      a[m].high[i] = part.high;
+      a[m].low[i] = part.low;
+    }
+  }
+}
+
+template <int IN, int TAPS, bool HARDSWISH>
+__global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS) staged_moments(const Conv3d c, double2* moments) {
+  using S = Staged<IN, TAPS>;
+  extern __shared__ uint4 shared_memory[];
+  uint32_t* shared = reinterpret_cast<uint32_t*>(shared_memory);
+  const float* scales = reinterpret_cast<const float*>(shared + S::SCALES_AT);
+  float* maxima = reinterpret_cast<float*>(shared + S::MAXIMA_AT);
+  WideMoments* totals = reinterpret_cast<WideMoments*>(shared + S::MOMENTS_AT);
+  uint32_t* box = shared + S::BOX_AT;
+
+  // From lane 0, so that the compiler knows that all of a warp takes the same branches.
+  const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+  const int channel0 = blockIdx.y * S::CHANNELS;
+  const int n = blockIdx.x / c.slots, slot = blockIdx.x % c.slots;
+  const float* sample = c.x + static_cast<long long>(n) * IN * c.d * c.h * c.w;
+  const Box whole = box_of(c, slot);
+
+  for (int i = threadIdx.x; i < WARPS * S::CHANNELS; i += S::THREADS) totals[i] = {0.0, 0.0, 0.0};
+  stage_weights<IN, TAPS>(c, channel0, shared);
+  __syncthreads();
+  Weights<S> kept[WEIGHTS == WEIGHTS_REGISTERS ? TAPS * S::STEPS : 1];
+  if constexpr (WEIGHTS == WEIGHTS_REGISTERS) {
+#pragma unroll
+    for (int i = 0; i < TAPS * S::STEPS; i++) {
+      load_weights<S>(kept[i], shared + (i * CHANNEL_TILES * 32 + lane) * S::WORDS);
+    }
+  }
+
+  for (int d = 0; d < whole.planes; d += c.part_d) {
+    for (int h = 0; h < whole.rows; h += c.part_h) {
+      const Box part{whole.d0 + d, whole.h0 + h, min(c.part_d, whole.planes - d), min(c.part_h, whole.rows - h)};
+      const int pitch = S::pitch((part.rows + TAPS - 1) * c.w);
+      const float scale = stage_input<IN, TAPS>(c, sample, part, pitch, maxima, box);
+
+      int offset[S::STEPS * S::QUADS];
+#pragma unroll
+      for (int q = 0; q < S::STEPS * S::QUADS; q++) {
+        const int k = min(q * 4 + t, S::K - 1);  // beyond K: a neighbour's value, against a zero weight
+        offset[q] = k / TAPS * pitch + k % TAPS;
+      }
+
+      const int groups = static_cast<int>(ceil_div(c.ow, S::COLUMNS));
+      const int chunk = static_cast<int>(ceil_div(part.rows, ROW_CHUNKS));
+      for (int unit = warp; unit < part.planes * groups * ROW_CHUNKS; unit += WARPS) {
+        const int plane = unit % part.planes, column0 = unit / part.planes % groups * S::COLUMNS;
+        const int row0 = unit / (part.planes * groups) * chunk, rows = min(chunk, part.rows - row0);
+        if (rows <= 0) continue;
+        const uint32_t* line = box + plane * IN * pitch + row0 * c.w + column0 + g;
+
+        bool real[M_TILES][2];
+        int real_count = 0;
+#pragma unroll
+        for (int m = 0; m < M_TILES; m++) {
+#pragma unroll
+          for (int half = 0; half < 2; half++) {
+            real[m][half] = column0 + m * 16 + half * 8 + g < c.ow;
+            real_count += real[m][half];
+          }
+        }
+
+        // hardswish needs true values at once: y = accumulator * factor + bias.
+        float factor[CHANNEL_TILES][2], bias[CHANNEL_TILES][2];
+        PivotedSums sums[CHANNEL_TILES][2];
+#pragma unroll
+        for (int i = 0; i < CHANNEL_TILES; i++) {
+#pragma unroll
+          for (int j = 0; j < 2; j++) {
+            sums[i][j] = {0.0f, 0.0f, 0.0f};
+            if constexpr (HARDSWISH) {
+              const int channel = i * 8 + 2 * t + j;
+              factor[i][j] = 1.0f / scale * (1.0f / scales[channel]);
+              bias[i][j] = c.bias && channel0 + channel < c.out ? c.bias[channel0 + channel] : 0.0f;
+            }
+          }
+        }
+
+        float acc[TAPS][M_TILES][CHANNEL_TILES][4];
+        for (int base = 0; base < rows + TAPS - 1; base += TAPS) {
+#pragma unroll
+          for (int i = 0; i < TAPS; i++) {
+            const int r = base + i;  // input row; output row r - kh accumulates in acc[(r - kh) % TAPS]
+            const bool first = base == 0;
+            if (r >= rows + TAPS - 1) break;
+#pragma unroll
+            for (int step = 0; step < S::STEPS; step += S::GROUP) {
+              Gathered a[S::GROUP][M_TILES];
+#pragma unroll
+              for (int j = 0; j < S::GROUP && step + j < S::STEPS; j++) gather<S>(a[j], line, offset, step + j);
+#pragma unroll
+              for (int kh = 0; kh < TAPS; kh++) {
+                if ((first && i < kh) || r - kh >= rows) continue;
+                const int fragment = kh * S::STEPS + step;
+                const Weights<S>* b = kept + fragment;
+                Weights<S> loaded[S::GROUP];
+                if constexpr (WEIGHTS == WEIGHTS_SHARED) {
+#pragma unroll
+                  for (int j = 0; j < S::GROUP && step + j < S::STEPS; j++) {
+                    load_weights<S>(loaded[j], shared + ((fragment + j) * CHANNEL_TILES * 32 + lane) * S::WORDS);
+                  }
+                  b = loaded;
+                }
+                auto& sum = acc[(i - kh + TAPS) % TAPS];
+                const bool fresh = kh == 0 && step == 0;
+                if (step + S::GROUP <= S::STEPS) {
+                  multiply<S, S::GROUP>(sum, a, b, fresh);
+                } else {
+                  multiply<S, S::STEPS % S::GROUP>(sum, a, b, fresh);
+                }
+              }
+            }
+            line += c.w;
+            if (first && i < TAPS - 1) continue;
+            auto& done = acc[(i + 1) % TAPS];
+#pragma unroll
+            for (int m = 0; m < M_TILES; m++) {
+#pragma unroll
+              for (int tile = 0; tile < CHANNEL_TILES; tile++) {
+#pragma unroll
+                for (int j = 0; j < 4; j++) {
+                  float y = done[m][tile][j];
+                  if constexpr (HARDSWISH) y = hardswish(fmaf(y, factor[tile][j % 2], bias[tile][j % 2]));
+                  PivotedSums& own = sums[tile][j % 2];
+                  if (m == 0 && j < 2 && i == TAPS - 1 && first) own.pivot = y;
+                  if (real[m][j / 2]) own.add(y);
+                }
+              }
+            }
+          }
+        }
+
+        // Over the eight lanes that hold the same channels, then into the warp's own total.
+        const double count = static_cast<double>(rows) * real_count, per_count = real_count > 0 ? 1.0 / count : 0.0;
+#pragma unroll
+        for (int i = 0; i < CHANNEL_TILES; i++) {
+#pragma unroll
+          for (int j = 0; j < 2; j++) {
+            WideMoments own = sums[i][j].moments(count, per_count);
+            if (real_count == 0) own = {0.0, 0.0, 0.0};
+#pragma unroll
+            for (int mask = 4; mask < 32; mask *= 2) own = merge(own, shuffle_xor(own, mask));
+            if (!HARDSWISH) {
+              const double unscale = 1.0 / (static_cast<double>(scale) * scales[i * 8 + 2 * t + j]);
+              own.mean *= unscale;
+              own.m2 *= unscale * unscale;
+            }
+            WideMoments& total = totals[warp * S::CHANNELS + i * 8 + 2 * t + j];
+            if (g == 0) total = merge(total, own);
+          }
+        }
+      }
+      __syncthreads();  // the box is free again, and the totals are there for all to see
+    }
+  }
+
+  for (int channel = threadIdx.x; channel < S::CHANNELS; channel += S::THREADS) {
+    WideMoments total = totals[channel];
+    for (int i = 1; i < WARPS; i++) total = merge(total, totals[i * S::CHANNELS + channel]);
+    if (channel0 + channel < c.out) {
+      moments[(static_cast<long long>(n) * c.out + channel0 + channel) * c.slots + slot] = {total.mean, total.m2};
+    }
+  }
+}
+
+// Makes a staged part as large as the slot, or as much of it as one block's shared memory takes.
+// False when not even one row fits.
+template <int IN, int TAPS>
+bool fit(Conv3d& c, long long shared_bytes) {
+  while (Staged<IN, TAPS>::shared_bytes(c, c.part_d, c.part_h) > shared_bytes) {
+    if (c.part_d > 1) {
+      c.part_d--;
+    } else if (c.part_h > 1) {
+      c.part_h--;
+    } else {
+      return false;
+    }
+  }
+  return true;
+}
+
+// Fills moments (n, out, slots) of {mean, m2}: staged when IN and TAPS are the convolution's, else direct.
+template <int IN, int TAPS, bool HARDSWISH>
+cudaError_t launch_staged(Conv3d c, long long n, double2* moments, cudaStream_t stream) {
+  using S = Staged<IN, TAPS>;
+  int limit;
+  cudaError_t error = shared_memory_per_block(limit);
+  if (error != cudaSuccess) return error;
+  if (c.in != IN || c.taps != TAPS || !fit<IN, TAPS>(c, limit)) return launch_direct<HARDSWISH>(c, n, moments, stream);
+  if (n * c.slots > MAX_GRID_X) return cudaErrorInvalidConfiguration;
+  const int bytes = static_cast<int>(S::shared_bytes(c, c.part_d, c.part_h));
+  const auto kernel = staged_moments<IN, TAPS, HARDSWISH>;
+  error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  if (error != cudaSuccess) return error;
+  const dim3 grid(static_cast<unsigned>(n * c.slots), static_cast<unsigned>(ceil_div(c.out, S::CHANNELS)));
+  kernel<<<grid, S::THREADS, bytes, stream>>>(c, moments);
+  return cudaGetLastError();
+}
