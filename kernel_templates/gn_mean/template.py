@@ -54,9 +54,13 @@ def _slice_fills_block(k, f):
     return f.S >= slices * whole
 
 
+def _registers(k):
+    """What a thread holds, about: its loads, 40 values more, and per channel its sums (as ptxas spills beyond)."""
+    return k.unroll * k.vector_width + 40 + (12 * k.vector_width if k.memory_format == "channels_last" else 0)
+
+
 FUSED_CUDA_CONSTRAINTS = (
-    # 65536 registers a multiprocessor; a thread holds its loads and about 40 values more.
-    Constraint("loads fit the registers", lambda k, f: k.block_size * (k.unroll * k.vector_width + 40) <= 65536),
+    Constraint("loads fit the registers", lambda k, f: k.block_size * _registers(k) <= 65536),
     Constraint("vector_width divides C", lambda k, f: k.memory_format == "contiguous" or f.C % k.vector_width == 0),
     Constraint("a slice fills the block's loads", _slice_fills_block),
 )
