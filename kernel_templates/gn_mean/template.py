@@ -49,9 +49,9 @@ def _slice_fills_block(k, f):
     if k.block_size == 64 and k.unroll == 1 and k.blocks_per_group == 1:
         return True
     if k.memory_format == "channels_last":
-        return f.C * f.S >= f.G * k.blocks_per_group * whole
+        return f.G * k.blocks_per_group * whole <= f.C * f.S
     slices = -(-k.blocks_per_group * f.G // f.C)
-    return f.S >= slices * whole
+    return slices * whole <= f.S
 
 
 def _registers(k):
@@ -79,8 +79,10 @@ FUSED_CPU_CONSTRAINTS = (
     Constraint("grain leaves work for every thread", lambda k, f: k.grain == 1 or k.grain * k.threads <= f.N * f.C),
     Constraint(
         "a row fills the accumulators",
-        lambda k, f: k.vector_width * k.accumulators <= (f.S if k.memory_format == "contiguous" else f.C * f.S)
-        or (k.vector_width, k.accumulators) == (4, 1),
+        lambda k, f: (
+            k.vector_width * k.accumulators <= (f.S if k.memory_format == "contiguous" else f.C * f.S)
+            or (k.vector_width, k.accumulators) == (4, 1)
+        ),
     ),
     Constraint(
         "vector_width<=C",
