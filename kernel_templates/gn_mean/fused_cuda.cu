@@ -2,8 +2,7 @@
 //
 // With m[c] the mean of channel c of a sample and mu, rstd the statistics of its group, the result is
 //     out[n] = mean over c of ( weight[c] * (m[c] - mu) * rstd + bias[c] ),
-// so the normalised tensor is never needed: only the sum and the sum of squares of each channel, both
-// about a pivot of its own (its first value). A bias of the convolution moves m[c] and nothing else.
+// so the normalised tensor is never needed. A bias of the convolution moves m[c] and nothing else.
 #ifndef BLOCK_SIZE  // threads a block
 #define BLOCK_SIZE 256
 #endif
@@ -39,9 +38,8 @@
 
 #include "channel_sums.cuh"
 
-struct FromPivot {
-  float pivot;
-  __device__ float operator()(float y) const { return y - pivot; }
+struct Identity {
+  __device__ float operator()(float y) const { return y; }
 };
 
 struct GnMean : ChannelSums {
@@ -51,12 +49,8 @@ struct GnMean : ChannelSums {
   float* out;              // (n)
   double eps;
 
-  __device__ FromPivot deviation(long long sample, long long channel) const { return {first_value(sample, channel)}; }
-
-  __device__ double pivot(long long sample, long long channel) const {
-    const double offset = conv_bias == nullptr ? 0.0 : conv_bias[channel];
-    return first_value(sample, channel) + offset;
-  }
+  __device__ Identity map(long long) const { return {}; }
+  __device__ double late(long long channel) const { return conv_bias == nullptr ? 0.0 : conv_bias[channel]; }
 
   __device__ void finish(long long sample, double* scratch) const {
     double total = 0.0;

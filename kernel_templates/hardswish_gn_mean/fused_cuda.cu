@@ -39,11 +39,12 @@
 
 #include "channel_sums.cuh"
 
-__device__ __forceinline__ float hardswish(float y) { return y * fminf(fmaxf(y + 3.0f, 0.0f), 6.0f) * (1.0f / 6.0f); }
-
-struct FromPivot {
-  float conv_bias, pivot;
-  __device__ float operator()(float y) const { return hardswish(y + conv_bias) - pivot; }
+struct Hardswish {
+  float conv_bias;
+  __device__ float operator()(float y) const {
+    y += conv_bias;
+    return y * fminf(fmaxf(y + 3.0f, 0.0f), 6.0f) * (1.0f / 6.0f);
+  }
 };
 
 struct HardswishGnMean : ChannelSums {
@@ -53,12 +54,10 @@ struct HardswishGnMean : ChannelSums {
   float* out;              // (n, c)
   double eps;
 
-  __device__ FromPivot deviation(long long sample, long long channel) const {
-    const float offset = conv_bias == nullptr ? 0.0f : __ldg(conv_bias + channel);
-    return {offset, hardswish(first_value(sample, channel) + offset)};
+  __device__ Hardswish map(long long channel) const {
+    return {conv_bias == nullptr ? 0.0f : __ldg(conv_bias + channel)};
   }
-
-  __device__ double pivot(long long sample, long long channel) const { return deviation(sample, channel).pivot; }
+  __device__ double late(long long) const { return 0.0; }
 
   __device__ void finish(long long sample, double*) const {
     for_each_channel(*this, sample, eps, [&](long long channel, double centred, double rstd) {

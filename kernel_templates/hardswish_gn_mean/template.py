@@ -56,11 +56,38 @@ def _slice_fills_block(k, f):
     return f.S >= slices * whole
 
 
+def _registers(k):
+    """What a thread holds, about: its loads, 40 values more, and per channel its sums (as ptxas spills beyond)."""
+    return k.unroll * k.vector_width + 40 + (12 * k.vector_width if k.memory_format == "channels_last" else 0)
+
+
 FUSED_CUDA_CONSTRAINTS = (
-    # 65536 registers a multiprocessor; a thread holds its loads and about 40 values more.
-    Constraint("loads fit the registers", lambda k, f: k.block_size * (k.unroll * k.vector_width + 40) <= 65536),
+    Constraint("loads fit the registers", lambda k, f: k.block_size * _registers(k) <= 65536),
     Constraint("vector_width divides C", lambda k, f: k.memory_format == "contiguous" or f.C % k.vector_width == 0),
     Constraint("a slice fills the block's loads", _slice_fills_block),
+)
+
+FUSED_CPU_KNOBS = (
+    Knob("vector_width", (4, 8, 16), 8, "floats a vector"),
+    Knob("accumulators", (1, 2, 4, 8), 4, "vectors that are added to in turn"),
+    Knob("grain", (1, 2, 4, 8, 16, 32), 4, "rows a thread takes at a time"),
+    Knob("threads", (1, 2, 4, 8, 16, 32, 64), 2, "threads of the statistics"),
+    CONV_BIAS,
+    MEMORY_FORMAT,
+)
+
+FUSED_CPU_CONSTRAINTS = (
+    Constraint("threads<=cores", lambda k, f: k.threads <= f.cores),
+    Constraint("grain leaves work for every thread", lambda k, f: k.grain == 1 or k.grain * k.threads <= f.N * f.C),
+    Constraint(
+        "a row fills the accumulators",
+        lambda k, f: k.vector_width * k.accumulators <= (f.S if k.memory_format == "contiguous" else f.C * f.S)
+        or (k.vector_width, k.accumulators) == (4, 1),
+    ),
+    Constraint(
+        "vector_width<=C",
+        lambda k, f: k.memory_format == "contiguous" or k.vector_width <= max(4, f.C),
+    ),
 )
 
 DIRECT_CPU_KNOBS = (
@@ -89,11 +116,90 @@ VARIANTS = (
         constraints=FUSED_CUDA_CONSTRAINTS,
     ),
     Variant(
+        name="fused_cpu",
+        device="cpu",
+        source="fused_cpu.cpp",
+        doc="convolution by PyTorch, then one read of its output",
+        knobs=FUSED_CPU_KNOBS,
+        constraints=FUSED_CPU_CONSTRAINTS,
+    ),
+    Variant(
         name="direct_cpu",
         device="cpu",
         source="direct_cpu.cpp",
         doc="direct convolution that keeps its output in registers, with hardswish and statistics",
         knobs=DIRECT_CPU_KNOBS,
         constraints=DIRECT_CPU_CONSTRAINTS,
+    ),
+)
+
+
+# ---- the convolution on tensor cores; its output is never written ----
+
+CONV_MMA_KNOBS = (
+    Knob("scheme", ("fp16x3", "tf32x3", "fp16", "tf32"), "fp16x3", "operands; x3 splits them to keep fp32 accuracy"),
+    Knob("warps", (2, 3, 4, 6, 8, 10, 12, 13, 16), 4, "warps a block"),
+    Knob("m_tiles", (1, 2), 2, "tiles of 16 output columns a warp"),
+    Knob("channel_tiles", (1, 2, 3, 4), 2, "tiles of 8 output channels a warp"),
+    Knob("tile_d", (1, 2, 3, 4, 5, 7, 10, 13), 5, "output planes a block"),
+    Knob("tile_h", (4, 6, 8, 10, 15, 29, 60), 29, "output rows a block"),
+    Knob("row_chunks", (1, 2, 3, 4, 6), 4, "parts of a plane's rows that go to different warps"),
+    Knob("weights", ("registers", "shared"), "shared", "where a warp keeps its weights"),
+    Knob("promote", (0, 1, 2, 3, 6), 1, "k-steps a tensor core adds up before fp32 takes over; 0: all"),
+    Knob("min_blocks", (1, 2, 3, 4), 2, "blocks a multiprocessor that the compiler leaves registers for"),
+)
+
+
+def _conv_mma_sizes(k, f):
+    """Of one block: k-steps for an input row, words a weight fragment, output planes and rows."""
+    steps = -(-f.I * f.K * f.K // (16 if k.scheme.startswith("fp16") else 8))
+    return steps, 4 if k.scheme.endswith("x3") else 2, min(k.tile_d, f.D - f.K + 1), min(k.tile_h, f.H - f.K + 1)
+
+
+def _conv_mma_shared(k, f):
+    """min_blocks blocks fit a multiprocessor's shared memory: weights, moments and the input box of each."""
+    steps, words, planes, rows = _conv_mma_sizes(k, f)
+    fixed = f.K * steps * k.channel_tiles * 32 * words + 8 * k.channel_tiles * (2 + 6 * k.warps) + 20
+    run = (rows + f.K - 1) * f.W
+    box = (planes + f.K - 1) * f.I * (run + (48 - run % 32) % 32) + 16 * k.m_tiles + 16
+    return k.min_blocks * (4 * (fixed + box) + 1024) <= f.shared_memory_per_block + 1024
+
+
+def _conv_mma_registers(k, f):
+    """What a thread holds at the least: accumulators, sums, kept weights and about 40 more."""
+    steps, words, *_ = _conv_mma_sizes(k, f)
+    kept = f.K * steps * words if k.weights == "registers" else max(1, min(k.promote, steps)) * words
+    group = max(1, min(k.promote, steps))
+    gathered = group * k.m_tiles * 2 * words
+    need = k.channel_tiles * (4 * k.m_tiles * (f.K + (k.promote > 0)) + 6 + kept) + gathered + 40
+    return need <= min(255, 512 // -(-k.warps * k.min_blocks // 4))  # 512 a lane in each quarter of a multiprocessor
+
+
+def _conv_mma_units(k, f):
+    """Every warp has something to do."""
+    *_, planes, rows = _conv_mma_sizes(k, f)
+    return k.warps <= planes * -(-(f.W - f.K + 1) // (16 * k.m_tiles)) * min(k.row_chunks, rows)
+
+
+CONV_MMA_CONSTRAINTS = (
+    Constraint("3 input channels, kernel 4", lambda k, f: f.I == 3 and f.K == 4),
+    Constraint("channel_tiles<=C/8", lambda k, f: k.channel_tiles <= -(-f.C // 8)),
+    Constraint("tile_d<=D", lambda k, f: k.tile_d == 1 or k.tile_d <= f.D - f.K + 1),
+    Constraint("tile_h<=H", lambda k, f: k.tile_h == 4 or k.tile_h <= f.H - f.K + 1),
+    Constraint("every warp works", _conv_mma_units),
+    Constraint("promote<=k-steps", lambda k, f: k.promote < 2 or k.promote <= _conv_mma_sizes(k, f)[0]),
+    Constraint("shared memory", _conv_mma_shared),
+    Constraint("registers", _conv_mma_registers),
+)
+
+VARIANTS += (
+    Variant(
+        name="conv_mma",
+        device="cuda",
+        source="conv_mma.cu",
+        minimum=(8, 0),
+        doc="implicit matrix product on tensor cores with hardswish that keeps only statistics",
+        knobs=CONV_MMA_KNOBS,
+        constraints=CONV_MMA_CONSTRAINTS,
     ),
 )

@@ -1,13 +1,15 @@
 // Mean and sum of squared deviations of every channel of every sample, from one read of a tensor of positions, each
 // value taken through an elementwise map on the way; then what the including source makes of them, sample by sample.
 //
-// First kernel: each block adds up slices of channels, about a pivot of the channel's own (its first value). Then, in
-// a second kernel or in the sample's last block, the source's `finish` turns the sample's sums into its result.
+// First kernel: each block adds up slices of channels. What a thread has in flight is a chunk: condensed in float about
+// its own first value and mean, so that neither a common offset nor an outlier elsewhere costs it any bits, and added
+// in double about the channel's pivot, its first value. Then, in a second kernel or in the sample's last block, the
+// source's `finish` turns the sample's sums into its result.
 //
 // `launch_channel_sums<Task>` takes a Task derived from ChannelSums with
-//   Deviation deviation(sample, channel)   a callable float -> float: an element of y to its value less the pivot
-//   double pivot(sample, channel)          with whatever else is to be added to the channel's mean
-//   void finish(sample, scratch)           called by every thread of one block; scratch: reduce_scratch() doubles
+//   Map map(channel)               a callable float -> float, on the elements of y
+//   double late(channel)           what is added to the channel's mean afterwards
+//   void finish(sample, scratch)   called by every thread of one block; scratch: reduce_scratch() doubles
 //
 // Knobs, defined ahead by the source: BLOCK_SIZE, UNROLL (vectors in flight), VECTOR_WIDTH, REDUCTION (SHUFFLE,
 // SHARED), BLOCKS_PER_GROUP, FINISH (KERNEL, LAST_BLOCK), ORDER (FORWARD, BACKWARD), MEMORY_FORMAT (CONTIGUOUS,
@@ -30,10 +32,12 @@ struct ChannelSums {
   double share = 1.0 / s;
 
   __device__ long long slice_length() const { return ceil_div(ceil_div(s, slices), 32) * 32; }
-  __device__ float first_value(long long sample, long long channel) const {
-    return __ldg(CHANNELS_LAST ? y + sample * s * c + channel : y + (sample * c + channel) * s);
-  }
 };
+
+template <class Task>
+__device__ __forceinline__ float pivot(const Task& p, long long sample, long long channel) {
+  return p.map(channel)(__ldg(CHANNELS_LAST ? p.y + sample * p.s * p.c + channel : p.y + (sample * p.c + channel) * p.s));
+}
 
 __device__ long long block_number() {
   return ORDER == ORDER_BACKWARD ? gridDim.x - 1 - blockIdx.x : blockIdx.x;
@@ -55,31 +59,31 @@ __device__ Channel read_channel(const Task& p, long long sample, long long chann
     sums = sums + PivotSums{part.x, part.y};
   }
   const double step = sums.sum * p.share, variance = sums.square * p.share - step * step;
-  return {p.pivot(sample, channel) + step, variance < 0.0 ? 0.0 : variance};  // rounding may leave -1e-17; NaN stays
+  return {pivot(p, sample, channel) + p.late(channel) + step, variance < 0.0 ? 0.0 : variance};  // rounding may leave -1e-17; NaN stays
 }
 
 // Calls use(channel, centred, rstd) once for every channel of the sample, each from one thread: its mean less its
 // group's, and one over its group's standard deviation.
 template <class Task, class Use>
 __device__ void for_each_channel(const Task& p, long long sample, double eps, Use use) {
-  const long long channels = p.c / p.g;
+  const int channels = static_cast<int>(p.c / p.g), groups = static_cast<int>(p.g);
   // A run of `width` lanes takes a group.
   int width = 1;
   while (width < channels && width < 32) width *= 2;
   const int lane = threadIdx.x % width;
-  for (long long first = 0; first < p.g; first += BLOCK_SIZE / width) {
-    const long long group = first + threadIdx.x / width;
-    const long long begin = group * channels, end = group < p.g ? begin + channels : begin;
+  for (int first = 0; first < groups; first += BLOCK_SIZE / width) {
+    const int group = first + threadIdx.x / width;
+    const int begin = group * channels, end = group < groups ? begin + channels : begin;
     double mean = 0.0;
-    for (long long c = begin + lane; c < end; c += width) mean += read_channel(p, sample, c).mean;
+    for (int c = begin + lane; c < end; c += width) mean += read_channel(p, sample, c).mean;
     mean = warp_reduce(mean, Sum{}, width) / channels;
     double variance = 0.0;
-    for (long long c = begin + lane; c < end; c += width) {
+    for (int c = begin + lane; c < end; c += width) {
       const Channel channel = read_channel(p, sample, c);
       variance += channel.variance + (channel.mean - mean) * (channel.mean - mean);
     }
     const double rstd = rsqrt(warp_reduce(variance, Sum{}, width) / channels + eps);
-    for (long long c = begin + lane; c < end; c += width) use(c, read_channel(p, sample, c).mean - mean, rstd);
+    for (int c = begin + lane; c < end; c += width) use(c, read_channel(p, sample, c).mean - mean, rstd);
   }
 }
 
@@ -109,27 +113,28 @@ __global__ void __launch_bounds__(BLOCK_SIZE) finish_samples(const Task p) {
 // ---- sums of the channels: a channel's values lie side by side ----
 
 // Adds the UNROLL vectors body[first], body[first + BLOCK_SIZE], ...; those from `vectors` on do not exist.
-template <int V, bool WHOLE, class Deviation>
+template <int V, bool WHOLE, class Map>
 __device__ __forceinline__ void add_vectors(PivotSums& total, const float* body, long long first, long long vectors,
-                                            Deviation deviation) {
+                                            Map map, double pivot) {
   const int present = WHOLE ? UNROLL : static_cast<int>((vectors - 1 - first) / BLOCK_SIZE) + 1;
   Vector<V> v[UNROLL];
 #pragma unroll
   for (int j = 0; j < UNROLL; j++) {
     if (WHOLE || j < present) v[j] = load_once<V>(body + (first + j * BLOCK_SIZE) * V);
   }
+  const float about = map(v[0].at[0]);
   float sums[V] = {};
 #pragma unroll
   for (int j = 0; j < UNROLL; j++) {
     if (WHOLE || j < present) {
 #pragma unroll
-      for (int k = 0; k < V; k++) sums[k] += v[j].at[k] = deviation(v[j].at[k]);
+      for (int k = 0; k < V; k++) sums[k] += v[j].at[k] = map(v[j].at[k]) - about;
     }
   }
   float sum = sums[0];
 #pragma unroll
   for (int k = 1; k < V; k++) sum += sums[k];
-  const double per_count = WHOLE ? 1.0 / (UNROLL * V) : 1.0 / (present * V);
+  const double count = WHOLE ? UNROLL * V : present * V, per_count = 1.0 / count;
   const float mean = sum * static_cast<float>(per_count);
   float squares[V] = {};
 #pragma unroll
@@ -145,26 +150,26 @@ __device__ __forceinline__ void add_vectors(PivotSums& total, const float* body,
   float m2 = squares[0];
 #pragma unroll
   for (int k = 1; k < V; k++) m2 += squares[k];
-  add_chunk(total, sum, m2, per_count);
+  add_chunk(total, sum + count * (about - pivot), m2, per_count);
 }
 
 // This thread's share of values[0, count).
-template <int V, class Deviation>
-__device__ PivotSums sum_values(const float* values, long long count, Deviation deviation) {
+template <int V, class Map>
+__device__ PivotSums sum_values(const float* values, long long count, Map map, double pivot) {
   PivotSums total{0.0, 0.0};
   const int head = unaligned_head<V>(values, count);
   const long long vectors = (count - head) / V;
   const int single = static_cast<int>(count - vectors * V);  // head and tail together, fewer than 2 * V
   if (threadIdx.x < single) {
     const long long i = threadIdx.x < head ? threadIdx.x : vectors * V + threadIdx.x;
-    add_chunk(total, deviation(values[i]), 0.0f, 1.0);
+    add_chunk(total, map(values[i]) - pivot, 0.0, 1.0);
   }
   const float* body = values + head;
   for (long long first = threadIdx.x; first < vectors; first += UNROLL * BLOCK_SIZE) {
     if (first + (UNROLL - 1) * BLOCK_SIZE < vectors) {
-      add_vectors<V, true>(total, body, first, vectors, deviation);
+      add_vectors<V, true>(total, body, first, vectors, map, pivot);
     } else {
-      add_vectors<V, false>(total, body, first, vectors, deviation);
+      add_vectors<V, false>(total, body, first, vectors, map, pivot);
     }
   }
   return total;
@@ -177,10 +182,10 @@ __global__ void __launch_bounds__(BLOCK_SIZE) sum_channels(const Task p) {
   const long long block = block_number(), group = block / BLOCKS_PER_GROUP;  // group: sample * g + group
   const long long channels = p.c / p.g, length = p.slice_length(), sample = group / p.g;
   for (long long task = block % BLOCKS_PER_GROUP; task < channels * p.slices; task += BLOCKS_PER_GROUP) {
-    const long long row = group * channels + task / p.slices, slice = task % p.slices;
+    const long long row = group * channels + task / p.slices, slice = task % p.slices, channel = row - sample * p.c;
     const long long begin = min(p.s, slice * length), end = min(p.s, begin + length);
-    const auto deviation = p.deviation(sample, row - sample * p.c);
-    PivotSums sums = sum_values<VECTOR_WIDTH>(p.y + row * p.s + begin, end - begin, deviation);
+    PivotSums sums = sum_values<VECTOR_WIDTH>(p.y + row * p.s + begin, end - begin, p.map(channel),
+                                              pivot(p, sample, channel));
     sums = block_reduce<BLOCK_SIZE, REDUCE>(sums, Sum{}, scratch);
     if (threadIdx.x == 0) p.partial[row * p.slices + slice] = sums;
   }
@@ -214,28 +219,30 @@ __host__ __device__ Tiling tiling(long long c) {
 }
 
 // Adds UNROLL positions, `stride` floats apart, to V channels; only the first `present` exist.
-template <int V, bool WHOLE, class Deviation>
-__device__ __forceinline__ void add_positions(PivotSums (&total)[V], const float* from, long long stride, int present,
-                                              const Deviation (&deviation)[V]) {
+template <int V, bool WHOLE, class Task>
+__device__ __forceinline__ void add_positions(PivotSums (&total)[V], const Task& p, const float* from, long long stride,
+                                              int present, long long channel, const float (&pivots)[V]) {
   Vector<V> v[UNROLL];
 #pragma unroll
   for (int j = 0; j < UNROLL; j++) {
     if (WHOLE || j < present) v[j] = load_once<V>(from + j * stride);
   }
-  const double per_count = WHOLE ? 1.0 / UNROLL : 1.0 / present;
+  const double count = WHOLE ? UNROLL : present, per_count = 1.0 / count;
 #pragma unroll
   for (int k = 0; k < V; k++) {
+    const auto map = p.map(channel + k);
+    const float about = map(v[0].at[k]);
     float sum = 0.0f, m2 = 0.0f;
 #pragma unroll
     for (int j = 0; j < UNROLL; j++) {
-      if (WHOLE || j < present) sum += v[j].at[k] = deviation[k](v[j].at[k]);
+      if (WHOLE || j < present) sum += v[j].at[k] = map(v[j].at[k]) - about;
     }
     const float mean = sum * static_cast<float>(per_count);
 #pragma unroll
     for (int j = 0; j < UNROLL; j++) {
       if (WHOLE || j < present) m2 += (v[j].at[k] - mean) * (v[j].at[k] - mean);
     }
-    add_chunk(total[k], sum, m2, per_count);
+    add_chunk(total[k], sum + count * (static_cast<double>(about) - pivots[k]), m2, per_count);
   }
 }
 
@@ -276,16 +283,16 @@ __global__ void __launch_bounds__(BLOCK_SIZE) sum_channels_last(const Task p) {
   PivotSums total[V] = {};
   if (row < t.rows && channel < p.c) {
     const float* sample_y = p.y + sample * p.s * p.c + channel;
-    decltype(p.deviation(0, 0)) deviation[V];
+    float pivots[V];
 #pragma unroll
-    for (int k = 0; k < V; k++) deviation[k] = p.deviation(sample, channel + k);
+    for (int k = 0; k < V; k++) pivots[k] = pivot(p, sample, channel + k);
     const long long stride = t.rows * p.c;
     for (long long at = begin + row; at < end; at += UNROLL * t.rows) {
       if (at + (UNROLL - 1) * t.rows < end) {
-        add_positions<V, true>(total, sample_y + at * p.c, stride, UNROLL, deviation);
+        add_positions<V, true>(total, p, sample_y + at * p.c, stride, UNROLL, channel, pivots);
       } else {
         const int present = static_cast<int>((end - 1 - at) / t.rows) + 1;
-        add_positions<V, false>(total, sample_y + at * p.c, stride, present, deviation);
+        add_positions<V, false>(total, p, sample_y + at * p.c, stride, present, channel, pivots);
       }
     }
   }

@@ -274,17 +274,3 @@ std::vector<WideMoments> channel_moments(const Conv& conv, const float* x, const
   for (WideMoments& m : moments) m.mean *= Activation::scale, m.m2 *= Activation::scale * Activation::scale;
   return moments;
 }
-
-// GroupNorm of one sample, averaged over each channel's positions: channel[channels] becomes out[channels].
-inline void mean_of_group_norm(const WideMoments* channel, long long channels, long long groups, const float* weight,
-                               const float* bias, double eps, double* out) {
-  const long long width = channels / groups;
-  for (long long first = 0; first < channels; first += width) {
-    WideMoments group;
-    for (long long c = first; c < first + width; c++) group.merge(channel[c]);
-    const double rstd = 1.0 / std::sqrt(group.m2 / group.count + eps);
-    for (long long c = first; c < first + width; c++) {
-      out[c] = weight[c] * (channel[c].mean - group.mean) * rstd + bias[c];
-    }
-  }
-}

@@ -1,0 +1,52 @@
+// Hardswish, GroupNorm and the mean over the positions, from one read of the convolution's output.
+//
+// With h = hardswish(y + conv_bias), m[c] the mean of h over channel c of a sample and mu, rstd the statistics of the
+// channel's group, the result is
+//     out[n][c] = weight[c] * (m[c] - mu) * rstd + bias[c],
+// so neither h nor its normalised form is ever stored.
+#ifndef VECTOR_WIDTH  // floats a vector
+#define VECTOR_WIDTH 8
+#endif
+#ifndef ACCUMULATORS  // vectors that are added to in turn
+#define ACCUMULATORS 4
+#endif
+#ifndef GRAIN  // rows that a thread takes at a time
+#define GRAIN 4
+#endif
+#ifndef THREADS
+#define THREADS 2
+#endif
+#ifndef MEMORY_FORMAT  // of y
+#define MEMORY_FORMAT_CONTIGUOUS 0
+#define MEMORY_FORMAT_CHANNELS_LAST 1
+#define MEMORY_FORMAT MEMORY_FORMAT_CONTIGUOUS
+#endif
+
+#include "channel_sums.hpp"
+#include "group_norm_means.hpp"
+
+extern "C" const char* tuner_error(int) { return "unknown"; }
+
+struct Hardswish {
+  template <class Y, class B>
+  static Y map(Y y, B conv_bias) {
+    y = y + conv_bias;
+    Y gate = y + 3.0f;
+    gate = gate > 0.0f ? gate : Y{};
+    gate = gate < 6.0f ? gate : Y{} + 6.0f;
+    return y * gate * (1.0f / 6.0f);
+  }
+  static double late(double) { return 0.0; }
+};
+
+// conv_bias is still to be added to y, or null; out (n, c).
+extern "C" int hardswish_gn_mean(const float* y, const float* conv_bias, const float* weight, const float* bias,
+                                 float* out, long long n, long long c, long long s, long long g, double eps, void*) {
+  const auto moments = channel_moments<Hardswish>({y, conv_bias, n, c, s});
+  std::vector<double> result(c);
+  for (long long i = 0; i < n; i++) {
+    group_norm_means(&moments[i * c], c, g, static_cast<double>(s), weight, bias, eps, result.data());
+    for (long long k = 0; k < c; k++) out[i * c + k] = static_cast<float>(result[k]);
+  }
+  return 0;
+}

@@ -1,0 +1,36 @@
+"""Host side of fused_cpu."""
+
+import torch
+
+
+def fused_cpu(model, kernel, x):
+    conv, norm, knobs = model.conv, model.group_norm, kernel.knobs
+    layout = torch.channels_last_3d if knobs["memory_format"] == "channels_last" else torch.contiguous_format
+    fused_bias = knobs["conv_bias"] == "fused"
+    y = torch.conv3d(
+        x.contiguous(memory_format=layout),
+        conv.weight.contiguous(memory_format=layout),
+        None if fused_bias else conv.bias,
+        conv.stride,
+        conv.padding,
+        conv.dilation,
+        conv.groups,
+    )
+    y = y.contiguous(memory_format=layout)  # what the convolution returns already, as a rule
+    n, c = y.shape[0], y.shape[1]
+    s = y.shape[2] * y.shape[3] * y.shape[4]
+    out = torch.empty(n, c, dtype=y.dtype, device=y.device)
+    kernel.launch(
+        "hardswish_gn_mean",
+        y,
+        conv.bias if fused_bias else None,
+        norm.weight,
+        norm.bias,
+        out,
+        n,
+        c,
+        s,
+        norm.num_groups,
+        norm.eps,
+    )
+    return out
