@@ -180,3 +180,32 @@ VARIANTS += (
         constraints=CONV_MMA_CONSTRAINTS,
     ),
 )
+
+
+# ---- the convolution on the CPU; its output is never written ----
+
+DIRECT_CPU_KNOBS = (
+    Knob("vector_width", (4, 8, 16), 16, "floats a vector"),
+    Knob("positions", (1, 2, 3, 4, 6), 2, "vectors of output positions a tile"),
+    Knob("channels", (1, 2, 4, 6, 8, 12, 16, 24), 8, "output channels a tile"),
+    Knob("planes", (1, 2, 4, 8, 16, 32, 64), 16, "output planes a task"),
+    Knob("repack", (False, True), False, "copy a task's input first even where it can be read in place"),
+    Knob("outer", ("positions", "channels"), "positions", "the outer loop over a plane's tiles"),
+)
+
+DIRECT_CPU_CONSTRAINTS = (
+    Constraint("the tile fits 32 registers", lambda k, f: k.positions * (k.channels + 1) <= 31),
+    Constraint("the tile is not twice the channels", lambda k, f: k.channels < 2 * f.C),
+    Constraint("a task is not twice the planes", lambda k, f: k.planes < 2 * (f.D - f.K + 1)),
+)
+
+VARIANTS += (
+    Variant(
+        name="direct_cpu",
+        device="cpu",
+        source="direct_cpu.cpp",
+        doc="direct convolution that keeps its output in registers, with the statistics",
+        knobs=DIRECT_CPU_KNOBS,
+        constraints=DIRECT_CPU_CONSTRAINTS,
+    ),
+)
