@@ -92,6 +92,7 @@ def verify_cache(cache: Path, run: bool, say: Callable[[str], None]) -> list[tup
     toolchain = device.toolchain_environment()
     devices = {tune.here(d, toolchain).slug: d for d in ({"cpu", device.resolve("auto")} if run else set())}
     answers = []
+    store.sweep(cache)
     entries, faults = store.scan(cache)
     for entry in entries:
         fault = ""

@@ -197,10 +197,13 @@ class Pipeline:
         return number, candidate.sha256, evaluation.model_copy(update=update)
 
     def close(self) -> None:
+        """End the pool. Killed processes wake the threads that wait for them; only then are pipes closed."""
         self.closing.set()
         for compiler in self.all_compilers:
+            compiler.kill()
+        self.threads.shutdown(wait=True, cancel_futures=True)
+        for compiler in self.all_compilers:
             compiler.close()
-        self.threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _first_error(log: str) -> str:

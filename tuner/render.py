@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.errors import TemplateError
+from tuner.records import Environment, Workload
 from tuner.space import Choice, Config
 from tuner.template import Template, Variant, shipped_folder
 
@@ -40,6 +41,11 @@ class Tuned:
     dtype: str
     tuned_on: str
     precision: str
+
+
+def tuned_for(config: Config, workload: Workload, environment: Environment) -> Tuned:
+    """The kernel of one point, for one workload on one device."""
+    return Tuned(config, workload.shapes, workload.dtype, environment.device_name, workload.precision)
 
 
 def candidate(template: Template, tuned: Sequence[Tuned], note: str = "") -> Candidate:
@@ -165,16 +171,11 @@ def inline_includes(path: Path, seen: set[Path] | None = None) -> str:
 
 
 def digest(template: Template, variant: Variant) -> str:
-    """Hash of all that a candidate of this variant is made of, short of its knob values."""
-    sha = hashlib.sha256()
-    for text in (
-        _IMPORTS,
-        _RUNTIME.read_text(),
-        (template.folder / "model_new.py").read_text(),
-        (template.folder / f"{variant.name}.py").read_text(),
-        inline_includes(template.folder / variant.source),
-        (template.folder / "problem.py").read_text(),
-        repr((variant.device, variant.minimum, variant.exact)),
-    ):
-        sha.update(text.encode() + b"\0")
-    return sha.hexdigest()
+    """Hash of all that a candidate of this variant is made of, short of its own knob values, and of the problem.
+
+    Taken over a candidate with every knob at its first choice, so that whatever
+    changes the rendered text changes the digest too.
+    """
+    first = Config(variant.name, tuple((knob.name, knob.choices[0]) for knob in variant.knobs))
+    text = candidate(template, [Tuned(first, ((1,),), "float32", "", "match")]).text
+    return hashlib.sha256((text + template.problem.read_text()).encode()).hexdigest()

@@ -105,13 +105,7 @@ def record_key(record: Record) -> Key:
 
 def tuned(record: Record) -> render.Tuned:
     """What `render.candidate` gets for a record; its text is the record's `model_new.py`."""
-    return render.Tuned(
-        config=record.point.config,
-        shapes=record.workload.shapes,
-        dtype=record.workload.dtype,
-        tuned_on=record.environment.device_name,
-        precision=record.workload.precision,
-    )
+    return render.tuned_for(record.point.config, record.workload, record.environment)
 
 
 # ---- reading ----

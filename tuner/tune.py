@@ -114,6 +114,7 @@ def tune(
     kernel = template.find(settings.template, Path.cwd())
     torch_device = device.resolve(settings.device)
     runs_folder(cache)
+    store.sweep(cache)
     environment = device.toolchain_environment()
     problem = problem_path(settings, kernel)
     outcomes = []
@@ -187,7 +188,7 @@ def _tune_one(
                     notes = final.notes
                 except KeyboardInterrupt:
                     progress.stopped = "interrupted"
-            text = rendered(kernel, record).text
+            text = candidate(kernel, record.point.config, record.workload, environment).text
         finally:
             lane.close()
     stored = store.put(cache, record, text, replace=replace_faster)
@@ -261,12 +262,7 @@ def _search(
 
 def candidate(kernel: Template, config: Config, workload: Workload, environment: Environment) -> render.Candidate:
     """The file of one point for one workload on this device."""
-    tuned = render.Tuned(config, workload.shapes, workload.dtype, environment.device_name, workload.precision)
-    return render.candidate(kernel, [tuned])
-
-
-def rendered(kernel: Template, record: Record) -> render.Candidate:
-    return candidate(kernel, record.point.config, record.workload, record.environment)
+    return render.candidate(kernel, [render.tuned_for(config, workload, environment)])
 
 
 def study_name(

@@ -125,13 +125,19 @@ class Worker:
             return "closed its pipe"
         return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
 
+    def kill(self) -> None:
+        """Kill the process group, if there is one; a thread that waits in `call` sees a crash."""
+        process = self.process
+        if process is not None and process.pid is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # the group exists only once the child has made it
+                os.kill(process.pid, signal.SIGKILL)
+
     def stop(self) -> None:
         """Kill the process group, if there is one, and reap it."""
-        if self.process is not None and self.process.pid is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            with contextlib.suppress(ProcessLookupError):  # the group exists only once the child has made it
-                os.kill(self.process.pid, signal.SIGKILL)
+        self.kill()
+        if self.process is not None:
             self.process.join(5)
         if self.pipe is not None:
             self.pipe.close()

@@ -21,7 +21,7 @@ class Model(nn.Module):
 batch_size = 128
 in_channels = 3
 out_channels = 24
-depth, height, width = 32, 32, 32
+depth, height, width = 24, 32, 32
 kernel_size = 3
 num_groups = 8
 
