@@ -136,7 +136,7 @@ def _conv_mma_sizes(k, f):
 def _conv_mma_shared(k, f):
     """min_blocks blocks fit a multiprocessor's shared memory: weights, moments and the input box of each."""
     steps, words, planes, rows = _conv_mma_sizes(k, f)
-    fixed = f.K * steps * k.channel_tiles * 32 * words + 8 * k.channel_tiles * (2 + 6 * k.warps) + 20
+    fixed = f.K * steps * k.channel_tiles * 32 * words + 8 * k.channel_tiles * (1 + 6 * k.warps) + 20
     run = (rows + f.K - 1) * f.W
     box = (planes + f.K - 1) * f.I * (run + (48 - run % 32) % 32) + 16 * k.m_tiles + 16
     return k.min_blocks * (4 * (fixed + box) + 1024) <= f.shared_memory_per_block + 1024
@@ -207,5 +207,59 @@ VARIANTS += (
         doc="direct convolution that keeps its output in registers, with the statistics",
         knobs=DIRECT_CPU_KNOBS,
         constraints=DIRECT_CPU_CONSTRAINTS,
+    ),
+)
+
+
+# ---- the same with Hopper's warpgroup products, all of a kernel's rows in one ----
+
+CONV_WGMMA_KNOBS = (
+    Knob("scheme", ("fp16x3", "fp16"), "fp16x3", "operands; x3 splits them to keep fp32 accuracy"),
+    Knob("warps", (4, 8, 12, 16), 4, "warps a block"),
+    Knob("tile_d", (1, 2, 3, 4, 5, 6, 8, 10, 15, 30), 6, "output planes a block"),
+    Knob("tile_h", (4, 6, 8, 10, 15, 30, 60), 15, "output rows a block"),
+    Knob("row_chunks", (1, 2, 3, 4, 6), 1, "parts of a plane's rows that go to different warpgroups"),
+    Knob("min_blocks", (1, 2, 3, 4), 3, "blocks a multiprocessor that the compiler leaves registers for"),
+)
+
+_CHANNEL_TILES = 3  # of 8 channels each, a block, as in the source
+
+
+def _conv_wgmma_shared(k, f):
+    """min_blocks blocks fit a multiprocessor's shared memory: weights, moments and the input box of each."""
+    planes, rows = min(k.tile_d, f.D - f.K + 1), min(k.tile_h, f.H - f.K + 1)
+    channels, steps = 8 * _CHANNEL_TILES, -(-f.I * f.K * f.K // 16)
+    weights = (2 if k.scheme == "fp16x3" else 1) * steps * f.K * channels * 8
+    run = (rows + f.K - 1) * f.W
+    box = (planes + f.K - 1) * f.I * (run + (48 - run % 32) % 32) + 32
+    words = weights + channels * (1 + 6 * k.warps) + k.warps + box
+    return k.min_blocks * (4 * words + 1024) <= f.shared_memory_per_block + 1024
+
+
+def _conv_wgmma_units(k, f):
+    """Every warpgroup has something to do; it takes four strips of one plane and 16 columns."""
+    planes, rows = min(k.tile_d, f.D - f.K + 1), min(k.tile_h, f.H - f.K + 1)
+    return k.warps // 4 <= -(-planes * -(-(f.W - f.K + 1) // 16) // 4) * min(k.row_chunks, rows)
+
+
+CONV_WGMMA_CONSTRAINTS = (
+    Constraint("3 input channels, kernel 3", lambda k, f: f.I == 3 and f.K == 3),
+    Constraint("tile_d<=D", lambda k, f: k.tile_d == 1 or k.tile_d <= f.D - f.K + 1),
+    Constraint("tile_h<=H", lambda k, f: k.tile_h == 4 or k.tile_h <= f.H - f.K + 1),
+    Constraint("every warpgroup works", _conv_wgmma_units),
+    Constraint("128 registers a thread", lambda k, f: k.warps * k.min_blocks <= 16),
+    Constraint("shared memory", _conv_wgmma_shared),
+)
+
+VARIANTS += (
+    Variant(
+        name="conv_wgmma",
+        device="cuda",
+        source="conv_wgmma.cu",
+        minimum=(9, 0),
+        exact=True,
+        doc="conv_mma with Hopper's warpgroup products",
+        knobs=CONV_WGMMA_KNOBS,
+        constraints=CONV_WGMMA_CONSTRAINTS,
     ),
 )

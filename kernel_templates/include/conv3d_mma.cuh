@@ -12,16 +12,8 @@
 // go to different warps), WEIGHTS (REGISTERS or SHARED), PROMOTE (k-steps whose product starts at zero and is then
 // added in fp32, since tensor cores truncate what they accumulate; 0: never), MIN_BLOCKS (an SM).
 #pragma once
-#include "async_copy.cuh"
-#include "conv3d_moments.cuh"
+#include "conv3d_stage.cuh"
 #include "mma.cuh"
-
-// 2^e with |largest| * 2^e in [2^14, 2^15), or as near as a float's exponent allows; 1 for zero, Inf and NaN.
-__device__ __forceinline__ float scale_for(float largest) {
-  if (!(largest > 0.0f && largest < INFINITY)) return 1.0f;
-  const int e = 14 - ilogbf(largest);
-  return scalbnf(1.0f, e < 110 ? e : 110);
-}
 
 template <int IN, int TAPS>
 struct Staged {
@@ -38,19 +30,15 @@ struct Staged {
   static constexpr int FRAGMENTS = TAPS * STEPS * CHANNEL_TILES;
   static constexpr int WORDS = SPLIT ? 4 : 2;  // of a fragment of weights, a lane: high b0, b1, then low
 
-  // Shared memory, in words of four bytes: weights in fragment order, both scales of each channel, a maximum a warp,
-  // the moments of each warp and channel in doubles, then the box.
+  // Shared memory, in words of four bytes: weights in fragment order, a scale a channel, a maximum a warp, the
+  // moments of each warp and channel in doubles, then the box.
   static constexpr int SCALES_AT = FRAGMENTS * 32 * WORDS;
-  static constexpr int MAXIMA_AT = SCALES_AT + 2 * CHANNELS;
+  static constexpr int MAXIMA_AT = SCALES_AT + CHANNELS;
   static constexpr int MOMENTS_AT = MAXIMA_AT + (WARPS + 3) / 4 * 4;
   static constexpr int BOX_AT = MOMENTS_AT + WARPS * CHANNELS * 3 * 2;
 
-  // Words between the (plane, channel) images of the box: four lanes that read four successive k at eight successive
-  // columns then meet no bank twice, whether the k lie in one row of weights or in two.
-  static __host__ __device__ int pitch(int row_words) { return row_words + (48 - row_words % 32) % 32; }
-
   static long long shared_bytes(const Conv3d& c, int planes, int rows) {
-    const long long image = pitch((rows + TAPS - 1) * c.w);
+    const long long image = image_pitch((rows + TAPS - 1) * c.w);
     return 4 * (BOX_AT + (planes + TAPS - 1) * IN * image + COLUMNS + 16);
   }
 };
@@ -119,18 +107,8 @@ __device__ __forceinline__ void load_weights(Weights<S>& b, const uint32_t* shar
 template <int IN, int TAPS>
 __device__ void stage_weights(const Conv3d& c, int channel0, uint32_t* shared) {
   using S = Staged<IN, TAPS>;
-  constexpr int COUNT = IN * TAPS * TAPS * TAPS;
   float* scales = reinterpret_cast<float*>(shared + S::SCALES_AT);
-  for (int channel = threadIdx.x / 32; channel < S::CHANNELS; channel += WARPS) {
-    float largest = 0.0f;
-    if (S::HALF && channel0 + channel < c.out) {
-      const float* weight = c.weight + static_cast<long long>(channel0 + channel) * COUNT;
-      for (int i = threadIdx.x % 32; i < COUNT; i += 32) largest = fmaxf(largest, fabsf(weight[i]));
-    }
-#pragma unroll
-    for (int mask = 16; mask > 0; mask /= 2) largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, mask));
-    if (threadIdx.x % 32 == 0) scales[channel] = scale_for(largest);
-  }
+  scale_channels<S::HALF>(c, channel0, S::CHANNELS, scales);
   __syncthreads();
   for (int at = threadIdx.x; at < S::FRAGMENTS * 32; at += S::THREADS) {
     const int lane = at % 32, fragment = at / 32;
@@ -158,54 +136,6 @@ __device__ void stage_weights(const Conv3d& c, int channel0, uint32_t* shared) {
       if (S::SPLIT) to[2 + pair] = part.low;
     }
   }
-}
-
-// Copies the input under output planes [d0, d0 + planes) and rows [h0, h0 + rows) of one sample; for fp16 operands it
-// also scales and splits them. Returns the power of two that the values were multiplied by.
-template <int IN, int TAPS>
-__device__ float stage_input(const Conv3d& c, const float* sample, Box part, int pitch, float* maxima, uint32_t* box) {
-  using S = Staged<IN, TAPS>;
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int images = (part.planes + TAPS - 1) * IN, words = (part.rows + TAPS - 1) * c.w;
-  const bool whole_vectors = c.w % 4 == 0;
-  for (int image = warp; image < images; image += WARPS) {
-    const long long plane = static_cast<long long>(image % IN) * c.d + part.d0 + image / IN;
-    const float* from = sample + (plane * c.h + part.h0) * c.w;
-    uint32_t* to = box + image * pitch;
-    if (whole_vectors) {
-      for (int i = 4 * lane; i < words; i += 128) copy_async<16>(to + i, from + i);
-    } else {
-      for (int i = lane; i < words; i += 32) copy_async<4>(to + i, from + i);
-    }
-  }
-  wait_copies();
-  float scale = 1.0f;
-  if constexpr (S::HALF) {
-    // Each thread reads and rewrites what it copied itself, so one barrier is enough.
-    const int span = whole_vectors ? 4 : 1;
-    float largest = 0.0f;
-    for (int image = warp; image < images; image += WARPS) {
-      for (int i = span * lane; i < words; i += span * 32) {
-        for (int j = 0; j < span; j++) largest = fmaxf(largest, fabsf(__uint_as_float(box[image * pitch + i + j])));
-      }
-    }
-#pragma unroll
-    for (int mask = 16; mask > 0; mask /= 2) largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, mask));
-    if (lane == 0) maxima[warp] = largest;
-    __syncthreads();
-    for (int i = 0; i < WARPS; i++) largest = fmaxf(largest, maxima[i]);
-    scale = scale_for(largest);
-    for (int image = warp; image < images; image += WARPS) {
-      for (int i = span * lane; i < words; i += span * 32) {
-        for (int j = 0; j < span; j++) {
-          uint32_t& word = box[image * pitch + i + j];
-          word = split_fp16(__uint_as_float(word) * scale);
-        }
-      }
-    }
-  }
-  __syncthreads();
-  return scale;
 }
 
 // One k-step's operand: the lane's four-k groups at `line + offset[...]`, for rows g and g + 8 of each tile.
@@ -270,8 +200,8 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS) staged_moments(const C
   for (int d = 0; d < whole.planes; d += c.part_d) {
     for (int h = 0; h < whole.rows; h += c.part_h) {
       const Box part{whole.d0 + d, whole.h0 + h, min(c.part_d, whole.planes - d), min(c.part_h, whole.rows - h)};
-      const int pitch = S::pitch((part.rows + TAPS - 1) * c.w);
-      const float scale = stage_input<IN, TAPS>(c, sample, part, pitch, maxima, box);
+      const int pitch = image_pitch((part.rows + TAPS - 1) * c.w);
+      const float scale = stage_input<IN, TAPS, S::HALF>(c, sample, part, pitch, maxima, box);
 
       int offset[S::STEPS * S::QUADS];
 #pragma unroll
@@ -298,22 +228,8 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS) staged_moments(const C
             real_count += real[m][half];
           }
         }
-
-        // hardswish needs true values at once: y = accumulator * factor + bias.
-        float factor[CHANNEL_TILES][2], bias[CHANNEL_TILES][2];
-        PivotedSums sums[CHANNEL_TILES][2];
-#pragma unroll
-        for (int i = 0; i < CHANNEL_TILES; i++) {
-#pragma unroll
-          for (int j = 0; j < 2; j++) {
-            sums[i][j] = {0.0f, 0.0f, 0.0f};
-            if constexpr (HARDSWISH) {
-              const int channel = i * 8 + 2 * t + j;
-              factor[i][j] = 1.0f / scale * (1.0f / scales[channel]);
-              bias[i][j] = c.bias && channel0 + channel < c.out ? c.bias[channel0 + channel] : 0.0f;
-            }
-          }
-        }
+        LaneSums<HARDSWISH> sums;
+        sums.start(c, channel0, scale, scales);
 
         float acc[TAPS][M_TILES][CHANNEL_TILES][4];
         for (int base = 0; base < rows + TAPS - 1; base += TAPS) {
@@ -351,71 +267,19 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS) staged_moments(const C
             }
             line += c.w;
             if (first && i < TAPS - 1) continue;
-            auto& done = acc[(i + 1) % TAPS];
 #pragma unroll
             for (int m = 0; m < M_TILES; m++) {
-#pragma unroll
-              for (int tile = 0; tile < CHANNEL_TILES; tile++) {
-#pragma unroll
-                for (int j = 0; j < 4; j++) {
-                  float y = done[m][tile][j];
-                  if constexpr (HARDSWISH) y = hardswish(fmaf(y, factor[tile][j % 2], bias[tile][j % 2]));
-                  PivotedSums& own = sums[tile][j % 2];
-                  if (m == 0 && j < 2 && i == TAPS - 1 && first) own.pivot = y;
-                  if (real[m][j / 2]) own.add(y);
-                }
-              }
+              sums.add(acc[(i + 1) % TAPS][m], real[m], m == 0 && i == TAPS - 1 && first);
             }
           }
         }
-
-        // Over the eight lanes that hold the same channels, then into the warp's own total.
-        const double count = static_cast<double>(rows) * real_count, per_count = real_count > 0 ? 1.0 / count : 0.0;
-#pragma unroll
-        for (int i = 0; i < CHANNEL_TILES; i++) {
-#pragma unroll
-          for (int j = 0; j < 2; j++) {
-            WideMoments own = sums[i][j].moments(count, per_count);
-            if (real_count == 0) own = {0.0, 0.0, 0.0};
-#pragma unroll
-            for (int mask = 4; mask < 32; mask *= 2) own = merge(own, shuffle_xor(own, mask));
-            if (!HARDSWISH) {
-              const double unscale = 1.0 / (static_cast<double>(scale) * scales[i * 8 + 2 * t + j]);
-              own.mean *= unscale;
-              own.m2 *= unscale * unscale;
-            }
-            WideMoments& total = totals[warp * S::CHANNELS + i * 8 + 2 * t + j];
-            if (g == 0) total = merge(total, own);
-          }
-        }
+        sums.finish(rows * real_count, scale, scales, totals + warp * S::CHANNELS);
       }
       __syncthreads();  // the box is free again, and the totals are there for all to see
     }
   }
 
-  for (int channel = threadIdx.x; channel < S::CHANNELS; channel += S::THREADS) {
-    WideMoments total = totals[channel];
-    for (int i = 1; i < WARPS; i++) total = merge(total, totals[i * S::CHANNELS + channel]);
-    if (channel0 + channel < c.out) {
-      moments[(static_cast<long long>(n) * c.out + channel0 + channel) * c.slots + slot] = {total.mean, total.m2};
-    }
-  }
-}
-
-// Makes a staged part as large as the slot, or as much of it as one block's shared memory takes.
-// False when not even one row fits.
-template <int IN, int TAPS>
-bool fit(Conv3d& c, long long shared_bytes) {
-  while (Staged<IN, TAPS>::shared_bytes(c, c.part_d, c.part_h) > shared_bytes) {
-    if (c.part_d > 1) {
-      c.part_d--;
-    } else if (c.part_h > 1) {
-      c.part_h--;
-    } else {
-      return false;
-    }
-  }
-  return true;
+  write_totals(c, channel0, n, slot, totals, moments);
 }
 
 // Fills moments (n, out, slots) of {mean, m2}: staged when IN and TAPS are the convolution's, else direct.
@@ -425,7 +289,7 @@ cudaError_t launch_staged(Conv3d c, long long n, double2* moments, cudaStream_t 
   int limit;
   cudaError_t error = shared_memory_per_block(limit);
   if (error != cudaSuccess) return error;
-  if (c.in != IN || c.taps != TAPS || !fit<IN, TAPS>(c, limit)) return launch_direct<HARDSWISH>(c, n, moments, stream);
+  if (c.in != IN || c.taps != TAPS || !fit<S>(c, limit)) return launch_direct<HARDSWISH>(c, n, moments, stream);
   if (n * c.slots > MAX_GRID_X) return cudaErrorInvalidConfiguration;
   const int bytes = static_cast<int>(S::shared_bytes(c, c.part_d, c.part_h));
   const auto kernel = staged_moments<IN, TAPS, HARDSWISH>;

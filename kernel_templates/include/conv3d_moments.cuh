@@ -15,8 +15,8 @@ struct Conv3d {
   int part_d, part_h;          // what of a slot is staged at a time
 };
 
-inline Conv3d conv3d(const float* x, const float* weight, const float* bias, long long in, long long out, long long taps,
-                     long long d, long long h, long long w, long long tile_d, long long tile_h) {
+inline Conv3d conv3d(const float* x, const float* weight, const float* bias, long long in, long long out,
+                     long long taps, long long d, long long h, long long w, long long tile_d, long long tile_h) {
   Conv3d c{x, weight, bias};
   c.in = static_cast<int>(in), c.out = static_cast<int>(out), c.taps = static_cast<int>(taps);
   c.d = static_cast<int>(d), c.h = static_cast<int>(h), c.w = static_cast<int>(w);

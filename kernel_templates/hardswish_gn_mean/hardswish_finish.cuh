@@ -1,0 +1,48 @@
+// GroupNorm and the spatial mean, from the moments of what is normalised.
+#pragma once
+#include "conv3d_moments.cuh"
+
+constexpr int FINISH_WARPS = 8;
+
+// One block a sample. moments (n, out, slots); a row's first entry is replaced by the channel's {mean, m2}.
+__global__ void __launch_bounds__(32 * FINISH_WARPS)
+    hardswish_finish(const Conv3d c, double2* moments, const float* gamma, const float* beta, float* out, int groups,
+                     double eps) {
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, per = c.out / groups;
+  const double count = static_cast<double>(c.od) * c.oh * c.ow;
+  double2* rows = moments + static_cast<long long>(blockIdx.x) * c.out * c.slots;
+  for (int channel = warp; channel < c.out; channel += FINISH_WARPS) {
+    double2* row = rows + static_cast<long long>(channel) * c.slots;
+    const WideMoments all = merge_slots(c, row);
+    if (lane == 0) row[0] = {all.mean, all.m2};
+  }
+  __syncthreads();
+  for (int group = warp; group < groups; group += FINISH_WARPS) {
+    const double2* first = rows + static_cast<long long>(group) * per * c.slots;
+    double mean = 0.0, m2 = 0.0;
+    for (int i = lane; i < per; i += 32) mean += first[static_cast<long long>(i) * c.slots].x;
+#pragma unroll
+    for (int mask = 16; mask > 0; mask /= 2) mean += __shfl_xor_sync(~0u, mean, mask);
+    mean /= per;
+    for (int i = lane; i < per; i += 32) {
+      const double2 channel = first[static_cast<long long>(i) * c.slots];
+      m2 += channel.y + count * (channel.x - mean) * (channel.x - mean);
+    }
+#pragma unroll
+    for (int mask = 16; mask > 0; mask /= 2) m2 += __shfl_xor_sync(~0u, m2, mask);
+    const double rstd = 1.0 / sqrt(m2 / (count * per) + eps);
+    for (int i = lane; i < per; i += 32) {
+      const int channel = group * per + i;
+      const double normed = (first[static_cast<long long>(i) * c.slots].x - mean) * rstd;
+      out[blockIdx.x * static_cast<long long>(c.out) + channel] =
+          static_cast<float>(gamma[channel] * normed + beta[channel]);
+    }
+  }
+}
+
+inline cudaError_t finish_hardswish(const Conv3d& c, long long n, double2* moments, const float* gamma,
+                                    const float* beta, float* out, long long groups, double eps, cudaStream_t stream) {
+  hardswish_finish<<<static_cast<unsigned>(n), 32 * FINISH_WARPS, 0, stream>>>(c, moments, gamma, beta, out,
+                                                                              static_cast<int>(groups), eps);
+  return cudaGetLastError();
+}
