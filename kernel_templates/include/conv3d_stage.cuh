@@ -33,51 +33,82 @@ __device__ void scale_channels(const Conv3d& c, int channel0, int channels, floa
 // columns then meet no bank twice, whether the k lie in one row of weights or in two.
 __host__ __device__ inline int image_pitch(int words) { return words + (48 - words % 32) % 32; }
 
-// Copies the input under output planes [d0, d0 + planes) and rows [h0, h0 + rows) of one sample; for fp16 operands it
-// also scales and splits them. Returns the power of two that the values were multiplied by.
-template <int IN, int TAPS, bool HALF>
-__device__ float stage_input(const Conv3d& c, const float* sample, Box part, int pitch, float* maxima, uint32_t* box) {
+// Starts copying the input under output planes [d0, d0 + planes) and rows [h0, h0 + rows) of one sample to `box`.
+template <int IN, int TAPS>
+__device__ void copy_input(const Conv3d& c, const float* sample, Box part, int pitch, uint32_t* box) {
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int images = (part.planes + TAPS - 1) * IN, words = (part.rows + TAPS - 1) * c.w;
-  const bool whole_vectors = c.w % 4 == 0;
   for (int image = warp; image < images; image += WARPS) {
     const long long plane = static_cast<long long>(image % IN) * c.d + part.d0 + image / IN;
     const float* from = sample + (plane * c.h + part.h0) * c.w;
     uint32_t* to = box + image * pitch;
-    if (whole_vectors) {
+    if (c.w % 4 == 0) {
       for (int i = 4 * lane; i < words; i += 128) copy_async<16>(to + i, from + i);
     } else {
       for (int i = lane; i < words; i += 32) copy_async<4>(to + i, from + i);
     }
   }
+}
+
+__device__ __forceinline__ float largest_of(uint32_t v) { return fabsf(__uint_as_float(v)); }
+__device__ __forceinline__ float largest_of(uint4 v) {
+  return fmaxf(fmaxf(largest_of(v.x), largest_of(v.y)), fmaxf(largest_of(v.z), largest_of(v.w)));
+}
+
+__device__ __forceinline__ uint32_t split_scaled(uint32_t v, float scale) {
+  return split_fp16(__uint_as_float(v) * scale);
+}
+__device__ __forceinline__ uint4 split_scaled(uint4 v, float scale) {
+  return {split_scaled(v.x, scale), split_scaled(v.y, scale), split_scaled(v.z, scale), split_scaled(v.w, scale)};
+}
+
+// Scales and splits for fp16 what this thread copied itself, so that one barrier is enough: V is what it copied at
+// a time. Returns the power of two that all values were multiplied by.
+template <int IN, int TAPS, class V>
+__device__ float split_input(const Conv3d& c, Box part, int pitch, float* maxima, uint32_t* box) {
+  constexpr int WIDTH = sizeof(V) / 4;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int images = (part.planes + TAPS - 1) * IN, vectors = (part.rows + TAPS - 1) * c.w / WIDTH;
+  float largest = 0.0f;
+  for (int image = warp; image < images; image += WARPS) {
+    const V* own = reinterpret_cast<const V*>(box + image * pitch);
+#pragma unroll 4
+    for (int i = lane; i < vectors; i += 32) largest = fmaxf(largest, largest_of(own[i]));
+  }
+#pragma unroll
+  for (int mask = 16; mask > 0; mask /= 2) largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, mask));
+  if (lane == 0) maxima[warp] = largest;
+  __syncthreads();
+  for (int i = 0; i < WARPS; i++) largest = fmaxf(largest, maxima[i]);
+  const float scale = scale_for(largest);
+  for (int image = warp; image < images; image += WARPS) {
+    V* own = reinterpret_cast<V*>(box + image * pitch);
+#pragma unroll 4
+    for (int i = lane; i < vectors; i += 32) own[i] = split_scaled(own[i], scale);
+  }
+  return scale;
+}
+
+// Until the copied input is there for all threads, split in place for fp16 operands. Returns its scale.
+template <int IN, int TAPS, bool HALF>
+__device__ float finish_input(const Conv3d& c, Box part, int pitch, float* maxima, uint32_t* box) {
   wait_copies();
   float scale = 1.0f;
   if constexpr (HALF) {
-    // Each thread reads and rewrites what it copied itself, so one barrier is enough.
-    const int span = whole_vectors ? 4 : 1;
-    float largest = 0.0f;
-    for (int image = warp; image < images; image += WARPS) {
-      for (int i = span * lane; i < words; i += span * 32) {
-        for (int j = 0; j < span; j++) largest = fmaxf(largest, fabsf(__uint_as_float(box[image * pitch + i + j])));
-      }
-    }
-#pragma unroll
-    for (int mask = 16; mask > 0; mask /= 2) largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, mask));
-    if (lane == 0) maxima[warp] = largest;
-    __syncthreads();
-    for (int i = 0; i < WARPS; i++) largest = fmaxf(largest, maxima[i]);
-    scale = scale_for(largest);
-    for (int image = warp; image < images; image += WARPS) {
-      for (int i = span * lane; i < words; i += span * 32) {
-        for (int j = 0; j < span; j++) {
-          uint32_t& word = box[image * pitch + i + j];
-          word = split_fp16(__uint_as_float(word) * scale);
-        }
-      }
-    }
+    scale = c.w % 4 == 0 ? split_input<IN, TAPS, uint4>(c, part, pitch, maxima, box)
+                         : split_input<IN, TAPS, uint32_t>(c, part, pitch, maxima, box);
   }
   __syncthreads();
   return scale;
+}
+
+// The part of the slot `whole` that starts `d` planes and `h` rows in.
+__device__ __forceinline__ Box part_of(const Conv3d& c, Box whole, int d, int h) {
+  return {whole.d0 + d, whole.h0 + h, min(c.part_d, whole.planes - d), min(c.part_h, whole.rows - h)};
+}
+
+__device__ __forceinline__ int pitch_of(const Conv3d& c, Box part) {
+  return image_pitch((part.rows + c.taps - 1) * c.w);
 }
 
 // Makes a staged part as large as the slot, or as much of it as one block's shared memory takes.

@@ -75,6 +75,9 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS) walking_moments(const 
   const float* sample = c.x + static_cast<long long>(n) * IN * c.d * c.h * c.w;
   const Box whole = box_of(c, slot);
 
+  // The first part is under way while the weights are brought in order.
+  const Box start = part_of(c, whole, 0, 0);
+  copy_input<IN, TAPS>(c, sample, start, pitch_of(c, start), box);
   for (int i = threadIdx.x; i < WARPS * S::CHANNELS; i += S::THREADS) totals[i] = {0.0, 0.0, 0.0};
   scale_channels<true>(c, channel0, S::CHANNELS, scales);
   __syncthreads();
@@ -84,9 +87,10 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS) walking_moments(const 
 
   for (int d = 0; d < whole.planes; d += c.part_d) {
     for (int h = 0; h < whole.rows; h += c.part_h) {
-      const Box part{whole.d0 + d, whole.h0 + h, min(c.part_d, whole.planes - d), min(c.part_h, whole.rows - h)};
-      const int pitch = image_pitch((part.rows + TAPS - 1) * c.w);
-      const float scale = stage_input<IN, TAPS, true>(c, sample, part, pitch, maxima, box);
+      const Box part = part_of(c, whole, d, h);
+      const int pitch = pitch_of(c, part);
+      if (d + h > 0) copy_input<IN, TAPS>(c, sample, part, pitch, box);
+      const float scale = finish_input<IN, TAPS, true>(c, part, pitch, maxima, box);
 
       int offset[S::QUADS];
 #pragma unroll
