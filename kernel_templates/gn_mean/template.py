@@ -115,14 +115,14 @@ VARIANTS = (
 
 CONV_MMA_KNOBS = (
     Knob("scheme", ("fp16x3", "tf32x3", "fp16", "tf32"), "fp16x3", "operands; x3 splits them to keep fp32 accuracy"),
-    Knob("warps", (2, 3, 4, 6, 8, 10, 12, 16), 4, "warps a block"),
+    Knob("warps", (4, 6, 8, 12, 16), 4, "warps a block"),
     Knob("m_tiles", (1, 2), 2, "tiles of 16 output columns a warp"),
     Knob("channel_tiles", (1, 2, 3, 4), 3, "tiles of 8 output channels a warp"),
-    Knob("tile_d", (1, 2, 3, 4, 5, 6, 8, 10, 15, 30), 5, "output planes a block"),
-    Knob("tile_h", (4, 6, 8, 10, 15, 30, 60), 30, "output rows a block"),
-    Knob("row_chunks", (1, 2, 3, 4, 6), 4, "parts of a plane's rows that go to different warps"),
+    Knob("tile_d", (1, 2, 3, 4, 6, 8, 11, 16, 22, 30), 4, "output planes a block"),
+    Knob("tile_h", (4, 8, 15, 30, 60), 30, "output rows a block"),
+    Knob("row_chunks", (1, 2, 3, 4), 4, "parts of a plane's rows that go to different warps"),
     Knob("weights", ("registers", "shared"), "shared", "where a warp keeps its weights"),
-    Knob("promote", (0, 1, 2, 4), 2, "k-steps a tensor core adds up before fp32 takes over; 0: all"),
+    Knob("promote", (0, 1, 2), 2, "k-steps a tensor core adds up before fp32 takes over; 0: all"),
     Knob("min_blocks", (1, 2, 3, 4), 2, "blocks a multiprocessor that the compiler leaves registers for"),
 )
 
@@ -160,7 +160,7 @@ def _conv_mma_units(k, f):
 
 CONV_MMA_CONSTRAINTS = (
     Constraint("3 input channels, kernel 3", lambda k, f: f.I == 3 and f.K == 3),
-    Constraint("channel_tiles<=C/8", lambda k, f: k.channel_tiles <= -(-f.C // 8)),
+    Constraint("whole blocks of channels", lambda k, f: -(-f.C // 8) % k.channel_tiles == 0 or k.channel_tiles == 1),
     Constraint("tile_d<=D", lambda k, f: k.tile_d == 1 or k.tile_d <= f.D - f.K + 1),
     Constraint("tile_h<=H", lambda k, f: k.tile_h == 4 or k.tile_h <= f.H - f.K + 1),
     Constraint("every warp works", _conv_mma_units),
@@ -216,9 +216,9 @@ VARIANTS += (
 CONV_WGMMA_KNOBS = (
     Knob("scheme", ("fp16x3", "fp16"), "fp16x3", "operands; x3 splits them to keep fp32 accuracy"),
     Knob("warps", (4, 8, 12, 16), 4, "warps a block"),
-    Knob("tile_d", (1, 2, 3, 4, 5, 6, 8, 10, 15, 30), 6, "output planes a block"),
-    Knob("tile_h", (4, 6, 8, 10, 15, 30, 60), 15, "output rows a block"),
-    Knob("row_chunks", (1, 2, 3, 4, 6), 1, "parts of a plane's rows that go to different warpgroups"),
+    Knob("tile_d", (1, 2, 3, 4, 6, 8, 11, 16, 22, 30), 4, "output planes a block"),
+    Knob("tile_h", (4, 8, 15, 30, 60), 15, "output rows a block"),
+    Knob("row_chunks", (1, 2, 3, 4), 1, "parts of a plane's rows that go to different warpgroups"),
     Knob("min_blocks", (1, 2, 3, 4), 3, "blocks a multiprocessor that the compiler leaves registers for"),
 )
 

@@ -5,8 +5,7 @@
 // TAPS - 1 rows that are under way. A warp takes one plane and 16 columns; the four of a warpgroup walk together.
 //
 // Knobs, defined ahead by the source: SCHEME (FP16X3 keeps fp32 accuracy, FP16 11 bits), WARPS (a multiple of four),
-// TILE_D, TILE_H (slot), ROW_CHUNKS (parts of a plane's rows for different warpgroups), MIN_BLOCKS (an SM).
-// CHANNEL_TILES is the source's.
+// ROW_CHUNKS (parts of a plane's rows for different warpgroups), MIN_BLOCKS (an SM). CHANNEL_TILES is the source's.
 #pragma once
 #include "conv3d_stage.cuh"
 #include "wgmma.cuh"
