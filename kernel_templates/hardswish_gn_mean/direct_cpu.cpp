@@ -33,9 +33,7 @@ extern "C" int hardswish_gn_mean_direct(const float* x, const float* weight, con
                                         long long stride_n, long long stride_c, long long stride_d, long long stride_h,
                                         long long stride_w, long long channels, long long kernel_d, long long kernel_h,
                                         long long kernel_w, long long groups, double eps, long long threads, void*) {
-  const Conv conv{n,        in_channels,
-                  {depth, height, width},
-                  {stride_n, stride_c, stride_d, stride_h, stride_w},
+  const Conv conv{n, in_channels, {depth, height, width}, {stride_n, stride_c, stride_d, stride_h, stride_w},
                   channels, {kernel_d, kernel_h, kernel_w}};
   const auto moments = channel_moments<Hardswish>(conv, x, weight, conv_bias, static_cast<int>(threads));
   const double count = static_cast<double>(conv.out(0) * conv.out(1) * conv.out(2));

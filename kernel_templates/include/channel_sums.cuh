@@ -36,7 +36,8 @@ struct ChannelSums {
 
 template <class Task>
 __device__ __forceinline__ float pivot(const Task& p, long long sample, long long channel) {
-  return p.map(channel)(__ldg(CHANNELS_LAST ? p.y + sample * p.s * p.c + channel : p.y + (sample * p.c + channel) * p.s));
+  const long long at = CHANNELS_LAST ? sample * p.s * p.c + channel : (sample * p.c + channel) * p.s;
+  return p.map(channel)(__ldg(p.y + at));
 }
 
 __device__ long long block_number() {
@@ -59,7 +60,7 @@ __device__ Channel read_channel(const Task& p, long long sample, long long chann
     sums = sums + PivotSums{part.x, part.y};
   }
   const double step = sums.sum * p.share, variance = sums.square * p.share - step * step;
-  return {pivot(p, sample, channel) + p.late(channel) + step, variance < 0.0 ? 0.0 : variance};  // rounding may leave -1e-17; NaN stays
+  return {pivot(p, sample, channel) + p.late(channel) + step, variance < 0.0 ? 0.0 : variance};  // may round below 0; NaN stays
 }
 
 // Calls use(channel, centred, rstd) once for every channel of the sample, each from one thread: its mean less its
@@ -262,7 +263,9 @@ __device__ void sum_rows(PivotSums* stage, int columns, int rows, int wanted, Pi
     int half = 1;
     while (half * 2 < rows) half *= 2;
     for (; half > 0; half /= 2) {
-      if (row < half && row + half < rows) stage[threadIdx.x] = stage[threadIdx.x] + stage[threadIdx.x + half * columns];
+      if (row < half && row + half < rows) {
+        stage[threadIdx.x] = stage[threadIdx.x] + stage[threadIdx.x + half * columns];
+      }
       __syncthreads();
     }
     if (threadIdx.x < wanted) out[threadIdx.x * step] = stage[threadIdx.x];

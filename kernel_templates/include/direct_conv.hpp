@@ -268,7 +268,8 @@ std::vector<WideMoments> channel_moments(const Conv& conv, const float* x, const
   std::vector<WideMoments> moments(conv.n * channels);
   for (long long i = 0; i < conv.n; i++) {
     for (long long part = 0; part < slabs; part++) {
-      for (long long c = 0; c < channels; c++) moments[i * channels + c].merge(parts[(i * slabs + part) * channels + c]);
+      const WideMoments* from = &parts[(i * slabs + part) * channels];
+      for (long long c = 0; c < channels; c++) moments[i * channels + c].merge(from[c]);
     }
   }
   for (WideMoments& m : moments) m.mean *= Activation::scale, m.m2 *= Activation::scale * Activation::scale;
