@@ -51,9 +51,9 @@ def _slice_fills_block(k, f):
     if k.block_size == 64 and k.unroll == 1 and k.blocks_per_group == 1:
         return True
     if k.memory_format == "channels_last":
-        return f.C * f.S >= f.G * k.blocks_per_group * whole
+        return f.G * k.blocks_per_group * whole <= f.C * f.S
     slices = -(-k.blocks_per_group * f.G // f.C)
-    return f.S >= slices * whole
+    return slices * whole <= f.S
 
 
 def _registers(k):
