@@ -49,7 +49,7 @@ class Compiler:
         fault = ""
         try:
             execute(Path(path), "tuner_candidate").preload(self.capability, True)
-        except Exception as error:  # a compile error, whatever shape it takes, is this trial's outcome
+        except BaseException as error:  # whatever the candidate's own code raises is this trial's outcome
             fault = f"{type(error).__name__}: {error}"
         sys.stdout.flush()
         return {"compile_s": time.perf_counter() - started, "fault": fault}

@@ -141,7 +141,7 @@ class Session:
                 phase.status = Status.OK
         except (Wrong, Untrusted) as fault:
             detail = str(fault)
-        except Exception as error:  # whatever a candidate raises is its own outcome, in the phase it was in
+        except BaseException as error:  # whatever a candidate raises is its own outcome, in the phase it was in
             detail = f"{type(error).__name__}: {_first_line(error)}"
         evaluation = Evaluation(
             status=phase.status,
@@ -204,7 +204,7 @@ class Session:
         """Every case of the suite for one file; raises nothing for a wrong result."""
         try:
             return self.suite.check(self._load(path, sha256), worker.phase).model_dump(mode="json")
-        except Exception as error:  # the file's own code: whatever it raises, it is not right
+        except BaseException as error:  # the file's own code: whatever it raises, it is not right
             detail = str(error) if isinstance(error, Wrong) else f"{type(error).__name__}: {_first_line(error)}"
             case = Case(name="construction", ok=False, detail=detail)
             return Correctness(cases=(case,), error_ratio=0.0, agrees_with_eager=False).model_dump(mode="json")

@@ -30,7 +30,8 @@ from tuner.worker import LOG_TAIL_BYTES, Worker, WorkerCrash, WorkerFailure, Wor
 
 PREPARE_DEADLINE_S = 600.0
 PTXAS_LOG_BYTES = 2**18  # ptxas says a few lines for each kernel of the source
-RUN_FOLDER = re.compile(r"tuner-run-(\d+)-")
+LEFTOVER = re.compile(r"tuner-(?:run|worker)-(\d+)-")
+NO_SPACE_BYTES = 2**20  # a build that failed with less than this left says nothing about its candidate
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,15 @@ class Job:
 def run_folder() -> Iterator[Path]:
     """A folder for candidates and their builds, removed at the end; those of killed runs are swept."""
     root = Path(tempfile.gettempdir())
-    for old in root.glob("tuner-run-*"):
-        match = RUN_FOLDER.match(old.name)
-        if match and not Path(f"/proc/{match[1]}").exists():
+    for old in root.glob("tuner-*"):
+        match = LEFTOVER.match(old.name)
+        if match is None or Path(f"/proc/{match[1]}").exists():
+            continue
+        if old.is_dir():
             shutil.rmtree(old, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):  # another user's
+                old.unlink()
     folder = Path(tempfile.mkdtemp(prefix=f"tuner-run-{os.getpid()}-"))
     try:
         yield folder
@@ -186,6 +192,8 @@ class Pipeline:
         candidate, future = self.under_way.pop(number)
         built = future.result()
         if "status" in built:
+            if shutil.disk_usage(self.folder).free < NO_SPACE_BYTES:
+                raise DeviceError(f"{self.folder}: no space left to build in; free some, or set TMPDIR")
             return number, candidate.sha256, Evaluation(**built)
         evaluation = self.lane.measure(self.path(candidate), candidate.sha256, self.best_ms, self.floor_ms)
         if evaluation.status is Status.OK:

@@ -3,7 +3,7 @@
 A worker is started by a fork server that has torch imported, so a new one takes
 a fraction of a second. It leads its own process group: killing it takes the
 compilers it started along. Messages are JSON over a pipe, its stdout and stderr
-go to a file, and a watchdog thread ends it when the parent is gone.
+go to a file, and a watchdog thread ends it when the main process is gone.
 """
 
 from __future__ import annotations
@@ -27,8 +27,12 @@ from tuner import errors
 LOG_TAIL_BYTES = 8000
 
 
-class WorkerFailure(Exception):
-    """A call did not come back. `phase` is what the worker said it was doing last."""
+class WorkerFailure(errors.TunerError):
+    """A call did not come back. `phase` is what the worker said it was doing last.
+
+    The pipeline makes it the outcome of a trial. From anywhere else it ends the
+    command with its one line: a process that was killed is the machine's fault.
+    """
 
     def __init__(self, message: str, phase: str, log: str) -> None:
         super().__init__(message)
@@ -55,7 +59,9 @@ class Worker:
         self.process: multiprocessing.process.BaseProcess | None = None
         self.pipe: multiprocessing.connection.Connection | None = None
         self.started = 0  # how many processes this worker has had
-        handle, name = tempfile.mkstemp(prefix="tuner-worker-", suffix=".log")
+        self.starting = threading.Lock()
+        self.ended = False  # by `kill`: no process may follow
+        handle, name = tempfile.mkstemp(prefix=f"tuner-worker-{os.getpid()}-", suffix=".log")
         os.close(handle)
         self.log_path = Path(name)
 
@@ -66,12 +72,15 @@ class Worker:
         self.stop()
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["torch", "tuner.worker"])
-        self.pipe, theirs = context.Pipe()
-        arguments = (theirs, self.target, json.dumps(self.arguments), str(self.log_path), self.environment)
-        self.process = context.Process(target=_main, args=arguments, daemon=True)
-        self.process.start()
-        theirs.close()
-        self.started += 1
+        with self.starting:
+            if self.ended:
+                raise WorkerCrash("the worker was ended", "start", "")
+            self.pipe, theirs = context.Pipe()
+            arguments = (theirs, self.target, json.dumps(self.arguments), str(self.log_path), self.environment)
+            self.process = context.Process(target=_main, args=arguments, daemon=True)
+            self.process.start()
+            theirs.close()
+            self.started += 1
 
     def call(self, method: str, deadline_s: float, **payload: Any) -> Any:
         """Run `target.method(**payload)` in the worker and return its JSON result.
@@ -86,8 +95,12 @@ class Worker:
         try:
             self.pipe.send_bytes(json.dumps({"method": method, "payload": payload}).encode())
             while True:
-                left = deadline - time.monotonic()
-                if left <= 0 or not self.pipe.poll(left):
+                left = max(0.0, deadline - time.monotonic())
+                # The process's end is watched too: whatever it forked may hold the pipe open.
+                ready = multiprocessing.connection.wait([self.pipe, self.process.sentinel], left)
+                if ready and self.pipe not in ready:
+                    raise EOFError
+                if not ready:
                     log = self.log_tail()
                     self.stop()
                     raise WorkerTimeout(f"no answer within {deadline_s:g} s while in {phase}", phase, log)
@@ -126,18 +139,15 @@ class Worker:
         return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
 
     def kill(self) -> None:
-        """Kill the process group, if there is one; a thread that waits in `call` sees a crash."""
-        process = self.process
-        if process is not None and process.pid is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            with contextlib.suppress(ProcessLookupError):  # the group exists only once the child has made it
-                os.kill(process.pid, signal.SIGKILL)
+        """End this worker for good, from any thread: one that waits in `call` sees a crash, and so does a later one."""
+        with self.starting:
+            self.ended = True
+            _kill_group(self.process)
 
     def stop(self) -> None:
         """Kill the process group, if there is one, and reap it."""
-        self.kill()
         if self.process is not None:
+            _kill_group(self.process)
             self.process.join(5)
         if self.pipe is not None:
             self.pipe.close()
@@ -152,6 +162,15 @@ class Worker:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def _kill_group(process: multiprocessing.process.BaseProcess | None) -> None:
+    if process is None or process.pid is None:
+        return
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):  # the group exists only once the child has made it
+        os.kill(process.pid, signal.SIGKILL)
 
 
 # ---- inside the process ----------------------------------------------------------------------------
@@ -178,7 +197,7 @@ def _main(
     log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    _end_with(os.getppid())
+    threading.Thread(target=_end_with_main, daemon=True).start()
     global _pipe_to_parent
     _pipe_to_parent = pipe
     instance: Any = None
@@ -193,13 +212,14 @@ def _main(
             if instance is None:
                 module, _, name = target.partition(":")
                 instance = getattr(importlib.import_module(module), name)(**json.loads(arguments))
-            answer = {"result": getattr(instance, request["method"])(**request["payload"])}
+            answer = _encoded({"result": getattr(instance, request["method"])(**request["payload"])})
         except errors.TunerError as fault:
-            answer = {"fault": type(fault).__name__, "text": str(fault)}
+            known = next(kind for kind in type(fault).__mro__ if kind.__module__ == errors.__name__)
+            answer = _encoded({"fault": known.__name__, "text": str(fault)})
         except BaseException:
-            answer = {"bug": traceback.format_exc()}
+            answer = _encoded({"bug": traceback.format_exc()})
         try:
-            pipe.send_bytes(json.dumps(answer).encode())
+            pipe.send_bytes(answer)
         except OSError:
             _end()
 
@@ -209,12 +229,14 @@ def _end() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def _end_with(parent: int) -> None:
-    """Watch for the fork server's end (it ends with the main process) and end with it."""
+def _end_with_main() -> None:
+    """Wait for the end of the main process, which closes a pipe by it, and end as well."""
+    main = multiprocessing.parent_process()
+    assert main is not None
+    main.join()
+    _end()
 
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        _end()
 
-    threading.Thread(target=watch, daemon=True).start()
+def _encoded(answer: dict[str, Any]) -> bytes:
+    """As JSON; half a surrogate pair, which no file could keep, becomes a question mark."""
+    return json.dumps(answer, ensure_ascii=False).encode(errors="replace")
