@@ -2,7 +2,7 @@
 
     python benchmarks/samplers.py [--seeds 12]
 
-Each space has ten knobs (28 million points, a quarter of them rejected by a
+Each space has ten knobs (3.4 million points, a quarter of them rejected by a
 constraint); the time of a point is exp(sum of a slope for each knob + random
 interactions of a third of the pairs). Printed: the geometric mean over the
 seeds of the best time found, in units of the function; lower is better.
