@@ -5,6 +5,9 @@ import torch
 
 def direct_cpu(model, kernel, x):
     conv, norm = model.conv, model.group_norm
+    sizes = zip(x.shape[2:], conv.weight.shape[2:])
+    if x.dim() != 5 or x.shape[1] != conv.in_channels or any(size < taps for size, taps in sizes):
+        raise RuntimeError(f"a {tuple(conv.weight.shape)} convolution does not take an input of {tuple(x.shape)}")
     weight = aligned(conv.weight, 4)  # of the candidate's runtime
     out = torch.empty(x.shape[0], dtype=x.dtype)
     kernel.launch(
