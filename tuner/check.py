@@ -60,6 +60,7 @@ def _verify(
     environment: dict[str, str],
     say: Callable[[str], None],
 ) -> Correctness:
+    device.need_toolchain()
     job = Job(problem, workload, torch_device, None, secrets.randbits(31), error_budget, 0, 0, environment)
     with run_folder() as folder, closing(Lane(job, folder)) as lane:
         say("computing the float64 oracle and the reference's own error")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Callable
@@ -14,6 +15,8 @@ import click
 from tuner import __version__
 from tuner.errors import ConfigError, TunerError
 
+# A disk may fill up at any write.
+DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 OPTIONS = ("device", "trials", "time_budget_s", "patience", "sampler", "seed", "precision", "error_budget",
            "variants", "baselines", "final_budget_s", "problem")  # fmt: skip
 
@@ -370,6 +373,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except BrokenPipeError:
         sys.stderr.close()  # the reader went away; nothing is wrong here
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in DISK_FAULTS:
+            raise
+        _fail(f"{error.filename or 'writing a file'}: {error.strerror}")
     sys.exit(0)
 
 

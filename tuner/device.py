@@ -97,10 +97,19 @@ def nvcc() -> str | None:
 
 
 def compiler() -> str | None:
-    """Path of the C++ compiler that PyTorch will call: $CXX, else c++, else g++."""
+    """Path of the C++ compiler that PyTorch will call: $CXX, else c++."""
     # $CXX may carry arguments or a launcher ("ccache g++"); the first word must exist.
-    names = [*os.environ.get("CXX", "").split()[:1], "c++", "g++"]
-    return next(filter(None, map(shutil.which, names)), None)
+    return shutil.which((os.environ.get("CXX", "").split() or ["c++"])[0])
+
+
+def need_toolchain() -> None:
+    """Raise DeviceError unless kernels can be compiled here; nvcc, too, calls the C++ compiler."""
+    if compiler() is None:
+        named = os.environ.get("CXX")
+        what = f"CXX names {named!r}, which is not there" if named else "no C++ compiler was found"
+        raise DeviceError(f"{what}; install g++ or set CXX (`tuner doctor` shows what works here)")
+    if ninja() is None:
+        raise DeviceError("ninja was not found; `pip install ninja`")
 
 
 def ninja() -> str | None:

@@ -7,6 +7,7 @@ torch is imported inside the functions.
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ def load(path: Path) -> Problem:
         raise ProblemError(f"{path}: no such problem file")
     try:
         module = execute(path, f"tuner_problem_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}")
-    except Exception as error:  # the user's own code: whatever it raises, the file is at fault
+    except (Exception, SystemExit) as error:  # the user's own code: whatever it raises, the file is at fault
         raise ProblemError(f"{path}: {type(error).__name__}: {error}") from error
     for name in ("Model", "get_inputs", "get_init_inputs"):
         if not callable(getattr(module, name, None)):
@@ -58,9 +59,19 @@ def load(path: Path) -> Problem:
 
 def default_workload(problem: Problem) -> Workload:
     """The workload that the problem's own get_init_inputs and get_inputs describe."""
-    inputs = problem.get_inputs()
-    specs = tuple(TensorSpec(shape=tuple(x.shape), dtype=str(x.dtype).removeprefix("torch.")) for x in inputs)
-    return Workload(init=tuple(problem.get_init_inputs()), inputs=specs)
+    try:
+        specs = tuple(
+            TensorSpec(shape=tuple(x.shape), dtype=str(x.dtype).removeprefix("torch.")) for x in problem.get_inputs()
+        )
+        init = json.loads(json.dumps(list(problem.get_init_inputs()), allow_nan=False))
+    except (Exception, SystemExit) as error:  # the user's own code again
+        raise ProblemError(
+            f"{problem.path}: get_inputs wants to return tensors and get_init_inputs plain values: "
+            f"{type(error).__name__}: {_line(error)}"
+        ) from error
+    if not specs:
+        raise ProblemError(f"{problem.path}: get_inputs returns no tensor")
+    return Workload(init=tuple(init), inputs=specs)
 
 
 def reference(problem: Problem, init: Sequence[Any], seed: int) -> torch.nn.Module:
@@ -73,7 +84,7 @@ def reference(problem: Problem, init: Sequence[Any], seed: int) -> torch.nn.Modu
     torch.manual_seed(seed)
     try:
         return problem.model(*init).eval()
-    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+    except (Exception, SystemExit) as error:
         raise ProblemError(f"{problem.path}: Model refuses init {list(init)}: {_line(error)}") from error
 
 
@@ -100,7 +111,7 @@ def check(problem: Problem, workload: Workload) -> None:
         fake = [torch.empty(s.shape, dtype=getattr(torch, s.dtype)) for s in workload.inputs]
         try:
             model(*fake)
-        except (TypeError, ValueError, RuntimeError, IndexError, NotImplementedError) as error:
+        except (Exception, SystemExit) as error:
             shapes = [list(shape) for shape in workload.shapes]
             raise ProblemError(f"{problem.path}: Model refuses inputs of shapes {shapes}: {_line(error)}") from error
 

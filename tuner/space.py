@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -34,11 +35,14 @@ class Knob:
     doc: str = ""
 
     def __post_init__(self) -> None:
-        if not self.name.isidentifier() or self.name != self.name.lower():
+        # The name and, of a category, the choices become names of C macros.
+        if not isinstance(self.name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
             raise TemplateError(f"knob {self.name!r}: a name is a lower-case identifier")
         kinds = {type(choice) for choice in self.choices}
         if len(kinds) != 1 or not kinds <= {int, str, bool}:
             raise TemplateError(f"knob {self.name}: choices must be all int, all str or all bool")
+        if kinds == {str} and not all(re.fullmatch(r"[A-Za-z0-9_]+", str(choice)) for choice in self.choices):
+            raise TemplateError(f"knob {self.name}: a word to choose has letters, digits and _ alone")
         if len(set(self.choices)) != len(self.choices):
             raise TemplateError(f"knob {self.name}: a choice is listed twice")
         if type(self.default) not in kinds or self.default not in self.choices:
@@ -124,7 +128,13 @@ class Space:
         """Name of the first constraint that `config` breaks, or None for a valid point."""
         knobs = SimpleNamespace(**config.knobs)
         for constraint in self.branch(config.variant).constraints:
-            if not constraint.allows(knobs, self.facts):
+            try:
+                allowed = constraint.allows(knobs, self.facts)
+            except Exception as error:  # the template's own code
+                raise TemplateError(
+                    f"variant {config.variant}: constraint {constraint.name!r} raised {type(error).__name__}: {error}"
+                ) from error
+            if not allowed:
                 return constraint.name
         return None
 

@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,6 +42,24 @@ class Variant:
     exact: bool = False
     doc: str = ""
 
+    def __post_init__(self) -> None:
+        # The name becomes a Python function's, the source a file's of the template's own folder.
+        if not isinstance(self.name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
+            raise TemplateError(f"variant {self.name!r}: a name is a lower-case identifier")
+        if self.device not in ("cuda", "cpu"):
+            raise TemplateError(f"variant {self.name}: device is 'cuda' or 'cpu', not {self.device!r}")
+        if not isinstance(self.source, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.source):
+            raise TemplateError(f"variant {self.name}: source is the name of a file, not {self.source!r}")
+        if not isinstance(self.knobs, tuple) or not all(isinstance(k, Knob) for k in self.knobs):
+            raise TemplateError(f"variant {self.name}: knobs wants a tuple of Knob")
+        if len({knob.name for knob in self.knobs}) != len(self.knobs):
+            raise TemplateError(f"variant {self.name}: two knobs have one name")
+        if not isinstance(self.constraints, tuple) or not all(isinstance(c, Constraint) for c in self.constraints):
+            raise TemplateError(f"variant {self.name}: constraints wants a tuple of Constraint")
+        minimum = self.minimum
+        if not isinstance(minimum, tuple) or len(minimum) != 2 or not all(type(n) is int and n >= 0 for n in minimum):
+            raise TemplateError(f"variant {self.name}: minimum is a compute capability such as (9, 0), not {minimum!r}")
+
 
 @dataclass(frozen=True)
 class Template:
@@ -70,13 +87,12 @@ class Template:
         Raises TemplateError when the template does not take such a workload.
         """
         try:
-            axes = self.axes(init, shapes)
-        except (ValueError, TypeError, IndexError) as error:
+            return Facts(**{**device, **self.axes(init, shapes)})
+        except Exception as error:  # the template's own code
             raise TemplateError(
                 f"template {self.name}: does not take init {list(init)} with shapes "
                 f"{[list(s) for s in shapes]}: {error}"
             ) from error
-        return Facts(**{**device, **axes})
 
     def space(
         self,
@@ -168,7 +184,7 @@ def load(folder: Path) -> Template:
         spec.loader.exec_module(module)
     except TemplateError as error:
         raise TemplateError(f"{path}: {error}") from error
-    except (SyntaxError, ImportError, NameError, TypeError, AttributeError) as error:
+    except (Exception, SystemExit) as error:  # the template's own code
         raise TemplateError(f"{path}: {type(error).__name__}: {error}") from error
     variants, axes = getattr(module, "VARIANTS", None), getattr(module, "axes", None)
     if not callable(axes) or not isinstance(variants, tuple) or not variants:
@@ -176,6 +192,6 @@ def load(folder: Path) -> Template:
     if not all(isinstance(v, Variant) for v in variants) or len({v.name for v in variants}) != len(variants):
         raise TemplateError(f"{path}: VARIANTS wants Variant values with different names")
     for needed in ["problem.py", "model_new.py", *(f"{v.name}.py" for v in variants), *(v.source for v in variants)]:
-        if os.sep in needed or not (folder / needed).is_file():
+        if not (folder / needed).is_file():
             raise TemplateError(f"{path}: {needed} is not a file of {folder}")
     return Template(folder.name, folder, variants, axes)

@@ -113,6 +113,7 @@ def tune(
     """
     kernel = template.find(settings.template, Path.cwd())
     torch_device = device.resolve(settings.device)
+    device.need_toolchain()
     runs_folder(cache)
     store.sweep(cache)
     environment = device.toolchain_environment()
