@@ -18,7 +18,7 @@ FLOORS = (
     {"__init__", "errors", "space", "records", "candidate_runtime"},
     {"template", "problem", "settings", "device", "comparison", "ledger"},
     {"render", "store", "build", "worker"},
-    {"verify", "benchmark", "evaluate"},
+    {"verify", "thorough", "wrong", "benchmark", "evaluate"},
     {"pipeline"},
     {"search", "export", "report", "kernels"},
     {"tune"},

@@ -13,6 +13,8 @@ else written, and the same bits when called again. It runs inside a worker.
 from __future__ import annotations
 
 import contextlib
+import copy
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,9 +28,11 @@ from tuner import problem as problems
 from tuner.records import Case, Correctness, Workload
 
 NORMS = (nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+EDGE = 4.0  # case B: what a vector's first element gains and its last one loses
 OFFSET = 1e3  # case C: what a one-pass variance does not survive
 LIGHT_BATCH = 8  # on a CPU, cases after the first use at most this many samples: one case there takes seconds
 GUARD_BYTES = 4096
+MAX_SHIFT = 64  # elements
 KERNELBENCH_TOLERANCE = 1e-4
 
 State = dict[str, torch.Tensor]
@@ -50,6 +54,7 @@ class Prepared:
     eager: torch.Tensor
     reference_error: float
     allowed: float
+    large: int | None = None  # elements from which on PyTorch's operators do the candidate's work; None: not judged
 
 
 # ---- cases -----------------------------------------------------------------------------------------
@@ -83,14 +88,26 @@ def _random_affine(model: nn.Module, state: State, inputs: Tensors, rng: torch.G
 
 
 def _own_scale(model: nn.Module, state: State, inputs: Tensors, rng: torch.Generator) -> tuple[State, Tensors]:
-    """B: every sample with its own scale and offset."""
+    """B: every sample with its own scale and offset; a vector's first and last element outweigh the others.
+
+    Those are the elements that a loop's bounds miss, and a minimum or maximum is then found at them.
+    """
+    state, _ = _random_affine(model, state, inputs, rng)
+    for value in state.values():
+        if value.dim() == 1:
+            value[0], value[-1] = value[0] + EDGE, value[-1] - EDGE
+    return state, own_scales(inputs, rng)
+
+
+def own_scales(inputs: Tensors, rng: torch.Generator) -> Tensors:
+    """Every sample times its own scale in [1/16, 16], plus its own offset in [-2, 2]."""
     scaled = []
     for x in inputs:
         per_sample = (x.shape[0],) + (1,) * (x.dim() - 1)
         scale = torch.exp2(torch.rand(per_sample, generator=rng, device=rng.device) * 8 - 4).to(x)
         offset = (torch.rand(per_sample, generator=rng, device=rng.device) * 4 - 2).to(x)
         scaled.append(x * scale + offset)
-    return _random_affine(model, state, inputs, rng)[0], scaled
+    return scaled
 
 
 def _common_offset(model: nn.Module, state: State, inputs: Tensors, rng: torch.Generator) -> tuple[State, Tensors]:
@@ -204,6 +221,7 @@ class Suite:
     ) -> None:
         self.problem, self.workload, self.device, self.seed = problem, workload, torch.device(device), seed
         self.error_budget = error_budget
+        self.own_work = True  # whether candidates have to do the reference's work themselves
         self.reference = problems.reference(problem, workload.init, seed).to(self.device)
         self.state = {k: v.detach().clone() for k, v in self.reference.state_dict().items()}
         rng = torch.Generator(self.device).manual_seed(seed)
@@ -218,24 +236,33 @@ class Suite:
         plain = problems.inputs(self.problem, self.workload, seed, str(self.device))
         if light and self.device.type == "cpu":
             plain = [x[:LIGHT_BATCH].clone() for x in plain]
+        return self.draw(recipe, plain, rng)
+
+    def draw(self, recipe: Recipe, plain: Tensors, rng: torch.Generator, name: str | None = None) -> Prepared:
+        """The case that `recipe` makes of plain inputs."""
         load_state(self.reference, self.state)
         state, inputs = recipe.make(self.reference, self.state, plain, rng)
-        return self.prepare(recipe.name, state, inputs)
+        return self.prepare(name or recipe.name, state, inputs)
 
     def prepare(self, name: str, state: State, inputs: Tensors) -> Prepared:
         """Oracle, reference error and budget for these parameter values and inputs."""
         oracle = self._oracle(state, inputs)
         load_state(self.reference, state)
-        eager = self.reference(*inputs)
+        with Operators() as operators:
+            eager = self.reference(*inputs)
         error = self._reference_error(state, inputs, oracle, eager)
         scale = oracle[oracle.isfinite()].abs().max().item() if bool(oracle.isfinite().any()) else 0.0
         allowed = self.error_budget * error + 4 * torch.finfo(eager.dtype).eps * scale
-        return Prepared(name, state, inputs, oracle, eager.clone(), error, allowed)
+        return Prepared(name, state, inputs, oracle, eager.clone(), error, allowed, operators.large())
+
+    @functools.cached_property
+    def double(self) -> nn.Module:
+        """The reference in float64."""
+        return copy.deepcopy(self.reference).double()
 
     def _oracle(self, state: State, inputs: Tensors) -> torch.Tensor:
-        model = problems.reference(self.problem, self.workload.init, 0).to(self.device).double()
-        load_state(model, state)
-        result: torch.Tensor = model(*[x.double() for x in inputs])
+        load_state(self.double, state)
+        result: torch.Tensor = self.double(*[x.double() for x in inputs])
         return result
 
     def _reference_error(self, state: State, inputs: Tensors, oracle: torch.Tensor, eager: torch.Tensor) -> float:
@@ -294,12 +321,11 @@ class Suite:
                 agrees = False
                 continue
             error = error_of(y, case.oracle)
-            ok = error <= case.allowed
             ratio = max(ratio, error_ratio(error, case))
             agrees &= bool(
                 torch.allclose(y, case.eager, rtol=KERNELBENCH_TOLERANCE, atol=KERNELBENCH_TOLERANCE, equal_nan=True)
             )
-            results.append(_judged(case, error, ok))
+            results.append(judged(case, error))
         return Correctness(cases=tuple(results), error_ratio=_finite(ratio), agrees_with_eager=agrees)
 
     def run_case(self, model: nn.Module, case: Prepared, repeat: bool = False) -> torch.Tensor:
@@ -309,9 +335,11 @@ class Suite:
         """
         load_state(model, case.state)
         before = [p.clone() for p in model.parameters()]
-        with GuardedAllocations() as guards:
-            poisoned = self.call(model, case.inputs)
-        self._check_form(poisoned, case.oracle, case.eager)
+        operators, guards = Operators(), GuardedAllocations()
+        poisoned = self.call(model, case.inputs, operators, guards)
+        self.check_form(poisoned, case)
+        if self.own_work and case.large is not None and operators.beyond(case.large):
+            raise Wrong(f"falls back to PyTorch's own {', '.join(operators.beyond(case.large))}")
         if not guards.intact():
             raise Wrong("wrote outside the tensors that it allocated")
         error = error_of(poisoned, case.oracle)
@@ -320,7 +348,7 @@ class Suite:
             hint = f" ({unwritten} elements are NaN: not written, or read before written)" if unwritten else ""
             raise Wrong(f"error {error:.3g} against the oracle, allowed {case.allowed:.3g}{hint}")
         plain = self.call(model, case.inputs)
-        self._check_form(plain, case.oracle, case.eager)
+        self.check_form(plain, case)
         if repeat and not same_bits(self.call(model, case.inputs), plain):
             raise Wrong("the same call twice gives different bits")
         for (name, parameter), old in zip(model.named_parameters(), before, strict=True):
@@ -328,8 +356,8 @@ class Suite:
                 raise Wrong(f"changed its parameter {name}")
         return plain
 
-    def call(self, model: nn.Module, inputs: Tensors) -> torch.Tensor:
-        """One forward on guarded copies of `inputs`, read back in stream order.
+    def call(self, model: nn.Module, inputs: Tensors, *modes: TorchDispatchMode) -> torch.Tensor:
+        """One forward under `modes` on guarded copies of `inputs`, read back in stream order.
 
         On CUDA the inputs become valid only after a delay on the current stream,
         and the result is read on that stream without waiting for the device:
@@ -340,25 +368,32 @@ class Suite:
             torch.cuda._sleep(1_000_000)
         for mine, x in zip(given, inputs, strict=True):
             mine.copy_(x)
-        with torch.no_grad():
+        with torch.no_grad(), contextlib.ExitStack() as stack:
+            for mode in modes:
+                stack.enter_context(mode)
             y = model(*given)
         if type(y) is not torch.Tensor:
             raise Wrong(f"returned a {type(y).__name__}, not a plain tensor")
-        y = y.clone()
+        result = y.clone()
         if self.device.type == "cuda":
             torch.cuda.synchronize()
         for mine, x in zip(given, inputs, strict=True):
             if not same_bits(mine, x):
                 raise Wrong("modified its input")
-        return y
+            if not guards_intact(mine):
+                raise Wrong("wrote outside its input")
+        poison(y)
+        return result
 
-    def _check_form(self, y: torch.Tensor, oracle: torch.Tensor, eager: torch.Tensor) -> None:
-        if y.shape != oracle.shape:
-            raise Wrong(f"shape {tuple(y.shape)}, expected {tuple(oracle.shape)}")
-        if y.dtype != eager.dtype:
-            raise Wrong(f"dtype {y.dtype}, expected {eager.dtype}")
-        if y.device != eager.device:
-            raise Wrong(f"on {y.device}, expected {eager.device}")
+    def check_form(self, y: torch.Tensor, case: Prepared) -> None:
+        if type(y) is not torch.Tensor:
+            raise Wrong(f"returned a {type(y).__name__}, not a plain tensor")
+        if y.shape != case.oracle.shape:
+            raise Wrong(f"shape {tuple(y.shape)}, expected {tuple(case.oracle.shape)}")
+        if y.dtype != case.eager.dtype:
+            raise Wrong(f"dtype {y.dtype}, expected {case.eager.dtype}")
+        if y.device != case.eager.device:
+            raise Wrong(f"on {y.device}, expected {case.eager.device}")
 
 
 def error_ratio(error: float, case: Prepared) -> float:
@@ -372,7 +407,9 @@ def _finite(value: float) -> float:
     return value if math.isfinite(value) else 1e300
 
 
-def _judged(case: Prepared, error: float, ok: bool) -> Case:
+def judged(case: Prepared, error: float) -> Case:
+    """What an error means for a case."""
+    ok = error <= case.allowed
     known = {
         k: v
         for k, v in (("error", error), ("allowed", case.allowed), ("reference_error", case.reference_error))
@@ -391,11 +428,23 @@ def _guarded_bytes(size: int, device: torch.device) -> torch.Tensor:
 
 
 def guarded_like(x: torch.Tensor) -> torch.Tensor:
-    """An unwritten tensor of x's shape, dtype and strides between guard zones; all of it NaN."""
-    extent = 1 + sum((n - 1) * s for n, s in zip(x.shape, x.stride(), strict=True)) if x.numel() else 0
-    buffer = _guarded_bytes(extent * x.element_size(), x.device)
+    """An unwritten tensor of x's shape, dtype, strides and alignment between guard zones; all of it NaN."""
+    extent = int(1 + sum((n - 1) * s for n, s in zip(x.shape, x.stride(), strict=True))) if x.numel() else 0
+    shift = int(x.storage_offset()) % MAX_SHIFT  # a base that an allocation gives is aligned; x's offset decides the rest
+    buffer = _guarded_bytes((shift + extent) * x.element_size(), x.device)
     inner = buffer[GUARD_BYTES : buffer.numel() - GUARD_BYTES].view(x.dtype)
-    return inner.as_strided(x.shape, x.stride(), inner.storage_offset())
+    return inner.as_strided(x.shape, x.stride(), inner.storage_offset() + shift)
+
+
+def guards_intact(x: torch.Tensor) -> bool:
+    """Whether the zones around a tensor from `guarded_like` still hold what was put there."""
+    buffer = torch.empty(0, dtype=torch.uint8, device=x.device).set_(x.untyped_storage())
+    return bool((buffer[:GUARD_BYTES] == 0xFF).all()) and bool((buffer[-GUARD_BYTES:] == 0xFF).all())
+
+
+def poison(y: torch.Tensor) -> None:
+    """Overwrite a result that is no longer needed: memory of a later allocation must not hold a right one."""
+    torch.empty(0, dtype=torch.uint8, device=y.device).set_(y.untyped_storage()).fill_(0xFF)
 
 
 def guarded_copy(x: torch.Tensor) -> torch.Tensor:
@@ -437,8 +486,53 @@ class GuardedAllocations(TorchDispatchMode):
 
     def intact(self) -> bool:
         """Whether every guard zone still holds what was put there."""
-        for tensor in self.buffers:
-            buffer = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(tensor.untyped_storage())
-            if not bool((buffer[:GUARD_BYTES] == 0xFF).all()) or not bool((buffer[-GUARD_BYTES:] == 0xFF).all()):
-                return False
-        return True
+        return all(guards_intact(tensor) for tensor in self.buffers)
+
+
+# ---- whose work it is ------------------------------------------------------------------------------
+
+# What a candidate may leave to PyTorch on tensors of any size: products, a bias added to them, moving data.
+_ALLOWED = {
+    "add", "addmv", "alias", "as_strided", "cat", "clone", "constant_pad_nd", "contiguous", "copy", "detach",
+    "empty", "empty_like", "empty_strided", "expand", "fill", "flip", "full", "full_like", "index_select",
+    "lift_fresh", "matmul", "mv", "narrow", "new_empty", "new_empty_strided", "new_full", "new_zeros", "ones",
+    "ones_like", "permute", "record_stream", "repeat", "reshape", "reshape_alias", "resize", "roll", "select",
+    "set", "slice", "split", "split_with_sizes", "squeeze", "stack", "t", "to", "to_copy", "transpose", "unbind",
+    "unfold", "unsafe_view", "unsqueeze", "view", "view_as", "view_dtype", "zero", "zeros", "zeros_like",
+}  # fmt: skip
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _tensors(one)
+
+
+class Operators(TorchDispatchMode):
+    """Notes the operators of PyTorch that are called inside, with the size of their largest tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.products = 0  # elements of the largest product's result
+        self.work: dict[str, int] = {}  # operators that compute anything else
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        plain = name.strip("_")
+        size = max((t.numel() for t in _tensors([*args, *(kwargs or {}).values(), result])), default=0)
+        if "conv" in plain or plain.endswith(("mm", "linear")):
+            self.products = max([self.products, *(t.numel() for t in _tensors(result))])
+        elif plain not in _ALLOWED:
+            self.work[name] = max(self.work.get(name, 0), size)
+        return result
+
+    def large(self) -> int:
+        """The size of what the reference computes: its product's result, or its largest tensor without one."""
+        return self.products or max(self.work.values(), default=1)
+
+    def beyond(self, size: int) -> list[str]:
+        """The operators that were called on a tensor of `size` elements or more."""
+        return sorted(name for name, largest in self.work.items() if largest >= size)
