@@ -50,7 +50,7 @@ FUSED_CUDA = Variant(
         Knob("reverse", (False, True), True, "begin with what the convolution wrote last"),
         Knob("split", (16, 32, 64, 128, 256), 128, "blocks that share one unit's statistics"),
         Knob("block_size", (128, 256, 512), 256, "threads a block"),
-        Knob("resident_threads", (512, 1024, 1536), 1024, "threads a multiprocessor has registers for"),
+        Knob("resident_threads", (512, 1024), 1024, "threads a multiprocessor has registers for"),
         Knob("vector_width", (1, 2, 4), 4, "floats a load or store"),
         Knob("unroll", (1, 2, 4, 8), 4, "vectors a thread has under way in the statistics"),
         Knob("reduction", ("shuffle", "shared"), "shuffle", "how a block reduces"),
@@ -103,4 +103,27 @@ FUSED_CUDA = Variant(
 )  # fmt: skip
 _FIRST = {knob.name: knob.choices[0] for knob in FUSED_CUDA.knobs}
 
-VARIANTS = (FUSED_CUDA,)
+FUSED_CPU = Variant(
+    name="fused_cpu",
+    device="cpu",
+    source="fused_cpu.cpp",
+    doc="convolution by PyTorch; ReLU and GroupNorm in two reads and one write of its output",
+    knobs=(
+        Knob("conv", ("transposed", "flipped"), "flipped", "as such, or as an ordinary one with the weight flipped"),
+        Knob("memory_format", ("contiguous", "channels_last"), "channels_last", "layout of the convolution"),
+        Knob("in_place", (False, True), False, "result in the convolution's output"),
+        Knob("vector_width", (4, 8, 16), 16, "floats a vector"),
+        Knob("accumulators", (1, 2, 4, 8), 4, "vectors that are added to in turn"),
+        Knob("run", (64, 256, 1024), 256, "positions a thread takes at once, channels last"),
+        Knob("grain", (1, 2, 4), 1, "groups, or runs of positions, a thread takes at a time"),
+        Knob("threads", (1, 2, 4, 8, 16, 32, 64), 2, "threads of the operations after the convolution"),
+    ),
+    constraints=(
+        Constraint("threads<=cores", lambda k, f: k.threads <= max(f.cores, 1)),
+        Constraint("contiguous in place only", lambda k, f: not (_turned(k) and k.in_place)),
+        Constraint("runs of channels last only", lambda k, f: _turned(k) or k.run == 64),
+        Constraint("accumulators of contiguous only", lambda k, f: not _turned(k) or k.accumulators == 4),
+    ),
+)
+
+VARIANTS = (FUSED_CUDA, FUSED_CPU)
