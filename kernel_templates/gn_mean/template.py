@@ -263,3 +263,61 @@ VARIANTS += (
         constraints=CONV_WGMMA_CONSTRAINTS,
     ),
 )
+
+
+# ---- the same in plain fp32 ----
+
+CONV_SIMT_KNOBS = (
+    Knob("warps", (4, 6, 8, 12, 16), 4, "warps a block"),
+    Knob("planes", (1, 2, 4, 6), 4, "output planes a lane"),
+    Knob("lane_channels", (4, 8, 12, 24), 8, "output channels a lane"),
+    Knob("tile_d", (1, 2, 3, 4, 6, 8, 11, 16, 22, 30), 4, "output planes a block"),
+    Knob("tile_h", (4, 8, 15, 30, 60), 30, "output rows a block"),
+    Knob("row_chunks", (1, 2, 3, 4), 4, "parts of a plane's rows that go to different warps"),
+    Knob("min_blocks", (1, 2, 3, 4), 2, "blocks a multiprocessor that the compiler leaves registers for"),
+)
+
+
+def _conv_simt_shared(k, f):
+    """min_blocks blocks fit a multiprocessor's shared memory: weights, moments and the input box of each."""
+    planes, rows, channels = min(k.tile_d, f.D - f.K + 1), min(k.tile_h, f.H - f.K + 1), 8 * _CHANNEL_TILES
+    run = (rows + f.K - 1) * f.W
+    box = (planes + f.K - 1) * f.I * (run + (48 - run % 32) % 32) + 32
+    words = f.I * f.K**3 * channels + 6 * channels * k.warps + box
+    return k.min_blocks * (4 * words + 1024) <= f.shared_memory_per_block + 1024
+
+
+def _conv_simt_units(k, f):
+    """Every warp has something to do."""
+    planes, rows = min(k.tile_d, f.D - f.K + 1), min(k.tile_h, f.H - f.K + 1)
+    strips = 8 * _CHANNEL_TILES // k.lane_channels * -(-(f.W - f.K + 1) // 32) * -(-planes // k.planes)
+    return k.warps <= strips * min(k.row_chunks, rows)
+
+
+def _conv_simt_registers(k, f):
+    """What a lane holds: accumulators, sums and about 40 more."""
+    need = k.lane_channels * (f.K * k.planes + 3) + 40
+    return need <= min(255, 512 // -(-k.warps * k.min_blocks // 4))
+
+
+CONV_SIMT_CONSTRAINTS = (
+    Constraint("kernel 3", lambda k, f: f.K == 3),
+    Constraint("planes<=tile_d", lambda k, f: k.planes <= k.tile_d),
+    Constraint("tile_d<=D", lambda k, f: k.tile_d == 1 or k.tile_d <= f.D - f.K + 1),
+    Constraint("tile_h<=H", lambda k, f: k.tile_h == 4 or k.tile_h <= f.H - f.K + 1),
+    Constraint("every warp works", _conv_simt_units),
+    Constraint("registers", _conv_simt_registers),
+    Constraint("shared memory", _conv_simt_shared),
+)
+
+VARIANTS += (
+    Variant(
+        name="conv_simt",
+        device="cuda",
+        source="conv_simt.cu",
+        minimum=(8, 0),
+        doc="direct convolution in plain fp32 that keeps only statistics of its output",
+        knobs=CONV_SIMT_KNOBS,
+        constraints=CONV_SIMT_CONSTRAINTS,
+    ),
+)

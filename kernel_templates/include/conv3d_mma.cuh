@@ -188,7 +188,7 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS) staged_moments(const C
 
   // The first part is under way while the weights are brought in order.
   const Box start = part_of(c, whole, 0, 0);
-  copy_input<IN, TAPS>(c, sample, start, pitch_of(c, start), box);
+  copy_input(c, sample, start, pitch_of(c, start), box);
   for (int i = threadIdx.x; i < WARPS * S::CHANNELS; i += S::THREADS) totals[i] = {0.0, 0.0, 0.0};
   stage_weights<IN, TAPS>(c, channel0, shared);
   __syncthreads();
@@ -204,8 +204,8 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS) staged_moments(const C
     for (int h = 0; h < whole.rows; h += c.part_h) {
       const Box part = part_of(c, whole, d, h);
       const int pitch = pitch_of(c, part);
-      if (d + h > 0) copy_input<IN, TAPS>(c, sample, part, pitch, box);
-      const float scale = finish_input<IN, TAPS, S::HALF>(c, part, pitch, maxima, box);
+      if (d + h > 0) copy_input(c, sample, part, pitch, box);
+      const float scale = finish_input<S::HALF>(c, part, pitch, maxima, box);
 
       int offset[S::STEPS * S::QUADS];
 #pragma unroll

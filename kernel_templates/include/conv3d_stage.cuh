@@ -1,6 +1,6 @@
-// What the tensor-core convolutions share: how the input comes to shared memory, scaled for fp16 operands where they
-// use those, and how a lane turns finished rows of accumulators into statistics.
-// WARPS (of a block) and CHANNEL_TILES (of 8 output channels, a warp) are defined ahead.
+// What the convolutions from shared memory have in common: how the input gets there, scaled for fp16 operands where
+// they use those, and how a lane turns finished rows of tensor-core accumulators into statistics.
+// WARPS (of a block) and CHANNEL_TILES (of 8 output channels, a block) are defined ahead.
 #pragma once
 #include "async_copy.cuh"
 #include "conv3d_moments.cuh"
@@ -34,12 +34,11 @@ __device__ void scale_channels(const Conv3d& c, int channel0, int channels, floa
 __host__ __device__ inline int image_pitch(int words) { return words + (48 - words % 32) % 32; }
 
 // Starts copying the input under output planes [d0, d0 + planes) and rows [h0, h0 + rows) of one sample to `box`.
-template <int IN, int TAPS>
-__device__ void copy_input(const Conv3d& c, const float* sample, Box part, int pitch, uint32_t* box) {
+__device__ inline void copy_input(const Conv3d& c, const float* sample, Box part, int pitch, uint32_t* box) {
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int images = (part.planes + TAPS - 1) * IN, words = (part.rows + TAPS - 1) * c.w;
+  const int images = (part.planes + c.taps - 1) * c.in, words = (part.rows + c.taps - 1) * c.w;
   for (int image = warp; image < images; image += WARPS) {
-    const long long plane = static_cast<long long>(image % IN) * c.d + part.d0 + image / IN;
+    const long long plane = static_cast<long long>(image % c.in) * c.d + part.d0 + image / c.in;
     const float* from = sample + (plane * c.h + part.h0) * c.w;
     uint32_t* to = box + image * pitch;
     if (c.w % 4 == 0) {
@@ -64,11 +63,12 @@ __device__ __forceinline__ uint4 split_scaled(uint4 v, float scale) {
 
 // Scales and splits for fp16 what this thread copied itself, so that one barrier is enough: V is what it copied at
 // a time. Returns the power of two that all values were multiplied by.
-template <int IN, int TAPS, class V>
+template <class V>
 __device__ float split_input(const Conv3d& c, Box part, int pitch, float* maxima, uint32_t* box) {
   constexpr int WIDTH = sizeof(V) / 4;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int images = (part.planes + TAPS - 1) * IN, vectors = (part.rows + TAPS - 1) * c.w / WIDTH;
+  const int images = (part.planes + c.taps - 1) * c.in;
+  const int vectors = (part.rows + c.taps - 1) * c.w / WIDTH;
   float largest = 0.0f;
   for (int image = warp; image < images; image += WARPS) {
     const V* own = reinterpret_cast<const V*>(box + image * pitch);
@@ -90,13 +90,13 @@ __device__ float split_input(const Conv3d& c, Box part, int pitch, float* maxima
 }
 
 // Until the copied input is there for all threads, split in place for fp16 operands. Returns its scale.
-template <int IN, int TAPS, bool HALF>
+template <bool HALF>
 __device__ float finish_input(const Conv3d& c, Box part, int pitch, float* maxima, uint32_t* box) {
   wait_copies();
   float scale = 1.0f;
   if constexpr (HALF) {
-    scale = c.w % 4 == 0 ? split_input<IN, TAPS, uint4>(c, part, pitch, maxima, box)
-                         : split_input<IN, TAPS, uint32_t>(c, part, pitch, maxima, box);
+    scale = c.w % 4 == 0 ? split_input<uint4>(c, part, pitch, maxima, box)
+                         : split_input<uint32_t>(c, part, pitch, maxima, box);
   }
   __syncthreads();
   return scale;

@@ -76,7 +76,7 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS) walking_moments(const 
 
   // The first part is under way while the weights are brought in order.
   const Box start = part_of(c, whole, 0, 0);
-  copy_input<IN, TAPS>(c, sample, start, pitch_of(c, start), box);
+  copy_input(c, sample, start, pitch_of(c, start), box);
   for (int i = threadIdx.x; i < WARPS * S::CHANNELS; i += S::THREADS) totals[i] = {0.0, 0.0, 0.0};
   scale_channels<true>(c, channel0, S::CHANNELS, scales);
   __syncthreads();
@@ -88,8 +88,8 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS) walking_moments(const 
     for (int h = 0; h < whole.rows; h += c.part_h) {
       const Box part = part_of(c, whole, d, h);
       const int pitch = pitch_of(c, part);
-      if (d + h > 0) copy_input<IN, TAPS>(c, sample, part, pitch, box);
-      const float scale = finish_input<IN, TAPS, true>(c, part, pitch, maxima, box);
+      if (d + h > 0) copy_input(c, sample, part, pitch, box);
+      const float scale = finish_input<true>(c, part, pitch, maxima, box);
 
       int offset[S::QUADS];
 #pragma unroll
