@@ -31,7 +31,7 @@ def verify_file(
     error_budget: float,
     say: Callable[[str], None],
 ) -> Correctness:
-    """Run the suite on the `ModelNew` of any file, in a process of its own.
+    """The thorough check of the `ModelNew` of any file, in a process of its own.
 
     Shapes and constructor arguments default to the problem's own. Raises TunerError
     for a file or problem that cannot be run at all.
@@ -48,7 +48,9 @@ def verify_file(
         inputs=tuple(TensorSpec(shape=s) for s in shapes) if shapes else own.inputs,  # type: ignore[union-attr]
         precision=precision,
     )
-    return _verify(file, problem, workload, device.resolve(wanted_device), error_budget, environment, say)
+    return _verify(
+        file, problem, workload, device.resolve(wanted_device), error_budget, environment, say, thoroughly=True
+    )
 
 
 def _verify(
@@ -59,6 +61,7 @@ def _verify(
     error_budget: float,
     environment: dict[str, str],
     say: Callable[[str], None],
+    thoroughly: bool = False,
 ) -> Correctness:
     device.need_toolchain()
     job = Job(problem, workload, torch_device, None, secrets.randbits(31), error_budget, 0, 0, environment)
@@ -68,7 +71,9 @@ def _verify(
         say(f"building and verifying {file}")
         sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
         try:
-            answer = lane.worker.call("verify", PREPARE_DEADLINE_S, path=str(file.resolve()), sha256=sha256)
+            answer = lane.worker.call(
+                "verify", PREPARE_DEADLINE_S, path=str(file.resolve()), sha256=sha256, thoroughly=thoroughly
+            )
         except WorkerFailure as failure:
             raise WrongFile(f"{file}: {failure}") from None
         return Correctness.model_validate(answer)

@@ -7,8 +7,10 @@ the target of a process of its own for one way to run the reference.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,16 +19,17 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from tuner import benchmark, device, problem, worker
+from tuner import benchmark, device, problem, thorough, worker, wrong
 from tuner.benchmark import Timer
 from tuner.comparison import Untrusted, summarise
 from tuner.records import Case, Correctness, Evaluation, Floor, Performance, Status, Workload
-from tuner.verify import Suite, Wrong, error_of, load_state
+from tuner.verify import Suite, Wrong, error_of, load_state, own_scales, poison
 
 HOPELESS = 1.5  # beyond this multiple of the best so far a candidate is told its one figure and left
 CLOSE = 1.05  # within this multiple of the best it is measured again, interleaved with the best
 SURVIVOR_SAMPLES, CLOSE_SAMPLES = 10, 30
 SURVIVOR_S, CLOSE_S = 2.0, 4.0  # where one forward takes long, this much time instead of that many samples
+BENIGN = 1.5  # a candidate that is slower by more on other values was timed on values that suited it
 CPU_FLOOR_SHARE = 0.5  # a CPU's ceilings are read beside other processes: only half of one is taken as proof
 CPU_CACHE_BYTES = 2**28  # no last-level cache of a socket is larger
 
@@ -80,6 +83,7 @@ class Session:
         self.problem = problem.load(Path(problem_path))
         self._suite: Suite | None = None
         self._timer: Timer | None = None
+        self._uneven: Timer | None = None
         self.best: tuple[float, Any] | None = None  # its median in ms and the model itself
         self.contestants: dict[str, Any] = {}
 
@@ -112,6 +116,24 @@ class Session:
         if self._timer is None:
             self._timer = Timer(self.suite.cases[0].inputs, self.seed)
         return self._timer
+
+    @property
+    def uneven(self) -> Timer:
+        """As `timer`, on values of which every sample has its own scale and offset."""
+        if self._uneven is None:
+            rng = torch.Generator(self.device).manual_seed(self.seed + 1)
+            self._uneven = Timer(own_scales(self.suite.cases[0].inputs, rng), self.seed)
+        return self._uneven
+
+    def self_check(self) -> dict[str, Any]:
+        """Send wrong and honest models through the suite; returns what became of them."""
+        found = wrong.self_check(
+            self.problem, self.workload, self.device, self.seed, self.error_budget,
+            lambda name: worker.phase(f"self-check: {name}"),
+        )  # fmt: skip
+        if self.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+        return dataclasses.asdict(found)
 
     # ---- a trial ----------------------------------------------------------------------------------
 
@@ -153,12 +175,19 @@ class Session:
         return {"evaluation": evaluation.model_dump(mode="json"), "healthy": self._healthy()}
 
     def _load(self, path: str, sha256: str) -> torch.nn.Module:
+        return self.suite.build(self._model_new(path, sha256))
+
+    def _model_new(self, path: str, sha256: str) -> Callable[..., torch.nn.Module]:
+        """The class of a candidate's file, its kernels built and loaded."""
         text = Path(path).read_bytes()
         if hashlib.sha256(text).hexdigest() != sha256:
             raise Wrong(f"{path} is not the file that was rendered for this trial")
         module = problem.execute(Path(path), f"tuner_candidate_{sha256[:16]}")
-        module.preload()
-        return self.suite.build(module.ModelNew)
+        if hasattr(module, "preload"):  # any file that defines ModelNew may be verified
+            module.preload()
+        _untampered()
+        model_new: Callable[..., torch.nn.Module] = module.ModelNew
+        return model_new
 
     def _time(self, model: torch.nn.Module, best_ms: float | None, floor_ms: float) -> Performance:
         case = self.suite.cases[0]
@@ -174,12 +203,7 @@ class Session:
                 for _ in range(more):  # interleaved with the best, so that both saw the same clocks
                     timer.sample_ms(self.best[1])
                     times.append(timer.sample_ms(model)[0])
-        last = timer.sample_ms(model, factor=1.0)[1]
-        if error_of(last, case.oracle) > case.allowed:
-            raise Wrong("right when it was verified, wrong when it was timed")
-        name = benchmark.tampered()
-        if name is not None:
-            raise Untrusted(f"the candidate replaced {name}")
+        self._check_last(model)
         performance = summarise(times)
         believable = floor_ms * (1.0 if self.device.startswith("cuda") else CPU_FLOOR_SHARE)
         if performance.latency_ms < believable:
@@ -188,10 +212,37 @@ class Session:
                 "a fault of the measurement"
             )
         if self.best is None or performance.latency_ms < self.best[0]:
+            self._check_steady(model)
             self.best = (performance.latency_ms, model)
         return performance
 
+    def _check_last(self, model: torch.nn.Module) -> None:
+        """One more timed forward, on the values of case A; its result must be right like any other.
+
+        What the forward before it returned is overwritten: memory that is handed out again holds no result.
+        """
+        case = self.suite.cases[0]
+        poison(self.timer.sample_ms(model)[1])
+        last = self.timer.sample_ms(model, fresh=False)[1]
+        self.suite.check_form(last, case)
+        if not error_of(last, case.oracle) <= case.allowed:
+            raise Wrong("right when it was verified, wrong when it was timed")
+        _untampered()
+
+    def _check_steady(self, model: torch.nn.Module) -> None:
+        """Raise Untrusted for a candidate that is fast on benign values only; noise gets a second look."""
+        load_state(model, self.suite.cases[0].state)
+        self.uneven.sample_ms(model)
+        for count in (3, 9):
+            pairs = [(self.timer.sample_ms(model)[0], self.uneven.sample_ms(model)[0]) for _ in range(count)]
+            plain, uneven = (statistics.median(times) for times in zip(*pairs, strict=True))
+            if uneven <= BENIGN * plain:
+                return
+        raise Untrusted(f"{plain:.4f} ms on the timed values, {uneven:.4f} ms on values of other scales")
+
     def _healthy(self) -> bool:
+        if benchmark.tampered() is not None:  # what a candidate replaced stays replaced in this process
+            return False
         if not self.device.startswith("cuda"):
             return True
         try:
@@ -200,14 +251,34 @@ class Session:
         except RuntimeError:
             return False
 
-    def verify(self, path: str, sha256: str) -> dict[str, Any]:
-        """Every case of the suite for one file; raises nothing for a wrong result."""
+    def verify(self, path: str, sha256: str, thoroughly: bool = False) -> dict[str, Any]:
+        """Cases A to D for one file, or all there are; raises nothing for a wrong result."""
         try:
+            if thoroughly:
+                return self._verify_thoroughly(path, sha256).model_dump(mode="json")
             return self.suite.check(self._load(path, sha256), worker.phase).model_dump(mode="json")
         except BaseException as error:  # the file's own code: whatever it raises, it is not right
             detail = str(error) if isinstance(error, Wrong) else f"{type(error).__name__}: {_first_line(error)}"
             case = Case(name="construction", ok=False, detail=detail)
             return Correctness(cases=(case,), error_ratio=0.0, agrees_with_eager=False).model_dump(mode="json")
+
+    def _verify_thoroughly(self, path: str, sha256: str) -> Correctness:
+        model_new = self._model_new(path, sha256)
+        found = thorough.check(self.suite, model_new, worker.phase)
+        cases = list(found.cases)
+        worker.phase("timed values")
+        if all(case.ok for case in cases):
+            name = "timed values"
+            try:
+                model = self.suite.build(model_new)
+                self._check_steady(model)
+                self._check_last(model)
+                cases.append(Case(name=name, ok=True))
+            except (Wrong, Untrusted) as fault:
+                cases.append(Case(name=name, ok=False, detail=str(fault)))
+            worker.phase("compute-sanitizer")
+            cases += thorough.sanitize(self.problem, self.workload, Path(path), self.device)
+        return found.model_copy(update={"cases": tuple(cases)})
 
     # ---- the final --------------------------------------------------------------------------------
 
@@ -279,6 +350,12 @@ def floor(loaded: problem.Problem, workload: Workload, ceilings: dict[str, float
         compute_ms=flops / (fastest * 1e12) * 1e3,
         ceilings=ceilings,
     )
+
+
+def _untampered() -> None:
+    name = benchmark.tampered()
+    if name is not None:
+        raise Untrusted(f"the candidate replaced {name}")
 
 
 def _count(samples: int, seconds: float, one_ms: float) -> int:

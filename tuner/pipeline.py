@@ -108,6 +108,12 @@ class Lane:
                 self._must("prepare")
             self.prepared = self.worker.started
 
+    def self_check(self) -> dict[str, Any]:
+        """What became of the wrong and the honest models that the suite was sent."""
+        with self.lock:
+            found: dict[str, Any] = self._must("self_check")
+            return found
+
     def _must(self, method: str) -> Any:
         try:
             return self.worker.call(method, PREPARE_DEADLINE_S)

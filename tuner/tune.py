@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from tuner import device, render, store, template
 from tuner.comparison import paired_speedup, summarise
-from tuner.errors import CacheError, DeviceError, TemplateError
+from tuner.errors import CacheError, DeviceError, ProblemError, TemplateError
 from tuner.ledger import Ledger
 from tuner.pipeline import PREPARE_DEADLINE_S, Job, Lane, Pipeline, device_lock, run_folder
 from tuner.records import (
@@ -168,6 +168,7 @@ def _tune_one(
             observer.workload(job.workload, space, environment)
             observer.stage("computing the float64 oracle and the reference's own error")
             lane.prepare()
+            _self_check(job, lane, runs_folder(cache), environment, described["problem_sha256"], observer)
             _quick_eager(job, observer)
             runs = runs_folder(cache)
             name = study_name(settings, kernel, job.workload, environment, described["problem_sha256"])
@@ -201,6 +202,31 @@ def _tune_one(
         store.folder_of(cache, record.environment.slug, record.template, record.workload.slug),
         notes,
     )
+
+
+def _self_check(
+    job: Job, lane: Lane, runs: Path, environment: Environment, problem_sha256: str, observer: Observer
+) -> None:
+    """Raise ProblemError unless the suite rejects every wrong model of this problem; remembered in `runs`."""
+    meaning = {
+        "problem": problem_sha256,
+        "workload": job.workload.model_dump(mode="json"),
+        "environment": environment.model_dump(mode="json"),
+        "error_budget": job.error_budget,
+        "suite": [Path(__file__).with_name(f"{name}.py").read_text() for name in ("verify", "thorough", "wrong")],
+    }
+    key = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:16]
+    done = runs / f"self-check-{key}.json"
+    if done.exists():
+        return
+    observer.stage("sending wrong models through the suite")
+    found = lane.self_check()
+    if found["missed"]:
+        raise ProblemError(
+            f"{job.problem}: the suite cannot judge this problem: it finds nothing wrong with "
+            f"{', '.join(found['missed'])} (error_budget is {job.error_budget:g})"
+        )
+    done.write_text(json.dumps(found, indent=2))
 
 
 def _quick_eager(job: Job, observer: Observer) -> None:
@@ -461,7 +487,7 @@ class Final:
         path, sha256 = self._path(trial)
         with contextlib.closing(Lane(replace(self.job, seed=secrets.randbits(31)), self.folder)) as lane:
             lane.prepare()
-            answer = lane.worker.call("verify", PREPARE_DEADLINE_S, path=str(path), sha256=sha256)
+            answer = lane.worker.call("verify", PREPARE_DEADLINE_S, path=str(path), sha256=sha256, thoroughly=True)
         correctness = Correctness.model_validate(answer)
         wrong = next((case for case in correctness.cases if not case.ok), None)
         if wrong is not None:
