@@ -15,8 +15,9 @@ def conv_mma(model, kernel, x):
     bias = None if bias is None else aligned(bias)
     out = torch.empty(n, device=x.device)
     moments = torch.empty(n, out_channels, slots, 2, dtype=torch.float64, device=x.device)
-    kernel.launch(
-        "conv_mma", x, aligned(weight), bias, aligned(norm.weight), aligned(norm.bias),
-        out, moments, n, channels, out_channels, taps, *sizes, tile_d, tile_h, norm.num_groups, norm.eps,
-    )
+    if n > 0:
+        kernel.launch(
+            "conv_mma", x, aligned(weight), bias, aligned(norm.weight), aligned(norm.bias),
+            out, moments, n, channels, out_channels, taps, *sizes, tile_d, tile_h, norm.num_groups, norm.eps,
+        )
     return out

@@ -8,9 +8,9 @@
 //
 // Knobs, defined ahead by the source: SCHEME (operands: TF32X3, FP16X3 keep fp32 accuracy; TF32, FP16 keep 11 bits;
 // fp16 operands are scaled by powers of two, per box and per output channel, so they neither overflow nor vanish),
-// WARPS, M_TILES, CHANNEL_TILES (8 channels each), ROW_CHUNKS (parts of a plane's rows that
-// go to different warps), WEIGHTS (REGISTERS or SHARED), PROMOTE (k-steps whose product starts at zero and is then
-// added in fp32, since tensor cores truncate what they accumulate; 0: never), MIN_BLOCKS (an SM).
+// WARPS, M_TILES, CHANNEL_TILES (8 channels each), ROW_CHUNKS (parts of a plane's rows that go to different warps),
+// WEIGHTS (REGISTERS or SHARED), PROMOTE (k-steps whose product starts at zero and is then added in fp32, since tensor
+// cores truncate what they accumulate; 0: never), MIN_BLOCKS (an SM).
 #pragma once
 #include "conv3d_stage.cuh"
 #include "mma.cuh"

@@ -1,8 +1,8 @@
 // Statistics of a 3-D convolution's output in plain fp32, without writing that output.
 //
 // For TAPS known at compile time and any number of channels; what does not fit in shared memory goes to
-// direct_moments. A lane takes one column of PLANES output planes and LANE_CHANNELS channels, and walks down the input rows:
-// each value it reads serves TAPS rows under way and LANE_CHANNELS channels, each weight PLANES planes.
+// direct_moments. A lane takes one column of PLANES output planes and LANE_CHANNELS channels, and walks down the input
+// rows: each value it reads serves TAPS rows under way and LANE_CHANNELS channels, each weight PLANES planes.
 //
 // Knobs, defined ahead by the source: WARPS, PLANES, LANE_CHANNELS (a multiple of four that divides 8 * CHANNEL_TILES),
 // CHANNEL_TILES (8 channels each, a block), ROW_CHUNKS (parts of a plane's rows for different warps), MIN_BLOCKS.
