@@ -5,10 +5,10 @@ import torch
 
 def conv_simt(model, kernel, x):
     weight, bias, norm = model.conv.weight, model.conv.bias, model.group_norm
-    x, (n, channels, *sizes) = aligned(x), x.shape
-    out_channels, taps = weight.shape[0], weight.shape[2]
-    if channels != weight.shape[1] or min(sizes) < taps:
+    out_channels, in_channels, taps, *_ = weight.shape
+    if x.dim() != 5 or x.shape[1] != in_channels or min(x.shape[2:]) < taps:
         raise RuntimeError(f"conv_simt: input {tuple(x.shape)} does not suit weight {tuple(weight.shape)}")
+    x, (n, _, *sizes) = aligned(x), x.shape
     planes, rows = sizes[0] - taps + 1, sizes[1] - taps + 1
     tile_d, tile_h = min(kernel.knobs["tile_d"], planes), min(kernel.knobs["tile_h"], rows)
     slots = -(-planes // tile_d) * -(-rows // tile_h)
@@ -18,6 +18,6 @@ def conv_simt(model, kernel, x):
     if n > 0:
         kernel.launch(
             "conv_simt", x, aligned(weight), bias, aligned(norm.weight), aligned(norm.bias),
-            out, moments, n, channels, out_channels, taps, *sizes, tile_d, tile_h, norm.num_groups, norm.eps,
+            out, moments, n, in_channels, out_channels, taps, *sizes, tile_d, tile_h, norm.num_groups, norm.eps,
         )
     return out
