@@ -28,7 +28,6 @@ from torch.overrides import TorchFunctionMode
 from tuner import problem as problems
 from tuner.records import Case, Correctness, TensorSpec, Workload
 from tuner.verify import (
-    LIGHT_BATCH,
     TRIAL_RECIPES,
     Prepared,
     Suite,
@@ -37,10 +36,12 @@ from tuner.verify import (
     error_of,
     judged,
     load_state,
+    own_work,
     same_bits,
 )
 
 SEEDS = 3
+BATCH = 4  # samples of a case that is not about the batch
 REPEATS = 100
 REPEAT_BATCH = 2  # on a CPU
 FEW = 8  # with fewer results than this, the reference's error is the largest of several draws
@@ -48,7 +49,7 @@ MAGNITUDES = (1e18, 1e15, 1e12, 1e9)  # the first at which the reference is righ
 USELESS = 1e-2  # a reference with this error, relative to the largest result, proves nothing
 REFUSALS = (RuntimeError, ValueError, NotImplementedError)
 PRIMES = (5, 3, 11, 7, 13, 17, 19)  # a batch of 5, then one for each further dimension
-SANITIZER_TIMEOUT_S = 240.0
+SANITIZER_TIMEOUT_S = 150.0
 
 A, B, C, D = TRIAL_RECIPES
 
@@ -275,7 +276,7 @@ class Thorough:
     @functools.cached_property
     def plain(self) -> Tensors:
         given = problems.inputs(self.problem, self.workload, self.suite.seed + 2, str(self.suite.device))
-        return [x[:LIGHT_BATCH].clone() for x in given]
+        return [x[:BATCH].clone() for x in given]
 
     def items(self) -> Iterator[Item]:
         """The cases, each prepared when it is asked for."""
@@ -406,7 +407,6 @@ class Thorough:
     def _altered(self, name: str, workload: Workload) -> Iterator[Item]:
         """Cases for other constructor's arguments."""
         suite = Suite(self.problem, workload, str(self.suite.device), self.suite.seed, self.suite.error_budget, ())
-        suite.own_work = self.suite.own_work
         inner = Thorough(suite)
         for recipe in (A, C, D):
             case = inner._drawn(suite, workload, recipe, f"{name}, {recipe.name[0]}")
@@ -416,9 +416,10 @@ class Thorough:
 
     def check(
         self, model_new: Callable[..., nn.Module], on_case: Callable[[str], None] = lambda name: None
-    ) -> list[Case]:
-        """Every case of E to I, then the repeats."""
+    ) -> tuple[list[Case], set[str]]:
+        """Every case of E to I, then the repeats; and what was left to PyTorch meanwhile."""
         built: tuple[Suite, nn.Module] | None = None
+        fallbacks: set[str] = set()
         results = []
         for item in self.items():
             on_case(item.name)
@@ -432,9 +433,10 @@ class Thorough:
                 results.append(_raised(item, error))
                 continue
             results.append(judge(built[1], item))
+            fallbacks |= item.suite.fallbacks
         on_case("repeats")
         results.append(self._repeats(self.suite.build(model_new)))
-        return results
+        return results, fallbacks
 
     def _repeats(self, model: nn.Module) -> Case:
         """The same call again and again must give the same bits."""
@@ -493,22 +495,24 @@ def check(
     """Cases A to D with several seeds, E to I, and the repeats, for one candidate."""
     model = suite.build(model_new)
     found = suite.check(model, on_case)
-    cases = list(found.cases)
+    fallbacks = suite.fallbacks.copy()
+    cases = [case for case in found.cases if case.name != "own work"]
     light = suite.workload
-    if suite.device.type == "cpu" and all(spec.shape[0] > LIGHT_BATCH for spec in light.inputs):
-        light = batched(light, LIGHT_BATCH)
+    if suite.device.type == "cpu" and all(spec.shape[0] > BATCH for spec in light.inputs):
+        light = batched(light, BATCH)
     for number in range(2, seeds + 1):
         other = Suite(suite.problem, light, str(suite.device), suite.seed + 7919 * number, suite.error_budget)
-        other.own_work = suite.own_work
         more = other.check(other.build(model_new), on_case)
-        cases += [c.model_copy(update={"name": f"{c.name}, seed {number}"}) for c in more.cases]
+        fallbacks |= other.fallbacks
+        cases += [c.model_copy(update={"name": f"{c.name}, seed {number}"}) for c in more.cases if c.name != "own work"]
         found = found.model_copy(
             update={
                 "error_ratio": max(found.error_ratio, more.error_ratio),
                 "agrees_with_eager": found.agrees_with_eager and more.agrees_with_eager,
             }
         )
-    cases += Thorough(suite).check(model_new, on_case)
+    more_cases, others = Thorough(suite).check(model_new, on_case)
+    cases += [*more_cases, own_work(fallbacks | others)]
     return found.model_copy(update={"cases": tuple(cases)})
 
 

@@ -21,8 +21,8 @@ from torch.overrides import TorchFunctionMode
 
 from tuner import problem as problems
 from tuner.records import Workload
-from tuner.thorough import Item, Norm, Normalising, Thorough, batch_dim, batched, judge
-from tuner.verify import LIGHT_BATCH, NORMS, Suite, Tensors, error_of, load_state, round_to_tf32, same_bits, tf32_flags
+from tuner.thorough import BATCH, Item, Norm, Normalising, Thorough, batch_dim, batched, judge
+from tuner.verify import NORMS, Suite, Tensors, error_of, load_state, round_to_tf32, same_bits, tf32_flags
 
 EQUAL = 1e-9  # in float64, relative to the largest result: a flaw below this changes nothing
 
@@ -351,10 +351,9 @@ def self_check(
     on_model: Callable[[str], None] = lambda name: None,
 ) -> SelfCheck:
     """Send every wrong and every honest model through the cases A to I of a light workload."""
-    if workload.inputs[0].shape[0] > LIGHT_BATCH:
-        workload = batched(workload, LIGHT_BATCH)
+    if workload.inputs[0].shape[0] > BATCH:
+        workload = batched(workload, BATCH)
     suite = Suite(problem, workload, device, seed, error_budget)
-    suite.own_work = False  # all of these models are made of PyTorch's operators
     items = [Item(case.name, suite, case) for case in suite.cases]
     items += [item for item in Thorough(suite).items() if item.case is not None]
     batch = batch_dim(problem, workload)
