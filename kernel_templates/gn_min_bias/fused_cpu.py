@@ -14,8 +14,8 @@ def fused_cpu(model, kernel, x):
     minima = torch.empty(1, n, dtype=y.dtype)
     kernel.launch(
         "group_min",
-        y, aligned(linear.bias, 4) if in_kernel else None,  # noqa: F821 (the candidate's runtime)
-        aligned(norm.weight, 4), aligned(norm.bias, 4), minima,  # noqa: F821
+        y, aligned(linear.bias, 4) if in_kernel else None,
+        aligned(norm.weight, 4), aligned(norm.bias, 4), minima,
         n, c, norm.num_groups, norm.eps, torch.get_num_threads(),
     )  # fmt: skip
-    return plus_bias(kernel, minima, model.bias, torch.get_num_threads())  # noqa: F821 (beside ModelNew)
+    return plus_bias(kernel, minima, model.bias, torch.get_num_threads())

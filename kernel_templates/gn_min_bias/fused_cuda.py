@@ -15,8 +15,8 @@ def fused_cuda(model, kernel, x):
     minima = torch.empty(slices, n, dtype=y.dtype, device=y.device)
     kernel.launch(
         "group_min",
-        y, aligned(linear.bias) if in_kernel else None,  # noqa: F821 (the candidate's runtime)
-        aligned(norm.weight), aligned(norm.bias), minima,  # noqa: F821
+        y, aligned(linear.bias) if in_kernel else None,
+        aligned(norm.weight), aligned(norm.bias), minima,
         n, c, norm.num_groups, norm.eps,
     )  # fmt: skip
-    return plus_bias(kernel, minima, model.bias)  # noqa: F821 (beside ModelNew)
+    return plus_bias(kernel, minima, model.bias)

@@ -14,7 +14,7 @@ class ModelNew(nn.Module):
         self.bias = nn.Parameter(torch.randn(bias_shape))
 
     def forward(self, x):
-        return run(self, x)  # noqa: F821 (the candidate's runtime)
+        return run(self, x)
 
 
 def plus_bias(kernel, minima, bias, *more):
@@ -28,5 +28,5 @@ def plus_bias(kernel, minima, bias, *more):
     if any(size != 1 for size in bias.shape[-2:]):
         return minima.amin(0)[:, None] + bias
     out = minima.new_empty(torch.broadcast_shapes((n, 1), bias.shape))
-    kernel.launch("add_bias", minima, aligned(bias), out, slices, n, bias.numel(), *more)  # noqa: F821
+    kernel.launch("add_bias", minima, aligned(bias), out, slices, n, bias.numel(), *more)
     return out

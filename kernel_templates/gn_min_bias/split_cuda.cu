@@ -8,15 +8,15 @@
 // grid a row (SCHEME_FP16_INT8), which runs twice as fast and sums exactly. They are 2^-11 times smaller, so the
 // grid costs little as long as no value towers over its row; pairs of rows where one does are computed
 // again in float, slowly, so that no input loses accuracy (EVENNESS).
-#include <cuda_bf16.h>
 #include <cuda_fp16.h>
+
+#include <type_traits>
 
 #include "group_min.cuh"
 
 #ifndef SCHEME
 #define SCHEME_FP16_INT8 0
 #define SCHEME_FP16X3 1
-#define SCHEME_BF16X3 2
 #define SCHEME SCHEME_FP16_INT8
 #endif
 #ifndef K_SLICES  // products that hi . hi is cut into, each summed by the tensor cores, together in float
@@ -30,42 +30,19 @@
 #endif
 
 constexpr bool ON_GRID = SCHEME == SCHEME_FP16_INT8;
-constexpr bool BF16 = SCHEME == SCHEME_BF16X3;
 constexpr int IN_FLIGHT = SPLIT_UNROLL;  // a pragma takes no macro
 
-template <bool>
-struct Format {
-  using type = __half;
-  static __device__ type from(float v) { return __float2half_rn(v); }
-  static __device__ float back(type v) { return __half2float(v); }
-};
-template <>
-struct Format<true> {
-  using type = __nv_bfloat16;
-  static __device__ type from(float v) { return __float2bfloat16_rn(v); }
-  static __device__ float back(type v) { return __bfloat162float(v); }
-};
-using Half = Format<BF16>;
-template <bool>
-struct CrossOf {
-  using type = float;
-};
-template <>
-struct CrossOf<true> {
-  using type = int;
-};
-using Cross = CrossOf<ON_GRID>::type;
+using Cross = std::conditional_t<ON_GRID, int, float>;  // of a cross term
 
 // |lo| <= 1 / LO_SCALE. On the grid, |hi| <= 2 and |lo| become integers up to 127.
-constexpr float LO_SCALE = BF16 ? 256.0f : 2048.0f;
+constexpr float LO_SCALE = 2048.0f;
 constexpr float HI_GRID = 64.0f, LO_GRID = 127.0f * LO_SCALE;
 constexpr float CROSS_WEIGHT = ON_GRID ? 1.0f / (HI_GRID * LO_GRID) : 1.0f / LO_SCALE;
-// What the pieces do not serve is computed again in float. The grid's error goes with a row's largest magnitude, that
-// of a product in float with its 2-norm: rows want max^2 <= norm^2 / EVENNESS, which keeps the error of the whole
-// below about five times float's; and K values below LONGEST, or a sum of integers may overflow. Two bfloat16 pieces
-// have an error of their own, which only products that sum SHORTEST values in float exceed.
+// What the grid does not serve is computed again in float. Its error goes with a row's largest magnitude, that of a
+// product in float with its 2-norm: rows want max^2 <= norm^2 / EVENNESS, which keeps the error of the whole below
+// about five times float's. And a sum of integers over more than LONGEST values may overflow.
 constexpr float EVENNESS = 200.0f;
-constexpr long long LONGEST = 65536, SHORTEST = 2048;
+constexpr long long LONGEST = 65536;
 
 // ---- splitting ----
 
@@ -123,10 +100,10 @@ __device__ __forceinline__ signed char on_grid(float v) {
 
 struct Split {
   const float* source;               // (rows, k)
-  Half::type* half;                  // (padded_rows, padded_k) on the grid, else (padded_rows, 2 padded_k)
+  __half* half;                  // (padded_rows, padded_k) on the grid, else (padded_rows, 2 padded_k)
   signed char* grid;                 // (padded_rows, 2 padded_k), or null
   float* scales;                     // (padded_rows) powers of two; NaN for a row with NaN or Inf
-  unsigned char* uneven;             // (padded_rows) whether the pieces do not serve this row
+  unsigned char* uneven;             // (padded_rows) whether the grid does not serve this row
   unsigned long long* fingerprints;  // (padded_rows)
   long long rows, k, padded_k;
   bool lo_first, check;  // order of the pieces in the cross product; keep rows whose fingerprint has not changed
@@ -148,21 +125,21 @@ __global__ void __launch_bounds__(SPLIT_BLOCK) split_rows(const Split p) {
   const float largest = __uint_as_float(scan.largest);
   const int exponent = finite && largest > 0.0f ? ilogbf(largest) : 0;
   const long long width = ON_GRID ? p.padded_k : 2 * p.padded_k;
-  Half::type* const half = p.half + row * width;
+  __half* const half = p.half + row * width;
   float square = 0.0f;
 #pragma unroll IN_FLIGHT
   for (long long i = threadIdx.x; i < p.padded_k / V; i += SPLIT_BLOCK) {
     Vector<V> v = filled<V>(0.0f);
     if (real && finite && i * V < p.k) v = load<V>(values + i * V);
-    Packed<Half::type, V> hi, lo;
+    Packed<__half, V> hi, lo;
     Packed<signed char, V> grid_hi, grid_lo;
 #pragma unroll
     for (int j = 0; j < V; j++) {
       const float value = times_power(v.at[j], -exponent);
-      hi.at[j] = Half::from(value);
-      const float rest = value - Half::back(hi.at[j]);  // exact
-      lo.at[j] = Half::from(rest * LO_SCALE);
-      grid_hi.at[j] = on_grid(Half::back(hi.at[j]) * HI_GRID);
+      hi.at[j] = __float2half_rn(value);
+      const float rest = value - __half2float(hi.at[j]);  // exact
+      lo.at[j] = __float2half_rn(rest * LO_SCALE);
+      grid_hi.at[j] = on_grid(__half2float(hi.at[j]) * HI_GRID);
       grid_lo.at[j] = on_grid(rest * LO_GRID);
       square += value * value;
     }
@@ -170,11 +147,11 @@ __global__ void __launch_bounds__(SPLIT_BLOCK) split_rows(const Split p) {
     if constexpr (ON_GRID) {
       using Bytes = Packed<signed char, V>;
       signed char* const grid = p.grid + row * 2 * p.padded_k;
-      *reinterpret_cast<Packed<Half::type, V>*>(half + first) = hi;
+      *reinterpret_cast<Packed<__half, V>*>(half + first) = hi;
       *reinterpret_cast<Bytes*>(grid + first) = p.lo_first ? grid_lo : grid_hi;
       *reinterpret_cast<Bytes*>(grid + second) = p.lo_first ? grid_hi : grid_lo;
     } else {
-      using Halves = Packed<Half::type, V>;
+      using Halves = Packed<__half, V>;
       *reinterpret_cast<Halves*>(half + first) = p.lo_first ? lo : hi;
       *reinterpret_cast<Halves*>(half + second) = p.lo_first ? hi : lo;
     }
@@ -183,8 +160,7 @@ __global__ void __launch_bounds__(SPLIT_BLOCK) split_rows(const Split p) {
   if (threadIdx.x == 0) {
     const float peak = times_power(largest, -exponent);
     p.scales[row] = finite ? ldexpf(1.0f, exponent) : CUDART_NAN_F;
-    const bool uneven = ON_GRID ? peak * peak * EVENNESS > square || p.k > LONGEST : BF16 && p.k < SHORTEST;
-    p.uneven[row] = real && finite && uneven;
+    p.uneven[row] = ON_GRID && real && finite && (peak * peak * EVENNESS > square || p.k > LONGEST);
     p.fingerprints[row] = scan.fingerprint;
   }
 }
@@ -195,7 +171,7 @@ extern "C" int split(const float* source, void* half, void* grid, float* scales,
                      long long check, void* stream) {
   if (padded_rows > MAX_GRID_X) return cudaErrorInvalidConfiguration;
   const Split p{source,
-                static_cast<Half::type*>(half),
+                static_cast<__half*>(half),
                 static_cast<signed char*>(grid),
                 scales,
                 static_cast<unsigned char*>(uneven),
@@ -215,7 +191,7 @@ extern "C" int split(const float* source, void* half, void* grid, float* scales,
   return cudaGetLastError();
 }
 
-// ---- pairs of rows that the pieces do not serve: again, in float ----
+// ---- pairs of rows that the grid does not serve: again, in float ----
 
 constexpr int TILE = 64, TILE_K = 16;  // 16 x 16 threads, 4 x 4 products each
 
@@ -341,11 +317,11 @@ struct Pieces {
   }
 };
 
-// products (planes, padded n, width), cross (padded n, width), both without their rows' scales; the rest as in fused_cuda.
-extern "C" int group_min(const float* products, const void* cross, const float* row_scales,
-                         const float* channel_scales, const float* linear_bias, const float* weight,
-                         const float* bias, float* minima, long long n, long long c, long long g, long long width,
-                         long long plane, long long planes, double eps, void* stream) {
+// products (planes, padded n, width), cross (padded n, width), both without their rows' scales; the rest as in group_min.
+extern "C" int group_min_of_pieces(const float* products, const void* cross, const float* row_scales,
+                                   const float* channel_scales, const float* linear_bias, const float* weight,
+                                   const float* bias, float* minima, long long n, long long c, long long g,
+                                   long long width, long long plane, long long planes, double eps, void* stream) {
   const Norm norm{linear_bias, weight, bias, minima, n, g, c / g, 0, static_cast<float>(eps)};
   const Pieces pieces{products, static_cast<const Cross*>(cross), row_scales, channel_scales, width, plane, planes};
   return launch_group_min(pieces, width % VECTOR_WIDTH == 0, norm, static_cast<cudaStream_t>(stream));

@@ -2,6 +2,11 @@
 
 import torch
 
+# A product with fewer outputs than 128 multiprocessors' tiles of 128 x 128 is one that cuBLAS may cut along K, which
+# makes float's error smaller than the pieces'; so is that of a short sum. Both are quick in float.
+SPLIT_CUDA_LEAST_OUTPUTS = 2**21
+SPLIT_CUDA_LEAST_K = 1024
+
 
 class SplitCudaPieces:
     """A matrix (rows, k) cut into two pieces a value: buffers that the kernel `split` fills.
@@ -18,8 +23,7 @@ class SplitCudaPieces:
         def buffer(*shape, dtype):
             return torch.empty(shape, dtype=dtype, device=source.device)
 
-        halves = torch.bfloat16 if kernel.knobs["scheme"] == "bf16x3" else torch.float16
-        self.half = buffer(self.rows, self.padded_k * (1 if self.on_grid else 2), dtype=halves)
+        self.half = buffer(self.rows, self.padded_k * (1 if self.on_grid else 2), dtype=torch.float16)
         self.grid = buffer(self.rows, self.padded_k * 2, dtype=torch.int8) if self.on_grid else None
         self.scales = buffer(self.rows, dtype=torch.float32)
         self.uneven = buffer(self.rows, dtype=torch.uint8)
@@ -82,15 +86,12 @@ def split_cuda_weight(model, kernel, weight):
     return cache.pieces
 
 
-def split_cuda(model, kernel, x):
-    linear, norm = model.gemm, model.group_norm
-    if x.dim() != 2:
-        raise RuntimeError(f"split_cuda takes an input (N, in_features), not {tuple(x.shape)}")
-    if not hasattr(torch.ops.aten.mm, "dtype"):
-        raise RuntimeError("split_cuda needs torch.mm with out_dtype: PyTorch 2.8 or later")
-    x, weight = aligned(x), aligned(linear.weight)  # noqa: F821 (the candidate's runtime)
-    n, k = x.shape
-    c = weight.shape[0]
+def split_cuda_products(model, kernel, x):
+    """The product's parts as arguments of `group_min_of_pieces`, and the tensors that these point to.
+
+    x (N, K) in contiguous memory.
+    """
+    weight = aligned(model.gemm.weight)
     wide = split_cuda_weight(model, kernel, weight)
     tall = SplitCudaPieces(kernel, x, False).fill(kernel, x)
     if wide.on_grid:
@@ -104,18 +105,29 @@ def split_cuda(model, kernel, x):
     for product, start in zip(products, starts):
         a, b = tall.hi[:, start : start + step], wide.hi[:, start : start + step]
         torch.ops.aten.mm.dtype_out(a, b.t(), torch.float32, out=product)
-    width, plane = cross.shape[1], cross.numel()
-    if kernel.knobs["scheme"] != "fp16x3":  # its pieces serve any row
+    sizes = cross.shape[1], cross.numel(), len(starts)
+    if wide.on_grid:  # which does not serve every row
         kernel.launch(
             "recompute", x, weight, tall.scales, wide.scales, tall.uneven, wide.uneven, products, cross,
-            n, c, k, width, plane, len(starts),
+            x.shape[0], *weight.shape, *sizes,
         )  # fmt: skip
+    return (products, cross, tall.scales, wide.scales), sizes
+
+
+def split_cuda(model, kernel, x):
+    linear, norm = model.gemm, model.group_norm
+    if x.dim() != 2:
+        raise RuntimeError(f"split_cuda takes an input (N, in_features), not {tuple(x.shape)}")
+    if not hasattr(torch.ops.aten.mm, "dtype"):
+        raise RuntimeError("split_cuda needs torch.mm with out_dtype: PyTorch 2.8 or later")
+    (n, k), c = x.shape, linear.out_features
     # A slice of the channels holds block_size / lanes groups.
     slices = -(-norm.num_groups // (kernel.knobs["block_size"] // kernel.knobs["lanes"]))
     minima = torch.empty(slices, n, dtype=torch.float32, device=x.device)
-    kernel.launch(
-        "group_min", products, cross, tall.scales, wide.scales,
-        aligned(linear.bias), aligned(norm.weight), aligned(norm.bias), minima,  # noqa: F821
-        n, c, norm.num_groups, width, plane, len(starts), norm.eps,
-    )  # fmt: skip
-    return plus_bias(kernel, minima, model.bias)  # noqa: F821 (beside ModelNew)
+    rest = aligned(linear.bias), aligned(norm.weight), aligned(norm.bias), minima, n, c, norm.num_groups
+    if n * c < SPLIT_CUDA_LEAST_OUTPUTS or k < SPLIT_CUDA_LEAST_K:
+        kernel.launch("group_min", torch.mm(x, linear.weight.t()), *rest, norm.eps)
+    else:
+        pieces, sizes = split_cuda_products(model, kernel, aligned(x))
+        kernel.launch("group_min_of_pieces", *pieces, *rest, *sizes, norm.eps)
+    return plus_bias(kernel, minima, model.bias)

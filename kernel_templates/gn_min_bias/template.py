@@ -23,19 +23,19 @@ GROUP_MIN = (
     Knob("vector_width", (1, 2, 4), 4, "floats a load"),
     Knob("vectors", (1, 2, 4), 1, "loads a thread and row"),
     Knob("rows", (4, 8, 16, 32), 8, "rows a block"),
-    Knob("unroll", (1, 2, 4, 8), 4, "rows that a thread has in flight"),
+    Knob("unroll", (1, 2, 4), 4, "rows that a thread has in flight"),
     Knob("reduction", ("shuffle", "shared"), "shuffle", "of a row's minimum over the block"),
     Knob("store_block", (128, 256, 512), 256, "threads a block that writes the result"),
-    Knob("store_width", (1, 2, 4), 4, "floats a store"),
-    Knob("store_rows", (4, 8, 16, 32), 16, "biases that a thread writes the result of"),
+    Knob("store_width", (1, 4), 4, "floats a store"),
+    Knob("store_rows", (4, 16, 64), 16, "biases that a thread writes the result of"),
     Knob("streaming", (False, True), True, "store the result past the caches"),
 )
 SPLIT = (
-    Knob("scheme", ("fp16_int8", "fp16x3", "bf16x3"), "fp16_int8", "the pieces of the product"),
+    Knob("scheme", ("fp16_int8", "fp16x3"), "fp16_int8", "format of the cross terms' pieces"),
     Knob("weights", ("version", "checked", "fresh"), "version", "when the weight is split again"),
-    Knob("k_slices", (1, 2, 4, 8), 1, "slices of K, summed in float"),
+    Knob("k_slices", (1, 2, 4), 1, "slices of K, summed in float"),
     Knob("split_block", (128, 256, 512), 256, "threads that split a row"),
-    Knob("split_unroll", (1, 2, 4, 8), 4, "loads that such a thread has in flight"),
+    Knob("split_unroll", (1, 4, 8), 4, "loads that such a thread has in flight"),
 )
 
 HELD = 1024  # a group of more channels than this no combination of knobs holds in registers
@@ -55,9 +55,10 @@ FITS = (
 )
 
 
-def held_floats(k):
-    """Registers a thread for what it holds: its channels' weights and the rows in flight."""
-    return k.vector_width * k.vectors * (4 + k.unroll)
+def fits_registers(k, products):
+    """Whether a thread can hold its channels' weights and, of each row in flight, the values of all `products`."""
+    held = k.vector_width * k.vectors * (4 + k.unroll * products)
+    return held + 40 <= min(200, 65536 // k.block_size)
 
 
 VARIANTS = (
@@ -72,7 +73,7 @@ VARIANTS = (
         ),
         constraints=(
             *FITS,
-            Constraint("registers", lambda k, f: held_floats(k) <= 96),
+            Constraint("registers", lambda k, f: fits_registers(k, 1)),
             Constraint("minima fit 48 KB", lambda k, f: k.reduction == "shuffle" or k.rows * k.block_size <= 12288),
         ),
     ),
@@ -85,11 +86,12 @@ VARIANTS = (
         knobs=(*SPLIT, *GROUP_MIN),
         constraints=(
             *FITS,
-            Constraint("registers", lambda k, f: held_floats(k) + k.unroll * k.vectors * k.vector_width <= 96),
+            Constraint("registers", lambda k, f: fits_registers(k, 1 + k.k_slices)),
             Constraint("minima fit 48 KB", lambda k, f: k.reduction == "shuffle" or k.rows * k.block_size <= 12288),
-            Constraint("slices of K are long enough to matter", lambda k, f: k.k_slices == 1 or f.K >= 512 * k.k_slices),
+            Constraint(
+                "slices of K are long enough to matter", lambda k, f: k.k_slices == 1 or 512 * k.k_slices <= f.K
+            ),
             Constraint("integer sums do not overflow", lambda k, f: k.scheme != "fp16_int8" or f.K <= 65536),
-            Constraint("bf16 pieces serve long sums only", lambda k, f: k.scheme != "bf16x3" or f.K >= 2048),
         ),
     ),
     Variant(
