@@ -6,6 +6,7 @@ of the trial, so a search killed at any moment loses no measurement.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -20,6 +21,7 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.seen = 0  # bytes that `news` has returned
 
     def append(self, trial: Trial) -> None:
         """Write one line and flush it to the disk. Raises CacheError when that fails."""
@@ -41,12 +43,28 @@ class Ledger:
 
     def read(self) -> list[Trial]:
         """All whole lines, in order; a line cut short or altered is left out."""
-        if not self.path.exists():
-            return []
-        trials = []
-        for line in self.path.read_bytes().splitlines():
-            try:
-                trials.append(Trial.model_validate_json(line))
-            except ValidationError:
-                continue
-        return trials
+        return _trials(self._bytes(0))
+
+    def news(self) -> list[Trial]:
+        """The whole lines that were added, by whatever process, since the last call."""
+        whole, newline, _ = self._bytes(self.seen).rpartition(b"\n")
+        self.seen += len(whole) + len(newline)
+        return _trials(whole)
+
+    def _bytes(self, start: int) -> bytes:
+        try:
+            with self.path.open("rb") as file:
+                file.seek(start)
+                return file.read()
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise CacheError(f"{self.path}: cannot read the ledger of trials: {error.strerror}") from error
+
+
+def _trials(lines: bytes) -> list[Trial]:
+    trials = []
+    for line in lines.split(b"\n"):
+        with contextlib.suppress(ValidationError):
+            trials.append(Trial.model_validate_json(line))
+    return trials

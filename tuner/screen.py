@@ -102,7 +102,7 @@ class Screen:
         """The table of one finished workload."""
         progress, record = outcome.progress, outcome.record
         if progress.resumed:
-            self._line(f"resumed with {progress.resumed} trials of an earlier run")
+            self._line(f"took over {progress.resumed} trials of other runs")
         measured = len(progress.trials) - progress.resumed
         failed = ", ".join(f"{phase} {n}" for phase, n in sorted(progress.failures.items())) or "none"
         self._line(

@@ -21,12 +21,14 @@ import socket
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+import filelock
 import optuna
+import sqlalchemy
 from optuna.trial import TrialState
 
 from tuner.errors import CacheError
@@ -71,7 +73,7 @@ class Progress:
     budget: Budget
     trials: list[Trial] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)  # constraint -> points it refused
-    resumed: int = 0
+    resumed: int = 0  # of them taken over from other runs, earlier ones or at the same time
     started: float = field(default_factory=time.monotonic)
     stopped: str = ""  # "", then trials, time, patience, exhausted or interrupted
 
@@ -100,13 +102,17 @@ def me() -> str:
 
 
 def _start_time(pid: int) -> str:
+    """When a process started, in ticks since boot; "" when it has ended, reaped by its parent or not."""
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if state in "ZX" else rest[18]
     return ""
 
 
 def _is_gone(owner: str) -> bool:
     """Whether the process that wrote `owner` has ended; one on another host is taken to be alive."""
+    if not owner:  # killed before it could sign; nobody else's, for asking and signing go under one lock
+        return True
     host, _, rest = owner.partition(":")
     pid, _, started = rest.partition(":")
     if host != socket.gethostname() or not pid.isdigit():
@@ -124,46 +130,75 @@ class Search:
         self.turns = itertools.count()
         self.known: dict[Config, Trial] = {}
         self.under_way: dict[int, Config] = {}
+        self.elsewhere: set[Config] = set()  # under way in other processes on this study
         self.progress = Progress(Budget(0))
-        self.study = self._open(storage, name)
-        self._resume()
+        self.storage = storage
+        # Held while a process proposes: what others have asked for is then complete and to be seen.
+        self.lock = contextlib.nullcontext() if storage is None else filelock.FileLock(f"{storage}.lock")
+        with self._using_the_study():
+            self.study = self._open(name)
+            self._catch_up()
 
-    def _open(self, storage: Path | None, name: str) -> optuna.Study:
+    @contextlib.contextmanager
+    def _using_the_study(self) -> Iterator[None]:
+        """Alone with the study's file; whatever is wrong with it becomes a CacheError."""
+        try:
+            if self.storage is not None:
+                self.storage.parent.mkdir(parents=True, exist_ok=True)
+            with self.lock:
+                yield
+        except OSError as error:
+            raise CacheError(f"{self.storage}: cannot use the study: {error.strerror or error}") from error
+        except Exception as error:
+            # SQLAlchemy's and Alembic's faults share no base class with ours; all mean the file cannot be used.
+            if type(error).__module__.startswith(("sqlalchemy", "alembic", "optuna")):
+                line = str(error.__cause__ or error).splitlines()[0]
+                hint = "it may be deleted, the ledger beside it has every trial"
+                raise CacheError(f"{self.storage}: cannot use the study: {line}; {hint}") from error
+            raise
+
+    def _open(self, name: str) -> optuna.Study:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             sampler = optuna.samplers.TPESampler(
                 multivariate=True, group=True, constant_liar=True, n_startup_trials=STARTUP_TRIALS, seed=self.seed
             )
         backend = None
-        try:
-            if storage is not None:
-                storage.parent.mkdir(parents=True, exist_ok=True)
-                backend = optuna.storages.RDBStorage(
-                    f"sqlite:///{storage}", engine_kwargs={"connect_args": {"timeout": 60}}
-                )
-            return optuna.create_study(storage=backend, study_name=name, sampler=sampler, load_if_exists=True)
-        except OSError as error:
-            raise CacheError(f"{storage}: cannot open the study: {error.strerror}") from error
-        except Exception as error:
-            # SQLAlchemy's and Alembic's faults share no base class with ours; all mean the file cannot be used.
-            if type(error).__module__.startswith(("sqlalchemy", "alembic", "optuna")):
-                line = str(error).splitlines()[0]
-                raise CacheError(f"{storage}: cannot open the study: {line}") from error
-            raise
+        if self.storage is not None:
+            backend = optuna.storages.RDBStorage(
+                f"sqlite:///{self.storage}", engine_kwargs={"connect_args": {"timeout": 60}}
+            )
+            # A dozen commits a trial need not each wait for the disk: what must outlast a power cut is in the ledger.
+            sqlalchemy.event.listen(
+                backend.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF")
+            )
+            backend.engine.dispose()
+        return optuna.create_study(storage=backend, study_name=name, sampler=sampler, load_if_exists=True)
 
-    def _resume(self) -> None:
-        """Take over what the ledger holds and close trials whose process is gone."""
-        measured = {trial.number: trial for trial in self.ledger.read()}
-        for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if frozen.number in measured or _is_gone(frozen.user_attrs.get(OWNER, "")):
-                with contextlib.suppress(ValueError, RuntimeError):  # another process closed it first
-                    self._tell(frozen.number, measured.get(frozen.number))
-        for trial in measured.values():
+    def _catch_up(self) -> None:
+        """Take over what others have measured, and close trials whose process is gone.
+
+        The ledger is the truth: a trial that it holds and that the study still calls
+        running was measured by a process killed between the two.
+        """
+        for trial in self.ledger.news():
             config = trial.point.config
-            if self._is_of_space(config):
+            if config not in self.known and self._is_of_space(config):
                 self.known[config] = trial
                 self.progress.trials.append(trial)
-        self.progress.resumed = len(self.progress.trials)
+                self.progress.resumed += 1
+        self.elsewhere.clear()
+        for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if frozen.number in self.under_way:
+                continue
+            asked = self._config_of(frozen.params)
+            measured = self.known.get(asked) if asked is not None else None
+            if measured is not None and measured.number == frozen.number:
+                self._tell(frozen.number, measured)
+            elif _is_gone(frozen.user_attrs.get(OWNER, "")):
+                self._tell(frozen.number, None)
+            elif asked is not None:
+                self.elsewhere.add(asked)
 
     def _is_of_space(self, config: Config) -> bool:
         if config.variant not in [branch.variant for branch in self.space.branches]:
@@ -175,12 +210,12 @@ class Search:
 
     def _tell(self, number: int, trial: Trial | None) -> None:
         """Tell the study how a trial ended: a time, PRUNED for a fault, FAIL for one never measured."""
-        if trial is None:
-            self.study.tell(number, state=TrialState.FAIL)
-        elif trial.evaluation.status is Status.OK:
-            self.study.tell(number, trial.evaluation.latency_ms)
-        else:
-            self.study.tell(number, state=TrialState.PRUNED)
+        state, value = TrialState.FAIL, None
+        if trial is not None:
+            ok = trial.evaluation.status is Status.OK
+            state, value = (TrialState.COMPLETE, trial.evaluation.latency_ms) if ok else (TrialState.PRUNED, None)
+        with contextlib.suppress(RuntimeError):  # another process has read it in the ledger and told it first
+            self.study.tell(number, value, state=state, skip_if_finished=True)
 
     # ---- proposing --------------------------------------------------------------------------------
 
@@ -202,19 +237,30 @@ class Search:
         return trial.number, Config(variant, tuple(values))
 
     def _ask_for(self, config: Config) -> tuple[int, Config]:
-        """Have the study ask for this very point.
-
-        Another process on the study may take the enqueued point first; then the
-        one that this process gets instead is returned.
-        """
+        """Have the study ask for this very point."""
         parameters: dict[str, object] = {"variant": config.variant} if len(self.space.branches) > 1 else {}
         for knob, (name, value) in zip(self.space.branch(config.variant).knobs, config.values, strict=True):
             parameters[f"{config.variant}.{name}"] = knob.choices.index(value) if knob.ordered else value
         self.study.enqueue_trial(parameters)
-        return self._ask()
+        while True:
+            number, asked = self._ask()
+            if asked == config:
+                return number, asked
+            self._tell(number, None)  # enqueued by a process that was killed before it asked
+
+    def _config_of(self, parameters: Mapping[str, Any]) -> Config | None:
+        """The point that a trial of the study is about; None for one whose process was killed while it asked."""
+        variant = parameters.get("variant", self.space.branches[0].variant)
+        values: list[tuple[str, Choice]] = []
+        for knob in self.space.branch(variant).knobs:
+            value = parameters.get(f"{variant}.{knob.name}")
+            if value is None:
+                return None
+            values.append((knob.name, knob.choices[value] if knob.ordered else value))
+        return Config(variant, tuple(values))
 
     def _is_new(self, config: Config) -> bool:
-        return config not in self.known and config not in self.under_way.values()
+        return config not in self.known and config not in self.under_way.values() and config not in self.elsewhere
 
     def _propose(self) -> tuple[int, Config] | None:
         """The next point to measure, or None when no unseen valid point can be found."""
@@ -223,6 +269,8 @@ class Search:
             return self._accept(self._ask_for(first))
         if self.kind == "exhaustive":
             config = next((c for c in self.points if self._is_new(c)), None)
+            if config is None:  # what another process had under way and never measured
+                config = self.space.nearest(self.space.branches[0].default, self._is_new)
             return None if config is None else self._accept(self._ask_for(config))
         if self.kind == "tpe" and len(self.progress.trials) >= STARTUP_TRIALS and next(self.turns) % CLIMB_EVERY == 0:
             step = self._step_from_the_best()
@@ -260,7 +308,7 @@ class Search:
             self.study.tell(number, state=TrialState.PRUNED)
         elif config in self.known:
             self._tell(number, self.known[config])
-        elif config in self.under_way.values():
+        elif not self._is_new(config):
             self.study.tell(number, state=TrialState.PRUNED)
         else:
             return proposal
@@ -285,9 +333,11 @@ class Search:
             while True:
                 reason = self._limit(budget)
                 while not reason and not exhausted and len(self.under_way) < evaluator.capacity:
-                    if len(progress.trials) + len(self.under_way) >= budget.trials:
-                        break
-                    proposal = self._propose()
+                    with self._using_the_study():
+                        self._catch_up()
+                        if len(progress.trials) + len(self.under_way) + len(self.elsewhere) >= budget.trials:
+                            break
+                        proposal = self._propose()
                     if proposal is None:
                         # None new from this point on; another process's points may still come back to us.
                         exhausted = self.space.nearest(self.space.branches[0].default, self._is_new) is None
@@ -303,8 +353,9 @@ class Search:
                 observe(progress)
         except KeyboardInterrupt:
             progress.stopped = "interrupted"
-        for number in self.under_way:
-            self.study.tell(number, state=TrialState.FAIL)
+        with self._using_the_study():
+            for number in self.under_way:
+                self._tell(number, None)
         self.under_way.clear()
         return progress
 
@@ -331,7 +382,8 @@ class Search:
         self.ledger.append(trial)
         self.known[config] = trial
         self.progress.trials.append(trial)
-        self._tell(number, trial)
+        with self._using_the_study():
+            self._tell(number, trial)
 
 
 def simplest_of_ties(ranked: list[tuple[Config, float, float]], space: Space) -> Config:

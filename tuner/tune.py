@@ -376,7 +376,7 @@ class Final:
                 worker = self._baseline(way)
                 if worker is not None:
                     baselines[way] = worker
-            self._rounds(list(finalists), baselines)
+            self._rounds(finalists, baselines)
         finally:
             for worker in baselines.values():
                 worker.close()
@@ -413,7 +413,7 @@ class Final:
                 with self.lock:
                     self.lane.worker.call("enter", PREPARE_DEADLINE_S, name=name, path=str(path), sha256=sha256)
                 entered[name] = trial
-            except WorkerFailure as failure:
+            except (WorkerFailure, WorkerBug) as failure:
                 self.notes.append(f"finalist {name} left out: {_last_line(failure)}")
                 if self.lane.worker.process is None:  # it took the others along: load them again without it
                     return self._enter({n: t for n, t in finalists.items() if n != name})
@@ -431,9 +431,36 @@ class Final:
             return None
         return worker
 
-    def _rounds(self, finalists: list[str], baselines: dict[str, Worker]) -> None:
-        """Rounds over all contestants until each has its samples or the time is up; at least two rounds."""
+    def _sample(self, name: str, entered: dict[str, Trial], baselines: dict[str, Worker], count: int) -> list[float]:
+        """Timings of one contestant in ms; none when it fails, and it is left out from then on."""
+        worker = baselines.get(name, self.lane.worker)
+        try:
+            with self.lock:
+                if name in baselines:
+                    times = worker.call("sample", PREPARE_DEADLINE_S, count=count)
+                else:
+                    times = worker.call("sample", PREPARE_DEADLINE_S, name=name, count=count)
+                return list(times)
+        except (WorkerFailure, WorkerBug) as failure:
+            self.notes.append(f"{name} left out of the final: {_last_line(failure)}")
+        if name in baselines:
+            baselines.pop(name).close()
+            return []
+        del entered[name]
+        if worker.process is None:  # it took the others along: load them again without it
+            for other in set(entered) - set(self._enter(dict(entered))):
+                del entered[other]
+        if not entered:
+            raise DeviceError(f"no finalist could be measured again: {self.notes[-1]}")
+        return []
+
+    def _rounds(self, entered: dict[str, Trial], baselines: dict[str, Worker]) -> None:
+        """Rounds over all contestants until each has its samples or the time is up; at least two rounds.
+
+        Whoever fails is taken out of `entered` or `baselines`.
+        """
         self.observer.stage("final: sampling")
+        finalists = list(entered)
         names = [*finalists, *baselines]
         self.times = {name: [] for name in names}
         started = time.monotonic()
@@ -441,12 +468,10 @@ class Final:
         while taken < FINAL_SAMPLES:
             round_started = time.monotonic()
             for name in names:
-                with self.lock:
-                    if name in baselines:
-                        times = baselines[name].call("sample", PREPARE_DEADLINE_S, count=batch)
-                    else:
-                        times = self.lane.worker.call("sample", PREPARE_DEADLINE_S, name=name, count=batch)
-                self.times[name] += times
+                if name in entered or name in baselines:
+                    self.times[name] += self._sample(name, entered, baselines, batch)
+            finalists = [name for name in finalists if name in entered]
+            names = [*finalists, *baselines]
             taken += batch
             now = time.monotonic()
             self.observer.final(taken, FINAL_SAMPLES)
