@@ -5,7 +5,7 @@
 //     x . w = scale * (hi . hi  +  (hi . lo + lo . hi)),
 // lo . lo being below what float keeps. hi . hi is a product in half precision, summed in float over slices of K.
 // The cross terms are one product over twice K, of [hi lo] with [lo hi]: in half precision, or on an eight-bit
-// grid a row (SCHEME_FP16_INT8), which runs twice as fast and sums exactly. They are 2^-11 times smaller, so the
+// grid a row (SCHEME_FP16_INT8), which is half the bytes and sums exactly. They are 2^-11 times smaller, so the
 // grid costs little as long as no value towers over its row; pairs of rows where one does are computed
 // again in float, slowly, so that no input loses accuracy (EVENNESS).
 #include <cuda_fp16.h>
