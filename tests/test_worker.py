@@ -1,0 +1,303 @@
+"""Worker processes: answers, deadlines, deaths, and nothing left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tuner import worker
+from tuner.errors import ConfigError, ProblemError, TunerError
+from tuner.worker import Worker, WorkerBug, WorkerCrash, WorkerFailure, WorkerTimeout
+
+
+class Peculiar(ProblemError):
+    """A fault of a module that the main process does not know."""
+
+
+class Unpicklable(Exception):
+    def __init__(self) -> None:
+        super().__init__("holds a lock")
+        self.lock = threading.Lock()
+
+    def __str__(self) -> str:
+        raise ValueError("has no words")
+
+
+class Target:
+    """What the tests have a worker do."""
+
+    def __init__(self, greeting: str) -> None:
+        self.greeting, self.calls = greeting, 0
+
+    def greet(self, name: str) -> dict:
+        self.calls += 1
+        return {"text": f"{self.greeting}, {name}", "calls": self.calls, "pid": os.getpid()}
+
+    def refuse(self, kind: str) -> None:
+        raise {"config": ConfigError, "peculiar": Peculiar}[kind]("the words\nof the fault")
+
+    def fail(self) -> None:
+        return 1 / 0
+
+    def fail_strangely(self) -> None:
+        raise Unpicklable
+
+    def leave(self) -> None:
+        raise SystemExit(3)
+
+    def surrogate(self) -> str:
+        return "\udcff ümlaut"
+
+    def not_json(self) -> object:
+        return object()
+
+    def variable(self, name: str) -> str | None:
+        return os.environ.get(name)
+
+    def print(self, size: int) -> int:
+        print("x" * size)
+        sys.stderr.write("the end\n")
+        sys.stdout.flush()
+        subprocess.run(["echo", "from a child"], check=True)
+        return size
+
+    def sleep(self, seconds: float, phase: str = "") -> None:
+        if phase:
+            worker.phase(phase)
+        time.sleep(seconds)
+
+    def spin(self, pid_file: str) -> None:
+        """An endless loop with a child beside it."""
+        Path(pid_file).write_text(str(subprocess.Popen(["sleep", "600"]).pid))
+        worker.phase("spinning")
+        while True:
+            pass
+
+    def die(self, how: int) -> None:
+        worker.phase("dying")
+        os.kill(os.getpid(), how) if how else os._exit(7)
+
+    def die_but_leave_a_fork(self) -> None:
+        """The fork holds the pipe open."""
+        if os.fork() == 0:
+            time.sleep(600)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def shared():
+    with Worker("test_worker:Target", {"greeting": "Hello"}) as made:
+        yield made
+
+
+@pytest.fixture
+def fresh():
+    with Worker("test_worker:Target", {"greeting": "Hello"}) as made:
+        yield made
+
+
+def alive(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
+
+
+def gone_within(seconds: float, *pids: int) -> bool:
+    end = time.monotonic() + seconds
+    while any(map(alive, pids)) and time.monotonic() < end:
+        time.sleep(0.02)
+    return not any(map(alive, pids))
+
+
+def works(made: Worker) -> bool:
+    return made.call("greet", 60, name="you")["text"] == "Hello, you"
+
+
+# ---- answers ---------------------------------------------------------------------------------------
+
+
+def test_calls_are_answered_by_one_process_that_keeps_its_state(fresh):
+    first, second = fresh.call("greet", 60, name="a"), fresh.call("greet", 60, name="b")
+    assert (first["text"], second["text"], second["calls"]) == ("Hello, a", "Hello, b", 2)
+    assert first["pid"] == second["pid"] != os.getpid()
+    assert fresh.started == 1
+
+
+def test_a_fault_comes_through_by_its_type(shared):
+    with pytest.raises(ConfigError, match="the words"):
+        shared.call("refuse", 60, kind="config")
+    with pytest.raises(ProblemError, match="the words"):  # the nearest that the main process knows
+        shared.call("refuse", 60, kind="peculiar")
+    assert works(shared)
+
+
+@pytest.mark.parametrize(
+    ("method", "says"),
+    [("fail", "ZeroDivisionError: division by zero"), ("fail_strangely", "Unpicklable"), ("leave", "SystemExit: 3"),
+     ("not_json", "not JSON serializable"), ("missing", "has no attribute 'missing'")],
+)  # fmt: skip
+def test_a_bug_carries_its_traceback_and_the_process_lives(shared, method, says):
+    before = shared.started
+    with pytest.raises(WorkerBug, match=says) as caught:
+        shared.call(method, 60)
+    assert "Traceback" in str(caught.value) and not isinstance(caught.value, TunerError)
+    assert works(shared) and shared.started == before
+
+
+def test_half_a_surrogate_pair_does_not_come_through(shared):
+    assert shared.call("surrogate", 60) == "? ümlaut"
+
+
+def test_a_target_that_cannot_be_made_is_said_each_time():
+    with Worker("test_worker:Target", {}) as made:
+        for _ in range(2):
+            with pytest.raises(WorkerBug, match="greeting"):
+                made.call("greet", 60, name="a")
+
+
+def test_the_environment_is_passed():
+    with Worker("test_worker:Target", {"greeting": ""}, {"TUNER_TEST_VARIABLE": "ü"}) as made:
+        assert made.call("variable", 60, name="TUNER_TEST_VARIABLE") == "ü"
+    assert "TUNER_TEST_VARIABLE" not in os.environ
+
+
+def test_a_megabyte_on_stdout_blocks_nothing_and_its_end_is_kept(shared):
+    assert shared.call("print", 60, size=2**20) == 2**20
+    assert shared.log_tail().endswith("the end\nfrom a child\n")
+    assert len(shared.log_tail()) <= worker.LOG_TAIL_BYTES < len(shared.log_tail(2**21))
+    works(shared)
+    assert shared.log_tail() == ""  # a call's log is its own
+
+
+# ---- deadlines and deaths --------------------------------------------------------------------------
+
+
+def test_a_deadline_kills_the_process_and_what_it_started(fresh, tmp_path):
+    works(fresh)
+    started = time.monotonic()
+    with pytest.raises(WorkerTimeout, match=r"no answer within 1 s while in spinning") as caught:
+        fresh.call("spin", 1, pid_file=str(tmp_path / "pid"))
+    assert time.monotonic() - started < 3
+    assert caught.value.phase == "spinning"
+    assert gone_within(1, int((tmp_path / "pid").read_text()))
+    assert works(fresh) and fresh.started == 2
+
+
+def test_a_call_within_its_deadline_is_no_timeout(shared):
+    shared.call("sleep", 30, seconds=0.2)
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [(signal.SIGKILL, "was ended by SIGKILL"), (signal.SIGSEGV, "was ended by SIGSEGV"),
+     (signal.SIGABRT, "was ended by SIGABRT"), (signal.SIGBUS, "was ended by SIGBUS"), (0, "exited with code 7")],
+)  # fmt: skip
+def test_a_death_is_noticed_within_a_second_and_named(shared, how, says):
+    works(shared)
+    started = time.monotonic()
+    with pytest.raises(WorkerCrash, match=f"the worker {says} while in dying"):
+        shared.call("die", 60, how=how)
+    assert time.monotonic() - started < 1
+    assert works(shared)
+
+
+def test_a_death_from_outside_is_noticed_within_a_second(fresh):
+    pid = fresh.call("greet", 60, name="a")["pid"]
+    threading.Timer(0.3, os.kill, (pid, signal.SIGKILL)).start()
+    started = time.monotonic()
+    with pytest.raises(WorkerCrash, match="SIGKILL while in waiting"):
+        fresh.call("sleep", 60, seconds=50, phase="waiting")
+    assert time.monotonic() - started < 1.5
+    assert works(fresh)
+
+
+def test_a_death_between_two_calls_goes_unnoticed(fresh):
+    pid = fresh.call("greet", 60, name="a")["pid"]
+    os.kill(pid, signal.SIGKILL)
+    gone_within(2, pid)
+    time.sleep(0.1)
+    assert works(fresh) and fresh.started == 2
+
+
+def test_a_death_is_noticed_though_a_fork_holds_the_pipe(fresh):
+    works(fresh)
+    started = time.monotonic()
+    with pytest.raises(WorkerCrash, match="SIGKILL"):
+        fresh.call("die_but_leave_a_fork", 30)
+    assert time.monotonic() - started < 3
+    assert works(fresh)
+
+
+def test_a_failure_is_one_line_for_a_user():
+    assert issubclass(WorkerFailure, TunerError)
+
+
+# ---- the end ---------------------------------------------------------------------------------------
+
+
+def test_the_log_is_gone_with_the_worker(fresh):
+    works(fresh)
+    pid, log = fresh.process.pid, fresh.log_path
+    assert log.exists()
+    fresh.close()
+    assert not log.exists() and gone_within(1, pid)
+
+
+def test_a_worker_that_was_killed_for_good_starts_no_process(fresh):
+    works(fresh)
+    waiting = []
+
+    def wait() -> None:
+        with pytest.raises(WorkerCrash):
+            fresh.call("sleep", 60, seconds=50)
+        with pytest.raises(WorkerCrash, match="was ended"):
+            fresh.call("greet", 60, name="a")
+        waiting.append("told")
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    time.sleep(0.3)
+    fresh.kill()
+    thread.join(5)
+    assert waiting == ["told"] and fresh.started == 1
+
+
+MAIN = """
+import json, sys, time
+from tuner.worker import Worker
+if __name__ == "__main__":
+    one, two = Worker("test_worker:Target", {"greeting": ""}), Worker("test_worker:Target", {"greeting": ""})
+    pids = [w.call("greet", 60, name="")["pid"] for w in (one, two)]
+    print(json.dumps(pids), flush=True)
+    one.call("spin", 600, pid_file=sys.argv[1])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_nothing_outlives_the_main_process(tmp_path, how):
+    """One worker spins with a child, the other waits: both and the child are gone within two seconds."""
+    script = tmp_path / "main.py"
+    script.write_text(MAIN)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])}
+    main = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path / "pid")],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, start_new_session=True,
+    )  # fmt: skip
+    pids = json.loads(main.stdout.readline())
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        time.sleep(0.02)
+    pids.append(int((tmp_path / "pid").read_text()))
+    assert all(map(alive, pids))
+    main.send_signal(how)
+    main.wait(10)
+    assert gone_within(2, *pids)
