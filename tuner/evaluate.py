@@ -126,10 +126,10 @@ class Session:
         return self._uneven
 
     def self_check(self) -> dict[str, Any]:
-        """Send wrong and honest models through the suite; returns what became of them."""
+        """Send the wrong models through the suite; returns what became of them."""
         found = wrong.self_check(
             self.problem, self.workload, self.device, self.seed, self.error_budget,
-            lambda name: worker.phase(f"self-check: {name}"),
+            lambda name: worker.phase(f"self-check: {name}"), with_honest=False,
         )  # fmt: skip
         if self.device.startswith("cuda"):
             torch.cuda.empty_cache()

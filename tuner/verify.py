@@ -100,11 +100,13 @@ def _own_scale(model: nn.Module, state: State, inputs: Tensors, rng: torch.Gener
 
 
 def own_scales(inputs: Tensors, rng: torch.Generator) -> Tensors:
-    """Every sample times its own scale in [1/16, 16], plus its own offset in [-2, 2]."""
+    """Every sample times its own scale, spread over [1/16, 16], plus its own offset in [-2, 2]."""
     scaled = []
     for x in inputs:
         per_sample = (x.shape[0],) + (1,) * (x.dim() - 1)
-        scale = torch.exp2(torch.rand(per_sample, generator=rng, device=rng.device) * 8 - 4).to(x)
+        ranks = torch.randperm(x.shape[0], generator=rng, device=rng.device).view(per_sample)
+        spread = (ranks + torch.rand(per_sample, generator=rng, device=rng.device)) / x.shape[0]
+        scale = torch.exp2(spread * 8 - 4).to(x)
         offset = (torch.rand(per_sample, generator=rng, device=rng.device) * 4 - 2).to(x)
         scaled.append(x * scale + offset)
     return scaled
@@ -452,7 +454,10 @@ def guards_intact(x: torch.Tensor) -> bool:
 
 def poison(y: torch.Tensor) -> None:
     """Overwrite a result that is no longer needed: memory of a later allocation must not hold a right one."""
-    torch.empty(0, dtype=torch.uint8, device=y.device).set_(y.untyped_storage()).fill_(0xFF)
+    if y.numel():
+        extent = int(1 + sum((n - 1) * s for n, s in zip(y.shape, y.stride(), strict=True))) * y.element_size()
+        whole = torch.empty(0, dtype=torch.uint8, device=y.device)
+        whole.set_(y.untyped_storage(), int(y.storage_offset()) * y.element_size(), (extent,), (1,)).fill_(0xFF)
 
 
 def guarded_copy(x: torch.Tensor) -> torch.Tensor:
