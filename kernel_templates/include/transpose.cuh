@@ -6,10 +6,11 @@
 //   staged  the block first copies the tile to shared memory in whole lines. There, vector q of row r lies at
 //           q ^ (r / V), so that neither the copy nor the reading of patches meets a bank conflict.
 #pragma once
+#include "async_copy.cuh"
 #include "vector.cuh"
 
 // LANES (a power of two up to 32) lanes of a warp lie side by side along the target's rows.
-// READ_ONCE and WRITE_ONCE mark the source and the target as not needed in the caches afterwards.
+// READ_ONCE and WRITE_ONCE mark the source (read directly) and the target as not needed in the caches afterwards.
 template <int V, int THREADS, int TILE_ROWS, int TILE_COLUMNS, int LANES, bool STAGED, bool READ_ONCE, bool WRITE_ONCE>
 struct Transpose {
   static constexpr int VECTORS = TILE_COLUMNS / V;  // of a source row
@@ -19,7 +20,7 @@ struct Transpose {
   static constexpr int WARP_VECTORS = 32 / LANES;
   static constexpr int BANK_GROUPS = 32 / V < VECTORS ? 32 / V : VECTORS;
   static_assert(TILE_ROWS % (LANES * V) == 0, "the lanes of a warp fit the tile's rows");
-  static_assert(VECTORS % WARP_VECTORS == 0 && VECTORS % BANK_GROUPS == 0, "the lanes of a warp fit the tile's columns");
+  static_assert(VECTORS % WARP_VECTORS == 0 && VECTORS % BANK_GROUPS == 0, "and its columns");
 
   // The first `rows` x `columns` of a tile: source[r * source_pitch + c] -> target[c * target_pitch + r], after
   // transform(patch, c), which changes V vectors of V columns from c on, one a row. All threads of the block must
@@ -29,19 +30,15 @@ struct Transpose {
   static __device__ __forceinline__ void move(const float* source, int source_pitch, float* target, int target_pitch,
                                               int rows, int columns, float* scratch, Transform transform) {
     if constexpr (STAGED) {
-      Vector<V> held[PER_THREAD * V];
-#pragma unroll
-      for (int i = 0; i < PER_THREAD * V; i++) {
-        const int at = i * THREADS + threadIdx.x, row = at / VECTORS, column = at % VECTORS * V;
-        if (row < rows && column < columns) held[i] = read(source + offset(row, source_pitch) + column);
+#pragma unroll 4
+      for (int at = threadIdx.x; at < TILE_ROWS * VECTORS; at += THREADS) {
+        const int row = at / VECTORS, vector = at % VECTORS;
+        if (row >= rows || vector * V >= columns) continue;
+        copy_async<4 * V>(scratch + place(row, vector), source + offset(row, source_pitch) + vector * V);
       }
-#pragma unroll
-      for (int i = 0; i < PER_THREAD * V; i++) {
-        const int at = i * THREADS + threadIdx.x, row = at / VECTORS, vector = at % VECTORS;
-        if (row < rows && vector * V < columns) store(scratch + place(row, vector), held[i]);
-      }
+      wait_copies();
       __syncthreads();
-#pragma unroll
+#pragma unroll 4
       for (int i = 0; i < PER_THREAD; i++) {
         const int row = row_of(i), column = column_of(i);
         if (row >= rows || column >= columns) continue;

@@ -16,7 +16,7 @@
 #define GRAIN 1
 #endif
 #ifndef RUN  // positions of a run, channels last
-#define RUN 256
+#define RUN 64
 #endif
 #ifndef THREADS
 #define THREADS 2

@@ -15,9 +15,6 @@
 #ifndef BLOCK_SIZE
 #define BLOCK_SIZE 256  // threads a block
 #endif
-#ifndef RESIDENT_THREADS
-#define RESIDENT_THREADS 1024  // threads that a multiprocessor must have registers for
-#endif
 #ifndef VECTOR_WIDTH
 #define VECTOR_WIDTH 4  // floats a load or store, where the sizes divide
 #endif
@@ -64,23 +61,23 @@
 #define EXCHANGE_LANES 8  // lanes of a warp along the target's rows
 #endif
 #ifndef LAYOUT_POSITIONS
-#define LAYOUT_POSITIONS 128  // the same for the change of the input's layout
-#endif
-#ifndef LAYOUT_CHANNELS
-#define LAYOUT_CHANNELS 32
+#define LAYOUT_POSITIONS 128  // positions that a block turns over when it changes the input's layout
 #endif
 
 namespace {
 
 constexpr int WARPS = BLOCK_SIZE / 32;
-constexpr int MIN_BLOCKS = RESIDENT_THREADS / BLOCK_SIZE;
+constexpr int MIN_BLOCKS = 512 / BLOCK_SIZE;  // leaves a thread up to 128 registers
 constexpr int SPAN = 1 << 22, MAX_CHANNELS = 1 << 22;  // what loops step over, and what tiles multiply, fits an int
 constexpr Reduction HOW = REDUCTION == REDUCTION_SHUFFLE ? Reduction::shuffle : Reduction::shared;
 
 // Without vectors a patch is one float: only staged tiles then move whole sectors.
-template <int V, int ROWS, int COLUMNS, bool ONCE>
-using Turn = Transpose<V, BLOCK_SIZE, ROWS, COLUMNS, V == 1 ? 32 : EXCHANGE_LANES,
-                       V == 1 || EXCHANGE == EXCHANGE_SHARED, ONCE, ONCE>;
+constexpr int lanes(int vector, int rows) {
+  return vector == 1 ? 32 : EXCHANGE_LANES * vector <= rows ? EXCHANGE_LANES : rows / vector;
+}
+template <int V, int ROWS, int COLUMNS, bool READ_ONCE, bool WRITE_ONCE>
+using Turn = Transpose<V, BLOCK_SIZE, ROWS, COLUMNS, lanes(V, ROWS), V == 1 || EXCHANGE == EXCHANGE_SHARED, READ_ONCE,
+                       WRITE_ONCE>;
 
 struct Task {
   const float *y, *bias, *gamma, *beta;  // bias: the convolution's, or null
@@ -213,7 +210,7 @@ struct ChannelsFirst {
 // y is (N, S, C): a unit is as many groups as lie in TILE_CHANNELS channels, but one at least.
 template <int V>
 struct ChannelsLast {
-  using Tile = Turn<V, TILE_POSITIONS, TILE_CHANNELS, STREAMING>;
+  using Tile = Turn<V, TILE_POSITIONS, TILE_CHANNELS, STREAMING, STREAMING>;
   static constexpr int SCRATCH = Tile::SCRATCH + 4 * TILE_CHANNELS;
   static constexpr int RUN = TILE_POSITIONS * TILES_PER_BLOCK;
 
@@ -429,6 +426,8 @@ int normalise(Task task, cudaStream_t stream) {
   return cudaGetLastError();
 }
 
+constexpr int LAYOUT_CHANNELS = 32;
+
 // in (N, rows, columns) -> out (N, columns, rows)
 template <class Tile, int TILE_ROWS, int TILE_COLUMNS>
 __global__ void __launch_bounds__(BLOCK_SIZE, MIN_BLOCKS) turn(const float* in, float* out, int rows, int columns) {
@@ -444,8 +443,7 @@ __global__ void __launch_bounds__(BLOCK_SIZE, MIN_BLOCKS) turn(const float* in, 
 template <int V>
 int to_channels_last(const float* in, float* out, long long samples, long long channels, long long positions,
                      cudaStream_t stream) {
-  using Tile = Transpose<V, BLOCK_SIZE, LAYOUT_CHANNELS, LAYOUT_POSITIONS, V == 1 ? 32 : EXCHANGE_LANES,
-                         V == 1 || EXCHANGE == EXCHANGE_SHARED, true, false>;
+  using Tile = Turn<V, LAYOUT_CHANNELS, LAYOUT_POSITIONS, true, false>;
   const long long blocks = samples * ceil_div(channels, LAYOUT_CHANNELS) * ceil_div(positions, LAYOUT_POSITIONS);
   if (blocks > MAX_GRID_X || positions > INT_MAX) return cudaErrorInvalidConfiguration;
   turn<Tile, LAYOUT_CHANNELS, LAYOUT_POSITIONS><<<static_cast<unsigned>(blocks), BLOCK_SIZE, 0, stream>>>(

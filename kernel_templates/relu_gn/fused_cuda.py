@@ -9,7 +9,7 @@ def fused_cuda(model, kernel, x):
     last = knobs["memory_format"] == "channels_last"
     layout = torch.channels_last_3d if last else torch.contiguous_format
     if not x.is_contiguous(memory_format=layout):
-        x = aligned(x)  # noqa: F821 (the candidate's runtime)
+        x = aligned(x)
     weight = fused_cuda_weight(kernel, conv.weight, layout)
     samples, outputs = x.shape[0], weight.shape[0 if knobs["conv"] == "flipped" else 1]
     sizes = [size + k - 1 for size, k in zip(x.shape[2:], weight.shape[2:])]
@@ -44,7 +44,7 @@ def fused_cuda_weight(kernel, weight, layout):
     inputs, outputs, *size = weight.shape
     shape = (outputs, inputs, *size) if flipped else weight.shape
     arranged = torch.empty(shape, dtype=weight.dtype, device=weight.device, memory_format=layout)
-    kernel.launch("arrange_weight", weight, arranged, inputs, outputs, math.prod(size), flipped, last)  # noqa: F821
+    kernel.launch("arrange_weight", weight, arranged, inputs, outputs, math.prod(size), flipped, last)
     return arranged
 
 

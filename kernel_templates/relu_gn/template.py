@@ -23,11 +23,6 @@ def _turned(k):
     return k.memory_format == "channels_last"
 
 
-def _tiles(k):
-    """Floats in a tile of the result and of the input."""
-    return k.tile_positions * k.tile_channels, k.layout_positions * k.layout_channels
-
-
 def _idle(k, *names):
     """Whether these knobs stand at their first choice: where they say nothing, no kernel is measured twice."""
     return all(getattr(k, name) == _FIRST[name] for name in names)
@@ -46,11 +41,10 @@ FUSED_CUDA = Variant(
         Knob("layout", ("fused", "torch"), "fused", "who changes the input's layout"),
         Knob("samples_per_chunk", (1, 2, 4, 8, 16), 16, "samples convolved and normalised at a time"),
         Knob("schedule", ("passes", "interleaved"), "interleaved", "statistics and result: two launches, or one"),
-        Knob("lead", (1, 2, 4, 8), 2, "units by which the statistics run ahead, interleaved"),
+        Knob("lead", (1, 2, 4), 2, "units by which the statistics run ahead, interleaved"),
         Knob("reverse", (False, True), True, "begin with what the convolution wrote last"),
-        Knob("split", (16, 32, 64, 128, 256), 128, "blocks that share one unit's statistics"),
+        Knob("split", (32, 64, 128, 256), 128, "blocks that share one unit's statistics"),
         Knob("block_size", (128, 256, 512), 256, "threads a block"),
-        Knob("resident_threads", (512, 1024), 1024, "threads a multiprocessor has registers for"),
         Knob("vector_width", (1, 2, 4), 4, "floats a load or store"),
         Knob("unroll", (1, 2, 4, 8), 4, "vectors a thread has under way in the statistics"),
         Knob("reduction", ("shuffle", "shared"), "shuffle", "how a block reduces"),
@@ -60,12 +54,11 @@ FUSED_CUDA = Variant(
         Knob("tile_positions", (32, 64, 128), 64, "positions of a tile of the result"),
         Knob("tile_channels", (32, 64, 128), 64, "channels of a tile of the result"),
         Knob("tiles_per_block", (1, 2, 4), 1, "tiles of the result a block writes"),
-        Knob("layout_positions", (64, 128, 256), 128, "positions of a tile of the input"),
-        Knob("layout_channels", (32, 64), 32, "channels of a tile of the input"),
+        Knob("layout_positions", (64, 128), 128, "positions of a tile of the input"),
     ),
     constraints=(
         Constraint("chunk within the batch", lambda k, f: k.samples_per_chunk < 2 * max(f.N, 1)),
-        Constraint("split within the positions", lambda k, f: k.split <= max(f.S, 16)),
+        Constraint("split within the positions", lambda k, f: k.split <= max(f.S, 32)),
         Constraint("lead of interleaved only", lambda k, f: k.schedule == "interleaved" or _idle(k, "lead")),
         Constraint(
             "tiles of channels last only",
@@ -74,7 +67,7 @@ FUSED_CUDA = Variant(
         ),
         Constraint(
             "layout tiles of the fused layout only",
-            lambda k, f: (_turned(k) and k.layout == "fused") or _idle(k, "layout_positions", "layout_channels"),
+            lambda k, f: (_turned(k) and k.layout == "fused") or _idle(k, "layout_positions"),
         ),
         Constraint(
             "vector_width divides",
@@ -86,19 +79,19 @@ FUSED_CUDA = Variant(
         ),
         Constraint(
             "a warp fits the tile",
-            lambda k, f: k.exchange_lanes * k.vector_width <= min(k.tile_positions, k.layout_channels)
-            and 32 // k.exchange_lanes * k.vector_width <= min(k.tile_channels, k.layout_positions),
+            lambda k, f: k.exchange_lanes * k.vector_width <= k.tile_positions
+            and 32 // k.exchange_lanes * k.vector_width <= k.tile_channels,
         ),
         Constraint(
             "every thread has a patch",
             lambda k, f: not _turned(k) or k.tile_positions * k.tile_channels >= k.block_size * k.vector_width**2,
         ),
-        Constraint("tile<=32KiB", lambda k, f: max(_tiles(k)) <= 8192),
         Constraint(
-            "registers",
-            lambda k, f: max(k.unroll * k.vector_width, max(_tiles(k)) // k.block_size) + 40
-            <= 65536 // k.resident_threads,
+            "at most four patches in registers",
+            lambda k, f: k.exchange == "shared"
+            or k.tile_positions * k.tile_channels <= 4 * k.block_size * k.vector_width**2,
         ),
+        Constraint("tile<=32KiB", lambda k, f: k.tile_positions * k.tile_channels <= 8192),
     ),
 )  # fmt: skip
 _FIRST = {knob.name: knob.choices[0] for knob in FUSED_CUDA.knobs}
@@ -114,7 +107,7 @@ FUSED_CPU = Variant(
         Knob("in_place", (False, True), False, "result in the convolution's output"),
         Knob("vector_width", (4, 8, 16), 16, "floats a vector"),
         Knob("accumulators", (1, 2, 4, 8), 4, "vectors that are added to in turn"),
-        Knob("run", (64, 256, 1024), 256, "positions a thread takes at once, channels last"),
+        Knob("run", (64, 256, 1024), 64, "positions a thread takes at once, channels last"),
         Knob("grain", (1, 2, 4), 1, "groups, or runs of positions, a thread takes at a time"),
         Knob("threads", (1, 2, 4, 8, 16, 32, 64), 2, "threads of the operations after the convolution"),
     ),
