@@ -28,7 +28,7 @@ from tuner import problem as problems
 from tuner.records import Case, Correctness, Workload
 
 NORMS = (nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
-EDGE = 4.0  # case B: what a vector's first element gains and its last one loses
+EDGE = 16.0  # cases B and C: how far the ends of a normalisation's biases stand out
 OFFSET = 1e3  # case C: what a one-pass variance does not survive
 LIGHT_BATCH = 8  # on a CPU, cases after the first use at most this many samples: one case there takes seconds
 GUARD_BYTES = 4096
@@ -88,15 +88,22 @@ def _random_affine(model: nn.Module, state: State, inputs: Tensors, rng: torch.G
 
 
 def _own_scale(model: nn.Module, state: State, inputs: Tensors, rng: torch.Generator) -> tuple[State, Tensors]:
-    """B: every sample with its own scale and offset; a vector's first and last element outweigh the others.
-
-    Those are the elements that a loop's bounds miss, and a minimum or maximum is then found at them.
-    """
+    """B: every sample with its own scale and offset; the last channel's result the lowest, the first one's highest."""
     state, _ = _random_affine(model, state, inputs, rng)
-    for value in state.values():
-        if value.dim() == 1:
-            value[0], value[-1] = value[0] + EDGE, value[-1] - EDGE
-    return state, own_scales(inputs, rng)
+    return _with_edges(model, state, EDGE), own_scales(inputs, rng)
+
+
+def _with_edges(model: nn.Module, state: State, edge: float) -> State:
+    """The state with `edge` added to the first of a normalisation's biases and taken from the last.
+
+    The ends are what a loop's bounds miss, and a minimum over the channels is seldom found there by chance.
+    """
+    main = _main_parameters(model)
+    for name, value in state.items():
+        if name not in main and name.endswith("bias") and value.numel() > 1:
+            value.view(-1)[0] += edge
+            value.view(-1)[-1] -= edge
+    return state
 
 
 def own_scales(inputs: Tensors, rng: torch.Generator) -> Tensors:
@@ -113,8 +120,8 @@ def own_scales(inputs: Tensors, rng: torch.Generator) -> Tensors:
 
 
 def _common_offset(model: nn.Module, state: State, inputs: Tensors, rng: torch.Generator) -> tuple[State, Tensors]:
-    """C: a large common offset ahead of the normalisation, by the biases where there are any."""
-    state, _ = _random_affine(model, state, inputs, rng)
+    """C: a large common offset ahead of the normalisation, by the biases where there are any; B's edges, reversed."""
+    state = _with_edges(model, _random_affine(model, state, inputs, rng)[0], -EDGE)
     biases = [name for name in _main_parameters(model) if name.endswith("bias") and state[name].dim() == 1]
     for name in biases:
         state[name] = state[name] + OFFSET
