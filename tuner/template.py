@@ -122,7 +122,7 @@ class Template:
                 raise ConfigError(f"knobs: {knob_name!r} is not a knob of {self.name}; it has {', '.join(names)}")
         branches = tuple(Branch(v.name, tuple(_narrow(k, narrowing) for k in v.knobs), v.constraints) for v in kept)
         space = Space(branches, facts)
-        if next(space.points(), None) is None:
+        if not space.defaults() and next(space.points(), None) is None:
             raise ConfigError(f"template {self.name}: no point is left once knobs are narrowed and constraints applied")
         return space
 
