@@ -1,8 +1,8 @@
 """A worker process: runs one target's methods under deadlines and can be killed at any moment.
 
 A worker is started by a fork server that has torch imported, so a new one takes
-a fraction of a second. It leads its own process group: killing it takes the
-compilers it started along. Messages are JSON over a pipe, its stdout and stderr
+a fraction of a second. It leads its own session: killing it takes the compilers
+it started along. Messages are JSON over a pipe, its stdout and stderr
 go to a file, and a watchdog thread ends it when the main process is gone.
 """
 
@@ -142,12 +142,12 @@ class Worker:
         """End this worker for good, from any thread: one that waits in `call` sees a crash, and so does a later one."""
         with self.starting:
             self.ended = True
-            _kill_group(self.process)
+            _kill(self.process)
 
     def stop(self) -> None:
-        """Kill the process group, if there is one, and reap it."""
+        """Kill the process and all that it started, if there is one, and reap it."""
         if self.process is not None:
-            _kill_group(self.process)
+            _kill(self.process)
             self.process.join(5)
         if self.pipe is not None:
             self.pipe.close()
@@ -164,13 +164,37 @@ class Worker:
         self.close()
 
 
-def _kill_group(process: multiprocessing.process.BaseProcess | None) -> None:
+def _kill(process: multiprocessing.process.BaseProcess | None) -> None:
     if process is None or process.pid is None:
         return
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    with contextlib.suppress(ProcessLookupError):  # the group exists only once the child has made it
+    _kill_session(process.pid)
+    with contextlib.suppress(ProcessLookupError):  # the session exists only once the child has made it
         os.kill(process.pid, signal.SIGKILL)
+
+
+def _kill_session(leader: int) -> None:
+    """Kill every process of a session, its leader last.
+
+    The process group would not do: ninja gives each compiler that it starts a group of its own.
+    """
+    while members := [pid for pid in _session(leader) if pid != leader]:
+        for pid in members:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
+
+
+def _session(leader: int) -> list[int]:
+    """The living processes of a session, as /proc lists them."""
+    found = []
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
+        with contextlib.suppress(OSError):
+            if name.isdigit():
+                state, _, _, session, *_ = Path("/proc", name, "stat").read_text().rpartition(")")[2].split()
+                if int(session) == leader and state not in "ZX":
+                    found.append(int(name))
+    return found
 
 
 # ---- inside the process ----------------------------------------------------------------------------
@@ -225,8 +249,8 @@ def _main(
 
 
 def _end() -> None:
-    """Leave at once and take the whole process group along."""
-    os.killpg(0, signal.SIGKILL)
+    """Leave at once and take along whatever was started."""
+    _kill_session(os.getpid())
 
 
 def _end_with_main() -> None:
