@@ -1,0 +1,82 @@
+"""How well the verification suite judges: wrong models, honest ones, and tricks, for each problem.
+
+    python benchmarks/verification.py [--device cuda] [--full] [PROBLEM ...]
+
+Wrong and honest models go through cases A to I on a small workload (with --full: on
+the problem's own, with few samples), tricks through a whole trial on a CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from tricks import CONTROL, SMALL, TRICKS, Bench, problem_path, workload
+
+from tuner import problem, wrong
+from tuner.records import Status
+
+
+def tricks(name: str) -> tuple[list[str], bool]:
+    """Tricks that passed a trial, and whether the control did."""
+    kept = time.perf_counter, torch.cuda.Event, torch.equal
+    missed = []
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(name, Path(folder))
+        for trick, (body, _) in TRICKS.items():
+            try:
+                if bench.trial(body)[0].status is Status.OK:
+                    missed.append(trick)
+            finally:
+                time.perf_counter, torch.cuda.Event, torch.equal = kept
+        control = bench.trial(CONTROL)[0].status is Status.OK
+    return missed, control
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("problems", nargs="*", default=list(SMALL), metavar="PROBLEM")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--full", action="store_true", help="the problem's own sizes")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    where = torch.cuda.get_device_name() if options.device.startswith("cuda") else platform.machine()
+    print(f"PyTorch {torch.__version__}, {options.device} ({where}), seed {options.seed}\n")
+    print("| problem | wrong models caught | honest passed | tricks caught | control | seconds |")
+    print("|---|---|---|---|---|---|")
+    faults, notes = [], []
+    for name in options.problems:
+        began = time.perf_counter()
+        loaded = problem.load(problem_path(name))
+        wanted = problem.default_workload(loaded) if options.full else workload(name)
+        found = wrong.self_check(loaded, wanted, options.device, options.seed)
+        missed, control = tricks(name)
+        caught, all_wrong = len(found.caught), len(found.caught) + len(found.missed)
+        honest = len(found.passed) + len(found.refused)
+        print(
+            f"| {name} | {caught} of {all_wrong} | {len(found.passed)} of {honest} "
+            f"| {len(TRICKS) - len(missed)} of {len(TRICKS)} | {'passed' if control else 'REFUSED'} "
+            f"| {time.perf_counter() - began:.0f} |"
+        )
+        notes += [f"{name}: {flaw} left out: {reason}" for flaw, reason in found.left_out.items()]
+        later = [f"{flaw} ({case[:40]})" for flaw, case in found.caught.items() if case[0] not in "ABCD"]
+        notes += [f"{name}: caught only after the cases A to D: {', '.join(later)}"] if later else []
+        faults += [f"{name}: {flaw} was not caught" for flaw in [*found.missed, *missed]]
+        faults += [f"{name}: {model} was refused: {case}" for model, case in found.refused.items()]
+        faults += [] if control else [f"{name}: the control of the tricks was refused"]
+    print()
+    for line in notes + faults:
+        print(line)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
