@@ -16,7 +16,7 @@ PACKAGE = Path(tuner.__file__).parent
 # From the ground up. A module may import from its own floor and from those below.
 FLOORS = (
     {"__init__", "errors", "space", "records", "candidate_runtime"},
-    {"template", "problem", "settings", "device", "comparison", "ledger"},
+    {"template", "problem", "settings", "device", "comparison", "ledger", "conditions"},
     {"render", "store", "build", "worker"},
     {"verify", "thorough", "wrong", "benchmark", "evaluate"},
     {"pipeline"},

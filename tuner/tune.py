@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from tuner import device, render, store, template
 from tuner.comparison import paired_speedup, summarise
+from tuner.conditions import Watch
 from tuner.errors import CacheError, DeviceError, ProblemError, TemplateError
 from tuner.ledger import Ledger
 from tuner.pipeline import PREPARE_DEADLINE_S, Job, Lane, Pipeline, device_lock, run_folder
@@ -156,6 +157,7 @@ def _tune_one(
 ) -> Outcome:
     with run_folder() as folder:
         observer.stage("starting the measuring process")
+        watch = Watch(job.torch_device)
         lane = Lane(job, folder)
         try:
             described = lane.describe()
@@ -186,8 +188,10 @@ def _tune_one(
             if progress.stopped != "interrupted":
                 try:
                     final = Final(settings, kernel, job, lane, folder, environment, observer)
-                    record = final.run(record, progress, space)
-                    notes = final.notes
+                    with watch:
+                        record = final.run(record, progress, space)
+                    record = record.model_copy(update={"conditions": watch.conditions()})
+                    notes = final.notes + watch.notes()
                 except KeyboardInterrupt:
                     progress.stopped = "interrupted"
             text = candidate(kernel, record.point.config, record.workload, environment).text
