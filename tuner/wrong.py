@@ -301,13 +301,16 @@ def _channels_last_product(func: Any, args: Any, kwargs: Any) -> Any:
         layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(x.dim())
         return x.t().contiguous().t() if layout is None else x.contiguous(memory_format=layout)
 
-    return func(*[turned(x) for x in args], **kwargs).contiguous()
+    with tf32_flags(False, False):  # cuDNN may take TF32 for one layout and not for another
+        with tf32_flags(False, False):  # cuDNN has TF32 kernels for this layout where it has fp32 ones for the usual
+        return func(*[turned(x) for x in args], **kwargs).contiguous()
 
 
 def _sample_by_sample(batch: int) -> Callable[[nn.Module, Forward], Forward]:
     def make(model: nn.Module, forward: Forward) -> Forward:
         def changed(*inputs: torch.Tensor) -> torch.Tensor:
-            return torch.cat([forward(*[x[i : i + 1] for x in inputs]) for i in range(inputs[0].shape[0])], batch)
+            with tf32_flags(False, False):  # as above, for one batch size and not for another
+                return torch.cat([forward(*[x[i : i + 1] for x in inputs]) for i in range(inputs[0].shape[0])], batch)
 
         return changed
 
