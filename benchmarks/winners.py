@@ -378,7 +378,8 @@ def _ceilings(row: Row) -> dict[str, float]:
 def geometric_means(rows: list[Row]) -> dict[str, tuple[float, float, int]]:
     """For class match and for all rows: over eager, over the strongest baseline, and how many problems."""
     means = {}
-    for name, kept in (("match", [r for r in rows if r["precision"] == "match"]), ("all", rows)):
+    match = [row for row in rows if row["precision"] == "match"]
+    for name, kept in (("match", match), *([("all", rows)] if match != rows else [])):
         eager = [s for r in kept if (s := r["baselines"].get("eager", {}).get("speedup"))]
         strongest = [r["baselines"][r["strongest"]]["speedup"] for r in kept if r["strongest"]]
         if eager and strongest:

@@ -19,7 +19,8 @@ import shipped
 import torch
 from shipped import CPU, DEADLINE_S, H200, LEAST, ODD, Builds, kernels, small, variants
 
-from tuner import device, export, problem, render
+from tuner import device, export, problem, render, settings, template
+from tuner.records import TensorSpec, Workload
 from tuner.template import Template, Variant
 from tuner.verify import Suite
 from tuner.worker import Worker
@@ -109,6 +110,23 @@ def test_constraints_answer_for_every_point_and_always_the_same(kernel: Template
                 for constraint in variant.constraints:
                     answers = [constraint.allows(knobs, facts) for _ in range(2)]
                     assert answers in ([True, True], [False, False]), f"{constraint.name}: {config}"
+
+
+CONFIGS = shipped.KERNELS[0].folder.parent.parent / "configs"
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONFIGS)))
+def test_every_config_names_a_workload_with_points(path: Path) -> None:
+    wanted = settings.load(path)
+    kernel = template.find(wanted.template, path.parent)
+    own = shipped.own(kernel)
+    for shapes in wanted.input_shapes or (own.shapes,):
+        inputs = tuple(TensorSpec(shape=shape) for shape in shapes)
+        workload = Workload(init=wanted.init or own.init, inputs=inputs)
+        problem.check(problem.load(kernel.problem), workload)
+        for kind in {variant.device for variant in kernel.variants} if wanted.device == "auto" else {wanted.device}:
+            facts = kernel.facts(workload.init, workload.shapes, LIMITS[kind])
+            assert kernel.space(kind, facts, wanted.variants, wanted.knobs).defaults()
 
 
 # ---- the candidate's text ---------------------------------------------------------------------------
