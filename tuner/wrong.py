@@ -302,7 +302,6 @@ def _channels_last_product(func: Any, args: Any, kwargs: Any) -> Any:
         return x.t().contiguous().t() if layout is None else x.contiguous(memory_format=layout)
 
     with tf32_flags(False, False):  # cuDNN may take TF32 for one layout and not for another
-        with tf32_flags(False, False):  # cuDNN has TF32 kernels for this layout where it has fp32 ones for the usual
         return func(*[turned(x) for x in args], **kwargs).contiguous()
 
 
