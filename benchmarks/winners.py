@@ -460,7 +460,7 @@ def main() -> int:
     parser.add_argument("--device", help="auto, cuda, cuda:N or cpu; default: the config's")
     parser.add_argument("--samples", type=int, default=100, help="of each contestant")
     parser.add_argument("--seconds", type=float, default=30, help="of sampling for one problem, at most")
-    parser.add_argument("--deadline", type=float, default=180, help="seconds that one baseline may take to warm up")
+    parser.add_argument("--deadline", type=float, default=120, help="seconds that one baseline may take to warm up")
     parser.add_argument("--baselines", default=",".join(WAYS), help="which, separated by commas")
     parser.add_argument("--thorough", action="store_true", help="verify with every case of the winner's check")
     parser.add_argument("-o", "--output", type=Path, help="the JSON file (default: benchmarks/results/<device>.json)")
