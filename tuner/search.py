@@ -75,6 +75,7 @@ class Progress:
     rejected: Counter[str] = field(default_factory=Counter)  # constraint -> points it refused
     resumed: int = 0  # of them taken over from other runs, earlier ones or at the same time
     started: float = field(default_factory=time.monotonic)
+    ended: float | None = None
     stopped: str = ""  # "", then trials, time, patience, exhausted or interrupted
 
     @property
@@ -88,7 +89,8 @@ class Progress:
 
     @property
     def elapsed_s(self) -> float:
-        return time.monotonic() - self.started
+        """Seconds that this run of the search took, or has taken so far."""
+        return (self.ended or time.monotonic()) - self.started
 
     @property
     def since_best(self) -> int:
@@ -327,7 +329,7 @@ class Search:
         Ctrl-C ends the search and keeps what was measured (`stopped == "interrupted"`).
         """
         progress = self.progress
-        progress.budget, progress.started = budget, time.monotonic()
+        progress.budget, progress.started, progress.ended = budget, time.monotonic(), None
         exhausted = False
         try:
             while True:
@@ -357,6 +359,7 @@ class Search:
             for number in self.under_way:
                 self._tell(number, None)
         self.under_way.clear()
+        progress.ended = time.monotonic()
         return progress
 
     def _limit(self, budget: Budget) -> str:

@@ -25,6 +25,7 @@ from typing import Any
 from tuner import errors
 
 LOG_TAIL_BYTES = 8000
+LEAVE_S = 3.0  # what an idle process gets to leave in order
 
 
 class WorkerFailure(errors.TunerError):
@@ -154,6 +155,11 @@ class Worker:
         self.process = self.pipe = None
 
     def close(self) -> None:
+        """End the process, by its own hand when it is idle, so that it clears away what it holds, else by force."""
+        if self.process is not None and self.pipe is not None:
+            with contextlib.suppress(OSError):
+                self.pipe.send_bytes(b"null")
+                self.process.join(LEAVE_S)
         self.stop()
         self.log_path.unlink(missing_ok=True)
 
@@ -230,6 +236,8 @@ def _main(
             request = json.loads(pipe.recv_bytes())
         except (EOFError, OSError):
             _end()
+        if request is None:  # the parent closes this worker
+            return
         try:
             os.ftruncate(log, 0)
             os.lseek(log, 0, os.SEEK_SET)
