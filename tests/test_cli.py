@@ -1,0 +1,271 @@
+"""Bad input: one clear line on stderr, exit code 2, nothing half-written."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import TINY
+from test_tune import CONFIG, Project
+
+from tuner import device
+
+GN_MEAN = "template: gn_mean\ndevice: cpu\n"
+PROBLEM = TINY["problem.py"]
+
+
+@pytest.fixture
+def project(tmp_path):
+    return Project(tmp_path / "project")
+
+
+def tree(root: Path) -> set[str]:
+    """Every file but locks and what Python caches."""
+    return {
+        str(path.relative_to(root)) for path in root.rglob("*")
+        if path.is_file() and path.name != ".lock" and "__pycache__" not in path.parts
+    }  # fmt: skip
+
+
+def refused(project: Project, *arguments: str) -> str:
+    """The line that a command is refused with."""
+    before = tree(project.root)
+    code, out, err = project.run(*arguments)
+    assert code == 2, (out, err)
+    assert err.startswith("tuner: ") and err.count("\n") == 1, err
+    assert "Traceback" not in out + err
+    assert tree(project.root) == before
+    return err
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is empty"),
+        ("[", "line 1"),
+        ("template: [tiny", "line 1"),
+        ("\t", "line 1"),
+        ("just words", "wants a mapping"),
+        ("template: gn_mean\ntemplate: gn_mean\n", "twice"),
+        ("trials: 3\n", "template: is missing"),
+        (GN_MEAN + "trails: 3\n", "did you mean 'trials'"),
+        (GN_MEAN + "trials: many\n", "trials: should be a valid integer"),
+        (GN_MEAN + "trials: 0\n", "trials"),
+        (GN_MEAN + "time_budget_s: .nan\n", "time_budget_s"),
+        (GN_MEAN + "device: tpu\n", "twice"),
+        ("template: no_such\n", "template: 'no_such' is not one of"),
+        ("template: ../gn_mean\n", "no template.py in"),
+        ("template: a/../../../etc\n", "no template.py in"),
+        ("template: /etc/passwd\n", "no template.py in"),
+        ("template: ..\n", "no template.py in"),
+        ("template: 'a b'\n", "is neither a name"),
+        ("template: \"a\\0/b\"\n", "NUL"),
+        (GN_MEAN + "problem: no_such.py\n", "no such file"),
+        (GN_MEAN + "shapes: [[4, -8]]\n", "shapes"),
+        (GN_MEAN + "knobs: {threads: []}\n", "knobs"),
+        (GN_MEAN + "variants: [no_such]\n", "'no_such' is not one of"),
+        ("!!python/object/apply:os.system [ls]", "tags are not taken"),
+        (GN_MEAN + "device: &a cpu\n", "twice"),
+    ],
+)  # fmt: skip
+def test_a_config_that_is_wrong(project, text, says):
+    project.config.write_text(text)
+    command = "validate" if "no_such'" in says else "search"
+    assert says in refused(project, command, "tiny.yaml")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["search", "no_such.yaml"], "cannot be read: No such file"),
+        (["search", "."], "is not a file"),
+        (["search", "tiny.yaml/x"], "cannot be read: Not a directory"),
+        (["search", "a" * 5000], "cannot be read: File name too long"),
+        (["search"], "Missing argument"),
+        (["search", "tiny.yaml", "--no-such"], "No such option"),
+        (["search", "tiny.yaml", "--trials", "x"], "option trials"),
+        (["search", "tiny.yaml", "--device", "cuda:999"], "device"),
+        (["no-such-command"], "No such command"),
+        (["verify", "no_such.py", "--problem", "templates/tiny/problem.py"], "no such file"),
+        (["verify", "templates/tiny/model_new.py", "--problem", "p.py", "--shape", "4xx"], "--shape"),
+        (["verify", "templates/tiny/model_new.py", "--problem", "p.py", "--init", "{"], "--init"),
+        (["cache", "rm", "no_such"], "names no entry"),
+        (["templates", "no_such"], "is not one of"),
+        (["templates", "../.."], "no template.py"),
+    ],
+)
+def test_a_command_that_is_wrong(project, arguments, says):
+    assert says in refused(project, *arguments)
+
+
+def test_a_knob_that_is_not_there_or_has_no_such_value(project):
+    for text, says in (
+        ("knobs: {no_such: [1]}", "knobs: 'no_such' is not a knob of tiny"),
+        ("knobs: {unroll: [3]}", "knobs.unroll: 3 is not one of"),
+    ):
+        project.config.write_text(CONFIG + text)
+        assert says in refused(project, "validate", "tiny.yaml")
+
+
+@pytest.mark.skipif(device.gpu_count() > 0, reason="there is a GPU here")
+def test_cuda_without_a_gpu(project):
+    line = refused(project, "search", "tiny.yaml", "--device", "cuda")
+    assert "cuda was asked for but no GPU is visible" in line
+
+
+@pytest.mark.parametrize(("variable", "says"), [("PATH", "no C++ compiler was found"), ("CXX", "which is not there")])
+def test_no_compiler(project, tmp_path, monkeypatch, variable, says):
+    monkeypatch.setenv(variable, str(tmp_path / "nowhere"))
+    if variable == "PATH":
+        monkeypatch.delenv("CXX", raising=False)
+    assert says in refused(project, "search", "tiny.yaml")
+
+
+# ---- what only a worker finds out --------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("problem", "says"),
+    [
+        (PROBLEM.replace("class Model", "class Other"), "defines no Model"),
+        (PROBLEM.replace("get_inputs", "inputs"), "defines no get_inputs"),
+        ("raise RuntimeError('two\\nlines')", "RuntimeError: two lines"),
+        ("import sys; sys.exit(0)", "SystemExit"),
+        ("def", "SyntaxError"),
+        ("import no_such_module", "No module named 'no_such_module'"),
+        (PROBLEM.replace("[torch.rand(4, 8)]", "1 / 0"), "ZeroDivisionError"),
+        (PROBLEM.replace("[torch.rand(4, 8)]", "[]"), "returns no tensor"),
+        (PROBLEM.replace("return [8]", "return [torch.ones(2)]"), "plain values"),
+        (PROBLEM.replace("import torch\n", "import torch, os\nos.kill(os.getpid(), 9)\n", 1), "SIGKILL"),
+    ],
+)  # fmt: skip
+def test_a_problem_that_is_wrong(project, problem, says):
+    (project.template / "problem.py").write_text(problem)
+    assert says in refused(project, "search", "tiny.yaml")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ("shapes: [[4, 8, 2]]", "Model refuses inputs of shapes"),
+        ("shapes: [[4, 9]]", "Model refuses inputs of shapes"),
+        ("init: [1, 2, 3]", "Model refuses init [1, 2, 3]"),
+        ("init: [-1]", "Model refuses init [-1]"),
+        ("init: [2]\nshapes: [[4, 2]]\nknobs: {unroll: [4, 8]}", "no point is left"),
+        ("variants: [gpu]", "has no variant for this cpu device"),
+    ],
+)
+def test_a_workload_or_a_space_that_cannot_be(project, config, says):
+    project.config.write_text(CONFIG + config + "\n")
+    assert says in refused(project, "search", "tiny.yaml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('Knob("unroll", (1, 2, 4, 8), 2)', 'Knob("unroll", (1, 2, 4, 8), 3)', "default 3 is not among"),
+        ('Knob("unroll", (1, 2, 4, 8), 2)', 'Knob("un roll", (1, 2), 2)', "lower-case identifier"),
+        ('("rows", "columns"), "rows"', '("rows", "a b"), "rows"', "letters, digits and _"),
+        ('name="plain"', 'name="../plain"', "lower-case identifier"),
+        ('source="plain.cpp"', 'source="../plain.cpp"', "source is the name of a file"),
+        ('device="cpu"', 'device="tpu"', "device is 'cuda' or 'cpu'"),
+        ("VARIANTS = (", "VARIANTS = 1 / 0, (", "ZeroDivisionError"),
+        ("def axes", "def no_axes", "wants a function axes"),
+        ("def axes", "import sys; sys.exit(1)\ndef axes", "SystemExit"),
+        ("VARIANTS = (", "VARIANTS = [", "SyntaxError"),
+    ],
+)
+def test_a_template_that_is_wrong(project, old, new, says):
+    path = project.template / "template.py"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    assert says in refused(project, "search", "tiny.yaml")
+    assert says in refused(project, "validate", "tiny.yaml")
+
+
+# ---- the cache ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    made = Project(tmp_path_factory.mktemp("cli"), CONFIG.replace("trials: 6", "trials: 1"))
+    code, _, err = made.run("search", "tiny.yaml")
+    assert code == 0, err
+    return made
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("needs_compiler")
+def test_an_altered_entry_is_quarantined_and_never_executed(searched, tmp_path):
+    entry = searched.entry()
+    mark = tmp_path / "executed"
+    (entry.folder / "model_new.py").write_text(f"open({str(mark)!r}, 'w')\n{entry.text}")
+    code, _, err = searched.run("export", "tiny.yaml", "-o", "out.py", "--force")
+    assert code == 2 and err.count("\n") == 1 and "was moved to" in err
+    assert not mark.exists() and not (searched.root / "out.py").exists()
+    assert list((searched.cache / ".quarantine").iterdir())
+    code, _, err = searched.run("export", "tiny.yaml", "-o", "out.py", "--force")
+    assert code == 2 and "run `tuner search` first" in err
+    assert searched.run("search", "tiny.yaml")[0] == 0  # the control: it is found anew
+    searched.entry()
+
+
+@contextlib.contextmanager
+def mounted(folder: Path, size: str):
+    """A small tmpfs, where this process may mount one."""
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)], capture_output=True)
+    if done.returncode != 0:
+        pytest.skip("may not mount a file system here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_cache_that_cannot_be_written(project, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TUNER_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    assert "the cache cannot be written (Not a directory)" in refused(project, "search", "tiny.yaml")
+
+
+def test_a_read_only_cache(project, monkeypatch, tmp_path):
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("TUNER_CACHE_DIR", str(cache))
+    if os.geteuid() != 0:
+        cache.mkdir(mode=0o555)
+        assert "the cache cannot be written (Permission denied)" in refused(project, "search", "tiny.yaml")
+        return
+    with mounted(cache, "1m"):
+        subprocess.run(["mount", "-o", "remount,ro", str(cache)], check=True)
+        assert "the cache cannot be written (Read-only file system)" in refused(project, "search", "tiny.yaml")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("needs_compiler")
+@pytest.mark.parametrize(("what", "size"), [("cache", "64k"), ("cache", "4k"), ("tmp", "128k")])
+def test_a_full_disk(project, monkeypatch, tmp_path, what, size):
+    """The disk of the cache or of the builds: a line, no entry, and with room again the same command succeeds."""
+    full = tmp_path / "full"
+    with mounted(full, size):
+        if what == "cache":
+            monkeypatch.setenv("TUNER_CACHE_DIR", str(full))
+        else:
+            monkeypatch.setattr("tempfile.tempdir", str(full))
+            monkeypatch.setenv("TMPDIR", str(full))
+        code, out, err = project.run("search", "tiny.yaml")
+        assert code == 2, (out, err)
+        assert err.startswith("tuner: ") and err.count("\n") == 1, err
+        assert not list(full.rglob("record.json")) and not list(project.root.rglob("record.json"))
+        if what == "cache":
+            (full / "filling").unlink(missing_ok=True)
+            subprocess.run(["mount", "-o", "remount,size=20m", str(full)], check=True)
+            code, _, err = project.run("search", "tiny.yaml")
+            assert code == 0, err
+            assert list(full.rglob("record.json"))
+        monkeypatch.undo()
