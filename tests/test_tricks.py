@@ -9,7 +9,7 @@ import time
 
 import pytest
 import torch
-from tricks import CONTROL, TRICKS, Bench
+from tricks import CONTROL, TRICKS, UNCAUGHT, Bench
 
 from tuner import benchmark
 from tuner.records import Status
@@ -41,6 +41,12 @@ def test_a_trick_is_caught(bench, restored, name):
     assert evaluation.status is not Status.OK
     assert said in evaluation.detail
     assert "\n" not in evaluation.detail
+
+
+@pytest.mark.xfail(strict=True, reason="PyTorch's dispatch modes can be left, and are a thread's own")
+@pytest.mark.parametrize("name", UNCAUGHT)
+def test_a_trick_that_is_not_caught_yet(bench, name):
+    assert bench.trial(UNCAUGHT[name])[0].status is not Status.OK
 
 
 def test_a_process_whose_clock_was_replaced_is_not_used_again(bench, restored):

@@ -2,7 +2,8 @@
 
 `self.own(x)` stands for a kernel of the candidate's own: the reference's result,
 computed where PyTorch's modes do not look. Each trick is the body of a forward
-and a part of what is said when it is caught.
+and a part of what is said when it is caught. That stand-in is itself a way to
+fool the harness; it is counted under UNCAUGHT.
 """
 
 from __future__ import annotations
@@ -107,6 +108,15 @@ TRICKS = {
         "COUNTS['calls'] += 1\ny = self.own(x)\n"
         "return y if COUNTS['calls'] % 2 else self.unseen(lambda: torch.nextafter(y, y + 1))",
         "different bits",
+    ),
+}
+
+# Known not to be caught: PyTorch's dispatch modes, by which operators are noticed, can be left.
+UNCAUGHT = {
+    "falls back with the modes disabled": CONTROL,
+    "falls back on another thread": (
+        "def work():\n    with torch.no_grad():\n        KEPT['y'] = Reference.forward(self, x)\n"
+        "thread = threading.Thread(target=work)\nthread.start()\nthread.join()\nreturn KEPT['y'].clone()"
     ),
 }
 
