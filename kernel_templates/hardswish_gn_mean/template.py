@@ -223,7 +223,7 @@ def _conv_wgmma_shared(k, f):
     """min_blocks blocks fit a multiprocessor's shared memory: weights, moments and the input box of each."""
     planes, rows = min(k.tile_d, f.D - f.K + 1), min(k.tile_h, f.H - f.K + 1)
     channels, steps = 8 * _CHANNEL_TILES, -(-f.I * f.K * f.K // 16)
-    weights = (2 if k.scheme == "fp16x3" else 1) * steps * f.K * channels * 8
+    weights = (2 if k.scheme == "fp16x3" else 1) * steps * (2 * f.K - 1) * channels * 8
     run = (rows + f.K - 1) * f.W
     box = (planes + f.K - 1) * f.I * (run + (48 - run % 32) % 32) + 32
     words = weights + channels * (1 + 6 * k.warps) + k.warps + box

@@ -1,8 +1,10 @@
 // As conv3d_mma.cuh, with Hopper's warpgroup products (sm_90a) of fp16 operands.
 //
 // One product takes the gathered operand times the weights of all kh at once: TAPS * CHANNELS columns, of which
-// columns kh belong to output row r - kh. The product of each input row starts at zero and is added in fp32 to the
-// TAPS - 1 rows that are under way. A warp takes one plane and 16 columns; the four of a warpgroup walk together.
+// columns kh belong to output row r - kh. Output row o is added up in slot o % TAPS of the accumulators; instead of
+// the slots, the weights go round: they lie there 2 TAPS - 1 times CHANNELS columns long, and a product starts where
+// every slot meets its kh. A warp takes one plane and 16 columns; the four of a warpgroup walk together.
+// Blocks stay: each lays out its weights once and then takes one slot of the output after the other.
 //
 // Knobs, defined ahead by the source: SCHEME (FP16X3 keeps fp32 accuracy, FP16 11 bits), WARPS (a multiple of four),
 // ROW_CHUNKS (parts of a plane's rows for different warpgroups), MIN_BLOCKS (an SM). CHANNEL_TILES is the source's.
@@ -19,7 +21,8 @@ struct Walking {
   static constexpr int K = TAPS * IN * TAPS;  // gathered for one input row: (kd, channel, kw), kw fastest
   static constexpr int STEPS = (K + 15) / 16;
   static constexpr int QUADS = (K + 3) / 4;  // groups of four k that hold a real one
-  static constexpr int B_WORDS = N * 8;      // of one step and piece
+  static constexpr int BLOCKS = (2 * TAPS - 1) * CHANNEL_TILES;  // of eight columns of weights
+  static constexpr int B_WORDS = BLOCKS * 64;                    // of one step and piece
   static_assert(WARPS % 4 == 0, "whole warpgroups");
 
   // Shared memory, in words of four bytes: weights, a scale a channel, a maximum a warp, moments, the box.
@@ -34,14 +37,14 @@ struct Walking {
   }
 };
 
-// Weights as B: row k, column kh * CHANNELS + channel. Within a step, lane t's pairs of k are those that it gathers:
+// Weights as B: row k, column i * CHANNELS + channel for kh = (TAPS - 1 - i) mod TAPS. Within a step, lane t's pairs of k are those that it gathers:
 // row 2t + e of the first eight stands for k = 4e + t, of the last eight for k = 8 + 4e + t.
 template <int IN, int TAPS>
 __device__ void stage_columns(const Conv3d& c, int channel0, const float* scales, uint32_t* shared) {
   using S = Walking<IN, TAPS>;
-  for (int at = threadIdx.x; at < S::STEPS * S::N * 8; at += S::THREADS) {
-    const int pair = at % 4, column8 = at / 4 % 8, upper = at / 32 % 2, block = at / 64 % (S::N / 8);
-    const int step = at / (S::N * 8), kh = block / CHANNEL_TILES;
+  for (int at = threadIdx.x; at < S::STEPS * S::B_WORDS; at += S::THREADS) {
+    const int pair = at % 4, column8 = at / 4 % 8, upper = at / 32 % 2, block = at / 64 % S::BLOCKS;
+    const int step = at / S::B_WORDS, kh = (2 * TAPS - 1 - block / CHANNEL_TILES) % TAPS;
     const int channel = block % CHANNEL_TILES * 8 + column8;
     float v[2];
 #pragma unroll
@@ -58,9 +61,85 @@ __device__ void stage_columns(const Conv3d& c, int channel0, const float* scales
   }
 }
 
+// A lane's running statistics of the channels that it holds in the layout of accumulators, 8 i + 2t + j. All lanes of
+// a warp that hold a channel share its pivot, so that their sums add up.
+template <bool HARDSWISH>
+struct WarpSums {
+  PivotedSums sums[CHANNEL_TILES][2];
+  float factor[CHANNEL_TILES][2], bias[CHANNEL_TILES][2];  // hardswish needs the true values: y * factor + bias
+
+  __device__ __forceinline__ void start(const Conv3d& c, int channel0, float scale, const float* scales) {
+#pragma unroll
+    for (int i = 0; i < CHANNEL_TILES; i++) {
+#pragma unroll
+      for (int j = 0; j < 2; j++) {
+        const int channel = i * 8 + 2 * (threadIdx.x % 4) + j;
+        sums[i][j] = {0.0f, 0.0f, 0.0f};
+        factor[i][j] = 1.0f / scale * (1.0f / scales[channel]);
+        bias[i][j] = HARDSWISH && c.bias && channel0 + channel < c.out ? c.bias[channel0 + channel] : 0.0f;
+      }
+    }
+  }
+
+  __device__ __forceinline__ float value(float y, int i, int j) const {
+    return HARDSWISH ? hardswish(fmaf(y, factor[i][j], bias[i][j])) : y;
+  }
+
+  // The pivots: column 0 of this row, which is always real.
+  __device__ __forceinline__ void pivot_at(const float* row) {
+#pragma unroll
+    for (int i = 0; i < CHANNEL_TILES; i++) {
+#pragma unroll
+      for (int j = 0; j < 2; j++) sums[i][j].pivot = __shfl_sync(~0u, value(row[4 * i + j], i, j), threadIdx.x % 4);
+    }
+  }
+
+  // One row of accumulators: columns g and g + 8 of each channel, where they are real.
+  __device__ __forceinline__ void add(const float* row, const bool (&real)[2]) {
+#pragma unroll
+    for (int i = 0; i < CHANNEL_TILES; i++) {
+#pragma unroll
+      for (int j = 0; j < 4; j++) {
+        if (real[j / 2]) sums[i][j % 2].add(value(row[4 * i + j], i, j % 2));
+      }
+    }
+  }
+
+  // Adds up over the eight lanes with the same channels, undoes the scales and adds to the warp's totals.
+  __device__ __forceinline__ void finish(int count, float scale, const float* scales, WideMoments* totals,
+                                         bool first) const {
+#pragma unroll
+    for (int mask = 4; mask < 32; mask *= 2) count += __shfl_xor_sync(~0u, count, mask);
+    const double per_count = count > 0 ? 1.0 / count : 0.0;
+#pragma unroll
+    for (int i = 0; i < CHANNEL_TILES; i++) {
+#pragma unroll
+      for (int j = 0; j < 2; j++) {
+        double sum = sums[i][j].sum, square = sums[i][j].square;
+#pragma unroll
+        for (int mask = 4; mask < 32; mask *= 2) {
+          sum += __shfl_xor_sync(~0u, sum, mask), square += __shfl_xor_sync(~0u, square, mask);
+        }
+        if (threadIdx.x % 32 < 4) {
+          const int channel = i * 8 + 2 * (threadIdx.x % 4) + j;
+          const double unscale = HARDSWISH ? 1.0 : 1.0 / (static_cast<double>(scale) * scales[channel]);
+          WideMoments own{0.0, 0.0, 0.0};
+          if (count > 0) {
+            own = {static_cast<double>(count), (sums[i][j].pivot + sum * per_count) * unscale,
+                   (square - sum * sum * per_count) * unscale * unscale};
+          }
+          totals[channel] = first ? own : merge(totals[channel], own);
+        }
+      }
+    }
+  }
+};
+
 template <int IN, int TAPS, bool HARDSWISH>
-__global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS) walking_moments(const Conv3d c, double2* moments) {
+__global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS)
+    walking_moments(const Conv3d c, const int items, double2* moments) {
   using S = Walking<IN, TAPS>;
+  constexpr int SLOT = CHANNEL_TILES * 4;  // accumulators of one output row
   extern __shared__ uint4 shared_memory[];
   uint32_t* shared = reinterpret_cast<uint32_t*>(shared_memory);
   float* scales = reinterpret_cast<float*>(shared + S::SCALES_AT);
@@ -70,107 +149,106 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS) walking_moments(const 
 
   const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
   const int channel0 = blockIdx.y * S::CHANNELS;
-  const int n = blockIdx.x / c.slots, slot = blockIdx.x % c.slots;
-  const float* sample = c.x + static_cast<long long>(n) * IN * c.d * c.h * c.w;
-  const Box whole = box_of(c, slot);
+  const auto copy_part = [&](int item, Box part) {
+    copy_input(c, c.x + static_cast<long long>(item / c.slots) * IN * c.d * c.h * c.w, part, pitch_of(c, part), box);
+  };
 
   // The first part is under way while the weights are brought in order.
-  const Box start = part_of(c, whole, 0, 0);
-  copy_input(c, sample, start, pitch_of(c, start), box);
-  for (int i = threadIdx.x; i < WARPS * S::CHANNELS; i += S::THREADS) totals[i] = {0.0, 0.0, 0.0};
+  copy_part(blockIdx.x, part_of(c, box_of(c, blockIdx.x % c.slots), 0, 0));
   scale_channels<true>(c, channel0, S::CHANNELS, scales);
   __syncthreads();
   stage_columns<IN, TAPS>(c, channel0, scales, shared);
   wgmma_publish();
   const uint64_t weights = wgmma_descriptor(shared);
 
-  for (int d = 0; d < whole.planes; d += c.part_d) {
-    for (int h = 0; h < whole.rows; h += c.part_h) {
-      const Box part = part_of(c, whole, d, h);
-      const int pitch = pitch_of(c, part);
-      if (d + h > 0) copy_input(c, sample, part, pitch, box);
-      const float scale = finish_input<true>(c, part, pitch, maxima, box);
+  for (int item = blockIdx.x; item < items; item += gridDim.x) {
+    const Box whole = box_of(c, item % c.slots);
+    for (int d = 0; d < whole.planes; d += c.part_d) {
+      for (int h = 0; h < whole.rows; h += c.part_h) {
+        const Box part = part_of(c, whole, d, h);
+        const int pitch = pitch_of(c, part);
+        if (d + h > 0) copy_part(item, part);
+        const float scale = finish_input<true>(c, part, pitch, maxima, box);
 
-      int offset[S::QUADS];
+        int offset[S::QUADS];
 #pragma unroll
-      for (int q = 0; q < S::QUADS; q++) {
-        const int k = min(q * 4 + t, S::K - 1);  // beyond K: a neighbour's value, against a zero weight
-        offset[q] = k / TAPS * pitch + k % TAPS;
-      }
-
-      // Strips of one plane and 16 columns, four at a time; those beyond the last repeat it and count nothing.
-      const int across = static_cast<int>(ceil_div(c.ow, 16)), strips = part.planes * across;
-      const int fours = static_cast<int>(ceil_div(strips, 4));
-      const int chunk = static_cast<int>(ceil_div(part.rows, ROW_CHUNKS));
-      for (int unit = warp / 4; unit < fours * ROW_CHUNKS; unit += S::WARPGROUPS) {
-        const int strip = unit % fours * 4 + warp % 4, known = min(strip, strips - 1);
-        const int plane = known / across, column0 = known % across * 16;
-        const int row0 = unit / fours * chunk, rows = min(chunk, part.rows - row0);
-        if (rows <= 0) continue;
-        const uint32_t* line = box + plane * IN * pitch + row0 * c.w + column0 + g;
-        const bool real[2] = {strip == known && column0 + g < c.ow, strip == known && column0 + 8 + g < c.ow};
-        LaneSums<HARDSWISH> sums;
-        sums.start(c, channel0, scale, scales);
-
-        uint32_t raw[S::QUADS][2];
-#pragma unroll
-        for (int q = 0; q < S::QUADS; q++) raw[q][0] = line[offset[q]], raw[q][1] = line[offset[q] + 8];
-        float under_way[TAPS - 1][CHANNEL_TILES][4] = {};  // [i]: the output row that i + 1 input rows have reached
-        for (int r = 0; r < rows + TAPS - 1; r++) {
-          uint32_t high[S::STEPS][4], low[S::STEPS][4];
-#pragma unroll
-          for (int step = 0; step < S::STEPS; step++) {
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-              const int q = step * 4 + i / 2 * 2;
-              const uint32_t first = q < S::QUADS ? raw[q][i % 2] : 0u;
-              const uint32_t second = q + 1 < S::QUADS ? raw[q + 1][i % 2] : 0u;
-              const Split pair = pair_fp16(first, second);
-              high[step][i] = pair.high, low[step][i] = pair.low;
-            }
-          }
-          float product[TAPS * CHANNEL_TILES * 4];
-          wgmma_begin(high, low);
-          // The small products first: while the sum is small, little is truncated.
-          if constexpr (S::SPLIT) {
-#pragma unroll
-            for (int step = 0; step < S::STEPS; step++) {
-              wgmma_fp16(product, low[step], weights + step * (S::B_WORDS / 4), step > 0);
-              wgmma_fp16(product, high[step], weights + (S::STEPS + step) * (S::B_WORDS / 4), true);
-            }
-          }
-#pragma unroll
-          for (int step = 0; step < S::STEPS; step++) {
-            wgmma_fp16(product, high[step], weights + step * (S::B_WORDS / 4), S::SPLIT || step > 0);
-          }
-          wgmma_commit();
-          line += c.w;
-          if (r + 1 < rows + TAPS - 1) {
-#pragma unroll
-            for (int q = 0; q < S::QUADS; q++) raw[q][0] = line[offset[q]], raw[q][1] = line[offset[q] + 8];
-          }
-          wgmma_wait(product);
-          float done[CHANNEL_TILES][4];
-#pragma unroll
-          for (int i = 0; i < CHANNEL_TILES; i++) {
-#pragma unroll
-            for (int j = 0; j < 4; j++) {
-              done[i][j] = under_way[TAPS - 2][i][j] + product[((TAPS - 1) * CHANNEL_TILES + i) * 4 + j];
-#pragma unroll
-              for (int kh = TAPS - 2; kh > 0; kh--) {
-                under_way[kh][i][j] = under_way[kh - 1][i][j] + product[(kh * CHANNEL_TILES + i) * 4 + j];
-              }
-              under_way[0][i][j] = product[i * 4 + j];
-            }
-          }
-          if (r >= TAPS - 1) sums.add(done, real, r == TAPS - 1);
+        for (int q = 0; q < S::QUADS; q++) {
+          const int k = min(q * 4 + t, S::K - 1);  // beyond K: a neighbour's value, against a zero weight
+          offset[q] = k / TAPS * pitch + k % TAPS;
         }
-        sums.finish(rows * (real[0] + real[1]), scale, scales, totals + warp * S::CHANNELS);
+
+        WarpSums<HARDSWISH> sums;
+        sums.start(c, channel0, scale, scales);
+        int count = 0;  // of this lane's real values a channel
+        bool pivoted = false;
+        // Strips of one plane and 16 columns, four at a time; those beyond the last repeat it and count nothing.
+        const int across = static_cast<int>(ceil_div(c.ow, 16)), strips = part.planes * across;
+        const int fours = static_cast<int>(ceil_div(strips, 4));
+        const int chunk = static_cast<int>(ceil_div(part.rows, ROW_CHUNKS));
+        for (int unit = warp / 4; unit < fours * ROW_CHUNKS; unit += S::WARPGROUPS) {
+          const int strip = unit % fours * 4 + warp % 4, known = min(strip, strips - 1);
+          const int plane = known / across, column0 = known % across * 16;
+          const int row0 = unit / fours * chunk, rows = min(chunk, part.rows - row0);
+          if (rows <= 0) continue;
+          const uint32_t* line = box + plane * IN * pitch + row0 * c.w + column0 + g;
+          const bool real[2] = {strip == known && column0 + g < c.ow, strip == known && column0 + 8 + g < c.ow};
+          count += rows * (real[0] + real[1]);
+
+          uint32_t raw[S::QUADS][2];
+#pragma unroll
+          for (int q = 0; q < S::QUADS; q++) raw[q][0] = line[offset[q]], raw[q][1] = line[offset[q] + 8];
+          float sum[TAPS * SLOT] = {};
+          for (int r = 0; r < rows + TAPS - 1; r += TAPS) {
+#pragma unroll
+            for (int phase = 0; phase < TAPS; phase++) {  // that of slot `phase` begins
+              if (r + phase >= rows + TAPS - 1) break;
+              uint32_t high[S::STEPS][4], low[S::STEPS][4];
+#pragma unroll
+              for (int step = 0; step < S::STEPS; step++) {
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                  const int q = step * 4 + i / 2 * 2;
+                  const uint32_t first = q < S::QUADS ? raw[q][i % 2] : 0u;
+                  const uint32_t second = q + 1 < S::QUADS ? raw[q + 1][i % 2] : 0u;
+                  const Split pair = pair_fp16(first, second);
+                  high[step][i] = pair.high, low[step][i] = pair.low;
+                }
+              }
+              const uint64_t turned = weights + (TAPS - 1 - phase) * CHANNEL_TILES * 16;
+              wgmma_begin(high, low, sum);
+              // The small products first: while the sum is small, little is truncated.
+              if constexpr (S::SPLIT) {
+#pragma unroll
+                for (int step = 0; step < S::STEPS; step++) {
+                  wgmma_fp16(sum, low[step], turned + step * (S::B_WORDS / 4));
+                  wgmma_fp16(sum, high[step], turned + (S::STEPS + step) * (S::B_WORDS / 4));
+                }
+              }
+#pragma unroll
+              for (int step = 0; step < S::STEPS; step++) {
+                wgmma_fp16(sum, high[step], turned + step * (S::B_WORDS / 4));
+              }
+              wgmma_commit();
+              if (r + phase < rows + TAPS - 2) line += c.w;  // the last row is gathered once more, for nothing
+#pragma unroll
+              for (int q = 0; q < S::QUADS; q++) raw[q][0] = line[offset[q]], raw[q][1] = line[offset[q] + 8];
+              wgmma_wait(sum);
+              const int finished = (phase + 1) % TAPS * SLOT;  // it is the one to begin next
+              if (phase == TAPS - 1 && !pivoted) sums.pivot_at(&sum[finished]), pivoted = true;
+              if (phase == TAPS - 1 || r > 0) sums.add(&sum[finished], real);
+#pragma unroll
+              for (int i = 0; i < SLOT; i++) sum[finished + i] = 0.0f;
+            }
+          }
+        }
+        sums.finish(count, scale, scales, totals + warp * S::CHANNELS, d + h == 0);
+        __syncthreads();  // the box is free again, and the totals are there for all to see
       }
-      __syncthreads();  // the box is free again, and the totals are there for all to see
     }
+    const int next = item + static_cast<int>(gridDim.x);
+    if (next < items) copy_part(next, part_of(c, box_of(c, next % c.slots), 0, 0));
+    write_totals(c, channel0, item / c.slots, item % c.slots, totals, moments);
   }
-  write_totals(c, channel0, n, slot, totals, moments);
 }
 
 // Fills moments (n, out, slots) of {mean, m2}: on tensor cores when IN and TAPS are the convolution's, else direct.
@@ -182,11 +260,16 @@ cudaError_t launch_walking(Conv3d c, long long n, double2* moments, cudaStream_t
   if (error != cudaSuccess) return error;
   if (c.in != IN || c.taps != TAPS || !fit<S>(c, limit)) return launch_direct<HARDSWISH>(c, n, moments, stream);
   if (n * c.slots > MAX_GRID_X) return cudaErrorInvalidConfiguration;
-  const int bytes = static_cast<int>(S::shared_bytes(c, c.part_d, c.part_h));
+  int device, processors;
+  if ((error = cudaGetDevice(&device)) != cudaSuccess) return error;
+  error = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
+  if (error != cudaSuccess) return error;
+  const int bytes = static_cast<int>(S::shared_bytes(c, c.part_d, c.part_h)), items = static_cast<int>(n * c.slots);
   const auto kernel = walking_moments<IN, TAPS, HARDSWISH>;
   error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
   if (error != cudaSuccess) return error;
-  const dim3 grid(static_cast<unsigned>(n * c.slots), static_cast<unsigned>(ceil_div(c.out, S::CHANNELS)));
-  kernel<<<grid, S::THREADS, bytes, stream>>>(c, moments);
+  const int resident = processors * MIN_BLOCKS;
+  const dim3 grid(items < resident ? items : resident, static_cast<unsigned>(ceil_div(c.out, S::CHANNELS)));
+  kernel<<<grid, S::THREADS, bytes, stream>>>(c, items, moments);
   return cudaGetLastError();
 }

@@ -16,9 +16,12 @@ __device__ __forceinline__ uint64_t wgmma_descriptor(const void* p) {
 // at a barrier.
 __device__ __forceinline__ void wgmma_publish() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
-// Before the first product; A's registers are final from here on, so that none is computed between two products.
-template <int STEPS>
-__device__ __forceinline__ void wgmma_begin(uint32_t (&high)[STEPS][4], uint32_t (&low)[STEPS][4]) {
+// Before the first product; the registers of A and of the sums are final from here on, so that none is computed
+// between two products.
+template <int STEPS, int R>
+__device__ __forceinline__ void wgmma_begin(uint32_t (&high)[STEPS][4], uint32_t (&low)[STEPS][4], float (&d)[R]) {
+#pragma unroll
+  for (int i = 0; i < R; i++) asm volatile("" : "+f"(d[i])::"memory");
 #pragma unroll
   for (int i = 0; i < 4 * STEPS; i++) asm volatile("" : "+r"(high[i / 4][i % 4]), "+r"(low[i / 4][i % 4])::"memory");
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
@@ -38,23 +41,21 @@ __device__ __forceinline__ void wgmma_wait(float (&d)[R]) {
   "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), \
       "+f"(d[i + 7])
 
-// d = a * b, or d += a * b with `add`. N = 2 R columns: 64 or 72.
-__device__ __forceinline__ void wgmma_fp16(float (&d)[32], const uint32_t (&a)[4], uint64_t b, bool add) {
+// d += a * b. N = 2 R columns: 64 or 72.
+__device__ __forceinline__ void wgmma_fp16(float (&d)[32], const uint32_t (&a)[4], uint64_t b) {
   asm volatile(
-      "{ .reg .pred add; setp.ne.b32 add, %37, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
-      "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}, {%32,%33,%34,%35}, %36, add, 1, 1, 0; }"
+      "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}, {%32,%33,%34,%35}, %36, 1, 1, 1, 0;"
       : WGMMA_8(0), WGMMA_8(8), WGMMA_8(16), WGMMA_8(24)
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)));
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
 
-__device__ __forceinline__ void wgmma_fp16(float (&d)[36], const uint32_t (&a)[4], uint64_t b, bool add) {
+__device__ __forceinline__ void wgmma_fp16(float (&d)[36], const uint32_t (&a)[4], uint64_t b) {
   asm volatile(
-      "{ .reg .pred add; setp.ne.b32 add, %41, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n72k16.f32.f16.f16 {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
-      "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35}, {%36,%37,%38,%39}, %40, add,"
-      " 1, 1, 0; }"
+      "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35}, {%36,%37,%38,%39}, %40, 1,"
+      " 1, 1, 0;"
       : WGMMA_8(0), WGMMA_8(8), WGMMA_8(16), WGMMA_8(24), "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)));
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
 #undef WGMMA_8
