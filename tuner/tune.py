@@ -384,11 +384,11 @@ class Final:
         finally:
             for worker in baselines.values():
                 worker.close()
-        winner = self._winner(finalists, space)
+        winner, correctness = self._confirmed_winner(finalists, space)
         others = sorted((n for n in finalists if n != winner), key=lambda n: statistics.median(self.times[n]))
         trial = finalists[winner]
         evaluation = trial.evaluation.model_copy(
-            update={"performance": summarise(self.times[winner]), "correctness": self._confirm(trial)}
+            update={"performance": summarise(self.times[winner]), "correctness": correctness}
         )
         return record.model_copy(
             update={
@@ -401,6 +401,23 @@ class Final:
                 "runner_up_point": finalists[others[0]].point if others else None,
             }
         )
+
+    def _confirmed_winner(self, finalists: dict[str, Trial], space: Space) -> tuple[str, Correctness]:
+        """The best finalist that also holds in a fresh process; one that does not is taken out of `finalists`."""
+        while finalists:
+            winner = self._winner(finalists, space)
+            try:
+                correctness = self._confirm(finalists[winner])
+            except WorkerFailure as failure:
+                fault = str(failure)
+            else:
+                wrong = next((case for case in correctness.cases if not case.ok), None)
+                if wrong is None:
+                    return winner, correctness
+                fault = f"case {wrong.name}: {wrong.detail}"
+            self.notes.append(f"finalist {winner} left out, it failed in a fresh process: {fault}")
+            del finalists[winner]
+        raise TemplateError(f"{self.kernel.folder}: nothing was cached, no finalist holds: {self.notes[-1]}")
 
     def _path(self, trial: Trial) -> tuple[Path, str]:
         made = candidate(self.kernel, trial.point.config, self.job.workload, self.environment)
@@ -511,20 +528,13 @@ class Final:
         )
 
     def _confirm(self, trial: Trial) -> Correctness:
-        """The winner once more, in a fresh process and with fresh values."""
+        """Every case there is for one finalist, in a fresh process and with fresh values."""
         self.observer.stage("final: verifying the winner in a fresh process")
         path, sha256 = self._path(trial)
         with contextlib.closing(Lane(replace(self.job, seed=secrets.randbits(31)), self.folder)) as lane:
             lane.prepare()
             answer = lane.worker.call("verify", PREPARE_DEADLINE_S, path=str(path), sha256=sha256, thoroughly=True)
-        correctness = Correctness.model_validate(answer)
-        wrong = next((case for case in correctness.cases if not case.ok), None)
-        if wrong is not None:
-            raise TemplateError(
-                f"{self.kernel.folder}: the winner {trial.point.config} failed in a fresh process, "
-                f"case {wrong.name}: {wrong.detail}; nothing was cached"
-            )
-        return correctness
+        return Correctness.model_validate(answer)
 
 
 def _last_line(error: BaseException) -> str:
