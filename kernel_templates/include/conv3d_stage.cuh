@@ -61,9 +61,22 @@ __device__ __forceinline__ uint4 split_scaled(uint4 v, float scale) {
   return {split_scaled(v.x, scale), split_scaled(v.y, scale), split_scaled(v.z, scale), split_scaled(v.w, scale)};
 }
 
+__device__ __forceinline__ uint32_t first_of(uint32_t v) { return v; }
+__device__ __forceinline__ uint32_t first_of(uint4 v) { return v.x; }
+
+// Each value scaled and rounded to half, with the one behind it in the upper half; `next` is behind the last.
+__device__ __forceinline__ uint32_t pair_scaled(uint32_t v, uint32_t next, float scale) {
+  return pack_fp16(__uint_as_float(v) * scale, __uint_as_float(next) * scale);
+}
+__device__ __forceinline__ uint4 pair_scaled(uint4 v, uint32_t next, float scale) {
+  return {pair_scaled(v.x, v.y, scale), pair_scaled(v.y, v.z, scale), pair_scaled(v.z, v.w, scale),
+          pair_scaled(v.w, next, scale)};
+}
+
 // Scales and splits for fp16 what this thread copied itself, so that one barrier is enough: V is what it copied at
-// a time. Returns the power of two that all values were multiplied by.
-template <class V>
+// a time. With PAIRED a word gets the high parts of a value and of the next one instead of both parts of one value.
+// Returns the power of two that all values were multiplied by.
+template <class V, bool PAIRED>
 __device__ float split_input(const Conv3d& c, Box part, int pitch, float* maxima, uint32_t* box) {
   constexpr int WIDTH = sizeof(V) / 4;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -83,20 +96,33 @@ __device__ float split_input(const Conv3d& c, Box part, int pitch, float* maxima
   const float scale = scale_for(largest);
   for (int image = warp; image < images; image += WARPS) {
     V* own = reinterpret_cast<V*>(box + image * pitch);
+    if constexpr (PAIRED) {
 #pragma unroll 4
-    for (int i = lane; i < vectors; i += 32) own[i] = split_scaled(own[i], scale);
+      for (int start = 0; start < vectors; start += 32) {
+        const int i = start + lane;
+        V v{};
+        if (i < vectors) v = own[i];
+        uint32_t next = __shfl_sync(~0u, first_of(v), (lane + 1) % 32);
+        if (lane == 31) next = i + 1 < vectors ? first_of(own[i + 1]) : 0u;
+        __syncwarp();  // read before the next turn overwrites it
+        if (i < vectors) own[i] = pair_scaled(v, next, scale);
+      }
+    } else {
+#pragma unroll 4
+      for (int i = lane; i < vectors; i += 32) own[i] = split_scaled(own[i], scale);
+    }
   }
   return scale;
 }
 
-// Until the copied input is there for all threads, split in place for fp16 operands. Returns its scale.
-template <bool HALF>
+// Until the copied input is there for all threads, split (or PAIRED) in place for fp16 operands. Returns its scale.
+template <bool HALF, bool PAIRED = false>
 __device__ float finish_input(const Conv3d& c, Box part, int pitch, float* maxima, uint32_t* box) {
   wait_copies();
   float scale = 1.0f;
   if constexpr (HALF) {
-    scale = c.w % 4 == 0 ? split_input<uint4>(c, part, pitch, maxima, box)
-                         : split_input<uint32_t>(c, part, pitch, maxima, box);
+    scale = c.w % 4 == 0 ? split_input<uint4, PAIRED>(c, part, pitch, maxima, box)
+                         : split_input<uint32_t, PAIRED>(c, part, pitch, maxima, box);
   }
   __syncthreads();
   return scale;

@@ -15,12 +15,15 @@
 template <int IN, int TAPS>
 struct Walking {
   static constexpr bool SPLIT = SCHEME == SCHEME_FP16X3;
+  // One part only, and an even kernel: a word holds the operands of kw and kw + 1, packed when the input is staged.
+  static constexpr bool PAIRED = !SPLIT && TAPS % 2 == 0;
   static constexpr int PIECES = SPLIT ? 2 : 1;  // of the weights: high, low
   static constexpr int THREADS = 32 * WARPS, WARPGROUPS = WARPS / 4;
   static constexpr int CHANNELS = 8 * CHANNEL_TILES, N = TAPS * CHANNELS;
   static constexpr int K = TAPS * IN * TAPS;  // gathered for one input row: (kd, channel, kw), kw fastest
   static constexpr int STEPS = (K + 15) / 16;
-  static constexpr int QUADS = (K + 3) / 4;  // groups of four k that hold a real one
+  static constexpr int WORD_K = PAIRED ? 2 : 1;             // k that a gathered word holds
+  static constexpr int QUADS = (K / WORD_K + 3) / 4;        // groups of four words that hold a real k
   static constexpr int BLOCKS = (2 * TAPS - 1) * CHANNEL_TILES;  // of eight columns of weights
   static constexpr int B_WORDS = BLOCKS * 64;                    // of one step and piece
   static_assert(WARPS % 4 == 0, "whole warpgroups");
@@ -37,8 +40,9 @@ struct Walking {
   }
 };
 
-// Weights as B: row k, column i * CHANNELS + channel for kh = (TAPS - 1 - i) mod TAPS. Within a step, lane t's pairs of k are those that it gathers:
-// row 2t + e of the first eight stands for k = 4e + t, of the last eight for k = 8 + 4e + t.
+// Weights as B: row k, column i * CHANNELS + channel for kh = (TAPS - 1 - i) mod TAPS. Within a step, lane t's pairs
+// of k are those that it gathers: unless PAIRED, row 2t + e of the first eight stands for k = 4e + t, of the last
+// eight for k = 8 + 4e + t.
 template <int IN, int TAPS>
 __device__ void stage_columns(const Conv3d& c, int channel0, const float* scales, uint32_t* shared) {
   using S = Walking<IN, TAPS>;
@@ -49,7 +53,7 @@ __device__ void stage_columns(const Conv3d& c, int channel0, const float* scales
     float v[2];
 #pragma unroll
     for (int e = 0; e < 2; e++) {
-      const int k = step * 16 + upper * 8 + e * 4 + pair;
+      const int k = step * 16 + upper * 8 + (S::PAIRED ? 2 * pair + e : 4 * e + pair);
       const int kw = k % TAPS, input = k / TAPS % IN, kd = k / (TAPS * IN);
       const bool real = k < S::K && channel0 + channel < c.out;
       const long long row = (static_cast<long long>(channel0 + channel) * IN + input) * TAPS + kd;
@@ -168,12 +172,12 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS)
         const Box part = part_of(c, whole, d, h);
         const int pitch = pitch_of(c, part);
         if (d + h > 0) copy_part(item, part);
-        const float scale = finish_input<true>(c, part, pitch, maxima, box);
+        const float scale = finish_input<true, S::PAIRED>(c, part, pitch, maxima, box);
 
         int offset[S::QUADS];
 #pragma unroll
         for (int q = 0; q < S::QUADS; q++) {
-          const int k = min(q * 4 + t, S::K - 1);  // beyond K: a neighbour's value, against a zero weight
+          const int k = min((q * 4 + t) * S::WORD_K, S::K - 1);  // beyond K: a neighbour's value, against a zero weight
           offset[q] = k / TAPS * pitch + k % TAPS;
         }
 
@@ -194,24 +198,30 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS)
           const bool real[2] = {strip == known && column0 + g < c.ow, strip == known && column0 + 8 + g < c.ow};
           count += rows * (real[0] + real[1]);
 
-          uint32_t raw[S::QUADS][2];
+          // Gathered words; PAIRED, when they are operands as they are, alternately for rows at work and rows to come.
+          uint32_t raw[S::PAIRED ? 2 : 1][S::QUADS][2];
 #pragma unroll
-          for (int q = 0; q < S::QUADS; q++) raw[q][0] = line[offset[q]], raw[q][1] = line[offset[q] + 8];
+          for (int q = 0; q < S::QUADS; q++) raw[0][q][0] = line[offset[q]], raw[0][q][1] = line[offset[q] + 8];
           float sum[TAPS * SLOT] = {};
           for (int r = 0; r < rows + TAPS - 1; r += TAPS) {
 #pragma unroll
             for (int phase = 0; phase < TAPS; phase++) {  // that of slot `phase` begins
               if (r + phase >= rows + TAPS - 1) break;
+              const int now = S::PAIRED ? phase % 2 : 0, then = S::PAIRED ? 1 - now : 0;
               uint32_t high[S::STEPS][4], low[S::STEPS][4];
 #pragma unroll
               for (int step = 0; step < S::STEPS; step++) {
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
-                  const int q = step * 4 + i / 2 * 2;
-                  const uint32_t first = q < S::QUADS ? raw[q][i % 2] : 0u;
-                  const uint32_t second = q + 1 < S::QUADS ? raw[q + 1][i % 2] : 0u;
-                  const Split pair = pair_fp16(first, second);
-                  high[step][i] = pair.high, low[step][i] = pair.low;
+                  const int q = (step * 4 + i / 2 * 2) / S::WORD_K;
+                  const uint32_t first = q < S::QUADS ? raw[now][q][i % 2] : 0u;
+                  if constexpr (S::PAIRED) {
+                    high[step][i] = first, low[step][i] = 0u;
+                  } else {
+                    const uint32_t second = q + 1 < S::QUADS ? raw[now][q + 1][i % 2] : 0u;
+                    const Split pair = pair_fp16(first, second);
+                    high[step][i] = pair.high, low[step][i] = pair.low;
+                  }
                 }
               }
               const uint64_t turned = weights + (TAPS - 1 - phase) * CHANNEL_TILES * 16;
@@ -231,7 +241,9 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS)
               wgmma_commit();
               if (r + phase < rows + TAPS - 2) line += c.w;  // the last row is gathered once more, for nothing
 #pragma unroll
-              for (int q = 0; q < S::QUADS; q++) raw[q][0] = line[offset[q]], raw[q][1] = line[offset[q] + 8];
+              for (int q = 0; q < S::QUADS; q++) {
+                raw[then][q][0] = line[offset[q]], raw[then][q][1] = line[offset[q] + 8];
+              }
               wgmma_wait(sum);
               const int finished = (phase + 1) % TAPS * SLOT;  // it is the one to begin next
               if (phase == TAPS - 1 && !pivoted) sums.pivot_at(&sum[finished]), pivoted = true;

@@ -34,6 +34,13 @@ __device__ __forceinline__ uint32_t split_fp16(float v) {
   return __half_as_ushort(high) | static_cast<uint32_t>(__half_as_ushort(low)) << 16;
 }
 
+// Two values rounded to halves in one word, the first in the lower half.
+__device__ __forceinline__ uint32_t pack_fp16(float first, float second) {
+  uint32_t bits;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(second), "f"(first));
+  return bits;
+}
+
 // Two words of split_fp16, for k and k + 1, to the operand registers of their high and of their low parts.
 __device__ __forceinline__ Split pair_fp16(uint32_t first, uint32_t second) {
   return {__byte_perm(first, second, 0x5410), __byte_perm(first, second, 0x7632)};
