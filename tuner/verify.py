@@ -332,8 +332,8 @@ class Suite:
             error = error_of(y, case.oracle)
             ratio = max(ratio, error_ratio(error, case))
             results.append(judged(case, error))
-        results.append(own_work(self.fallbacks))
         agrees = all(case.ok for case in results) and self.agrees(model)
+        results.append(own_work(self.fallbacks))
         return Correctness(cases=tuple(results), error_ratio=_finite(ratio), agrees_with_eager=agrees)
 
     def agrees(self, model: nn.Module) -> bool:
