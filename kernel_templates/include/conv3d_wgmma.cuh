@@ -224,6 +224,8 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS)
                   }
                 }
               }
+#pragma unroll
+              for (int i = 0; i < SLOT; i++) sum[phase * SLOT + i] = 0.0f;
               const uint64_t turned = weights + (TAPS - 1 - phase) * CHANNEL_TILES * 16;
               wgmma_begin(high, low, sum);
               // The small products first: while the sum is small, little is truncated.
@@ -245,11 +247,9 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS)
                 raw[then][q][0] = line[offset[q]], raw[then][q][1] = line[offset[q] + 8];
               }
               wgmma_wait(sum);
-              const int finished = (phase + 1) % TAPS * SLOT;  // it is the one to begin next
+              const int finished = (phase + 1) % TAPS * SLOT;
               if (phase == TAPS - 1 && !pivoted) sums.pivot_at(&sum[finished]), pivoted = true;
               if (phase == TAPS - 1 || r > 0) sums.add(&sum[finished], real);
-#pragma unroll
-              for (int i = 0; i < SLOT; i++) sum[finished + i] = 0.0f;
             }
           }
         }
