@@ -70,7 +70,7 @@ __device__ void stage_columns(const Conv3d& c, int channel0, const float* scales
 template <bool HARDSWISH>
 struct WarpSums {
   PivotedSums sums[CHANNEL_TILES][2];
-  float factor[CHANNEL_TILES][2], bias[CHANNEL_TILES][2];  // hardswish needs the true values: y * factor + bias
+  float factor[CHANNEL_TILES][2], bias[CHANNEL_TILES][2];  // hardswish needs true values; a sixth: y * factor + bias
 
   __device__ __forceinline__ void start(const Conv3d& c, int channel0, float scale, const float* scales) {
 #pragma unroll
@@ -79,14 +79,17 @@ struct WarpSums {
       for (int j = 0; j < 2; j++) {
         const int channel = i * 8 + 2 * (threadIdx.x % 4) + j;
         sums[i][j] = {0.0f, 0.0f, 0.0f};
-        factor[i][j] = 1.0f / scale * (1.0f / scales[channel]);
-        bias[i][j] = HARDSWISH && c.bias && channel0 + channel < c.out ? c.bias[channel0 + channel] : 0.0f;
+        factor[i][j] = 1.0f / scale * (1.0f / scales[channel]) * (1.0f / 6.0f);
+        bias[i][j] = HARDSWISH && c.bias && channel0 + channel < c.out ? c.bias[channel0 + channel] / 6.0f : 0.0f;
       }
     }
   }
 
+  // Of hardswish(y) = y * relu6(y + 3) / 6 a sixth: z * saturate(z + 1/2) with z = y / 6. NaN and -Inf give NaN.
   __device__ __forceinline__ float value(float y, int i, int j) const {
-    return HARDSWISH ? hardswish(fmaf(y, factor[i][j], bias[i][j])) : y;
+    if constexpr (!HARDSWISH) return y;
+    const float z = fmaf(y, factor[i][j], bias[i][j]);
+    return z * __saturatef(z + 0.5f);
   }
 
   // The pivots: column 0 of this row, which is always real.
@@ -126,7 +129,7 @@ struct WarpSums {
         }
         if (threadIdx.x % 32 < 4) {
           const int channel = i * 8 + 2 * (threadIdx.x % 4) + j;
-          const double unscale = HARDSWISH ? 1.0 : 1.0 / (static_cast<double>(scale) * scales[channel]);
+          const double unscale = HARDSWISH ? 6.0 : 1.0 / (static_cast<double>(scale) * scales[channel]);
           WideMoments own{0.0, 0.0, 0.0};
           if (count > 0) {
             own = {static_cast<double>(count), (sums[i][j].pivot + sum * per_count) * unscale,
