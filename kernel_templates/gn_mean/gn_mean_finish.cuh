@@ -12,12 +12,7 @@ __global__ void __launch_bounds__(FINISH_THREADS)
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, per = c.out / groups;
   const double count = static_cast<double>(c.od) * c.oh * c.ow;
   double2* rows = moments + static_cast<long long>(blockIdx.x) * c.out * c.slots;
-  for (int channel = warp; channel < c.out; channel += FINISH_THREADS / 32) {
-    double2* row = rows + static_cast<long long>(channel) * c.slots;
-    const WideMoments all = merge_slots(c, row);
-    if (lane == 0) row[0] = {all.mean + (c.bias ? c.bias[channel] : 0.0f), all.m2};
-  }
-  __syncthreads();
+  merge_rows<FINISH_THREADS>(c, rows, c.bias);
   double total = 0.0;
   for (int group = threadIdx.x; group < groups; group += FINISH_THREADS) {
     const long long first = static_cast<long long>(group) * per;

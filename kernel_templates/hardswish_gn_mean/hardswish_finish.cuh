@@ -11,12 +11,7 @@ __global__ void __launch_bounds__(32 * FINISH_WARPS)
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, per = c.out / groups;
   const double count = static_cast<double>(c.od) * c.oh * c.ow;
   double2* rows = moments + static_cast<long long>(blockIdx.x) * c.out * c.slots;
-  for (int channel = warp; channel < c.out; channel += FINISH_WARPS) {
-    double2* row = rows + static_cast<long long>(channel) * c.slots;
-    const WideMoments all = merge_slots(c, row);
-    if (lane == 0) row[0] = {all.mean, all.m2};
-  }
-  __syncthreads();
+  merge_rows<32 * FINISH_WARPS>(c, rows, nullptr);  // the bias is in it already
   for (int group = warp; group < groups; group += FINISH_WARPS) {
     const double2* first = rows + static_cast<long long>(group) * per * c.slots;
     double mean = 0.0, m2 = 0.0;

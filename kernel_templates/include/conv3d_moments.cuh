@@ -148,21 +148,39 @@ inline cudaError_t shared_memory_per_block(int& bytes) {
   return cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
 }
 
-// All slots of one (sample, channel) row of `moments`, by one warp; every lane gets the result.
-// In two sweeps, since all counts are known: means first, then deviations from the common mean.
-__device__ __forceinline__ WideMoments merge_slots(const Conv3d& c, const double2* row) {
-  const int lane = threadIdx.x % 32;
+// Lanes that merge one row of slots: a power of two, so that a warp does several rows when they are short.
+__device__ __forceinline__ int lanes_for(const Conv3d& c) {
+  return c.slots >= 32 ? 32 : c.slots > 1 ? 1 << (32 - __clz(c.slots - 1)) : 1;
+}
+
+// All slots of one (sample, channel) row of `moments`, by `lanes` successive lanes; all of them get the result, and
+// all lanes of the warp call it, those without a `real` row too. In two sweeps, since all counts are known: means
+// first, then deviations from the common mean.
+__device__ __forceinline__ WideMoments merge_slots(const Conv3d& c, const double2* row, int lanes, bool real) {
+  const int start = real ? static_cast<int>(threadIdx.x) % lanes : c.slots;
   const double count = static_cast<double>(c.od) * c.oh * c.ow;
   double mean = 0.0, m2 = 0.0;
-  for (int slot = lane; slot < c.slots; slot += 32) mean += values_in(c, box_of(c, slot)) * row[slot].x;
-#pragma unroll
-  for (int mask = 16; mask > 0; mask /= 2) mean += __shfl_xor_sync(~0u, mean, mask);
+  for (int slot = start; slot < c.slots; slot += lanes) mean += values_in(c, box_of(c, slot)) * row[slot].x;
+  for (int mask = lanes / 2; mask > 0; mask /= 2) mean += __shfl_xor_sync(~0u, mean, mask);
   mean /= count;
-  for (int slot = lane; slot < c.slots; slot += 32) {
+  for (int slot = start; slot < c.slots; slot += lanes) {
     const double step = row[slot].x - mean;
     m2 += row[slot].y + values_in(c, box_of(c, slot)) * step * step;
   }
-#pragma unroll
-  for (int mask = 16; mask > 0; mask /= 2) m2 += __shfl_xor_sync(~0u, m2, mask);
+  for (int mask = lanes / 2; mask > 0; mask /= 2) m2 += __shfl_xor_sync(~0u, m2, mask);
   return {count, mean, m2};
+}
+
+// Replaces the first entry of each of a sample's rows (out, slots) by the channel's {mean + bias, m2}; `bias` may be
+// null. By all threads of a block; ends with a barrier.
+template <int THREADS>
+__device__ __forceinline__ void merge_rows(const Conv3d& c, double2* rows, const float* bias) {
+  const int lanes = lanes_for(c), per_warp = 32 / lanes;
+  for (int first = threadIdx.x / 32 * per_warp; first < c.out; first += THREADS / lanes) {
+    const int channel = first + threadIdx.x % 32 / lanes;
+    double2* row = rows + static_cast<long long>(channel) * c.slots;
+    const WideMoments all = merge_slots(c, row, lanes, channel < c.out);
+    if (channel < c.out && threadIdx.x % lanes == 0) row[0] = {all.mean + (bias ? bias[channel] : 0.0f), all.m2};
+  }
+  __syncthreads();
 }
