@@ -46,9 +46,10 @@ struct Walking {
 template <int IN, int TAPS>
 __device__ void stage_columns(const Conv3d& c, int channel0, const float* scales, uint32_t* shared) {
   using S = Walking<IN, TAPS>;
-  for (int at = threadIdx.x; at < S::STEPS * S::B_WORDS; at += S::THREADS) {
-    const int pair = at % 4, column8 = at / 4 % 8, upper = at / 32 % 2, block = at / 64 % S::BLOCKS;
-    const int step = at / S::B_WORDS, kh = (2 * TAPS - 1 - block / CHANNEL_TILES) % TAPS;
+#pragma unroll 4
+  for (int at = threadIdx.x; at < S::STEPS * S::N * 8; at += S::THREADS) {
+    const int pair = at % 4, column8 = at / 4 % 8, upper = at / 32 % 2, block = at / 64 % (S::N / 8);
+    const int step = at / (S::N * 8), kh = TAPS - 1 - block / CHANNEL_TILES;
     const int channel = block % CHANNEL_TILES * 8 + column8;
     float v[2];
 #pragma unroll
@@ -60,8 +61,11 @@ __device__ void stage_columns(const Conv3d& c, int channel0, const float* scales
       v[e] = real ? c.weight[(row * TAPS + kh) * TAPS + kw] * scales[channel] : 0.0f;
     }
     const Split part = pair_fp16(split_fp16(v[0]), split_fp16(v[1]));
-    shared[at] = part.high;
-    if (S::SPLIT) shared[S::STEPS * S::B_WORDS + at] = part.low;
+    for (int copy = block; copy < S::BLOCKS; copy += S::N / 8) {
+      const int to = step * S::B_WORDS + copy * 64 + at % 64;
+      shared[to] = part.high;
+      if (S::SPLIT) shared[S::STEPS * S::B_WORDS + to] = part.low;
+    }
   }
 }
 
