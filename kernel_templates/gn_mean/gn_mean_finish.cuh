@@ -14,18 +14,22 @@ __global__ void __launch_bounds__(FINISH_THREADS)
   double2* rows = moments + static_cast<long long>(blockIdx.x) * c.out * c.slots;
   merge_rows<FINISH_THREADS>(c, rows, c.bias);
   double total = 0.0;
-  for (int group = threadIdx.x; group < groups; group += FINISH_THREADS) {
+  for (int group = warp; group < groups; group += FINISH_THREADS / 32) {
     const long long first = static_cast<long long>(group) * per;
     double mean = 0.0, m2 = 0.0, sum = 0.0;
-    for (int i = 0; i < per; i++) mean += rows[(first + i) * c.slots].x;
+    for (int i = lane; i < per; i += 32) mean += rows[(first + i) * c.slots].x;
+#pragma unroll
+    for (int mask = 16; mask > 0; mask /= 2) mean += __shfl_xor_sync(~0u, mean, mask);
     mean /= per;
-    for (int i = 0; i < per; i++) {
+    for (int i = lane; i < per; i += 32) {
       const double2 channel = rows[(first + i) * c.slots];
       const double step = channel.x - mean;
       m2 += channel.y + count * step * step;
       sum += gamma[first + i] * step;
       total += beta[first + i];
     }
+#pragma unroll
+    for (int mask = 16; mask > 0; mask /= 2) m2 += __shfl_xor_sync(~0u, m2, mask);
     total += sum / sqrt(m2 / (count * per) + eps);
   }
 #pragma unroll
