@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from conftest import HERE, TINY
@@ -64,3 +66,14 @@ def job(problem: Path, compile_timeout_s: float = 120, run_timeout_s: float = 60
         run_timeout_s=run_timeout_s,
         environment={**device.toolchain_environment(), **environment},
     )
+
+
+@contextlib.contextmanager
+def inside(folder: Path) -> Iterator[None]:
+    """With `folder` as the working folder."""
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)

@@ -32,7 +32,7 @@ class Project:
     def run(self, *arguments: str) -> tuple[int, str, str]:
         """Exit code, stdout and stderr of one command in this folder."""
         out, err = io.StringIO(), io.StringIO()
-        with contextlib.chdir(self.root), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with injected.inside(self.root), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
                 cli.main(list(arguments))
             except SystemExit as done:
@@ -104,7 +104,7 @@ class Quiet:
 
 
 def tuned(project: Project, **hooks) -> tune.Outcome:
-    with contextlib.chdir(project.root):
+    with injected.inside(project.root):
         (outcome,) = tune.tune(load(project.config), project.cache, Quiet(**hooks))
     return outcome
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -36,7 +37,7 @@ def verify_file(
     Shapes and constructor arguments default to the problem's own. Raises TunerError
     for a file or problem that cannot be run at all.
     """
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise ConfigError(f"{file}: no such file")
     environment = device.toolchain_environment()
     own = None

@@ -15,8 +15,8 @@ import click
 from tuner import __version__
 from tuner.errors import ConfigError, TunerError
 
-# A disk may fill up at any write.
-DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+# Of files, and the user's to mend: a disk may fill up at any write, and any path may be one that cannot be.
+FILE_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.ENAMETOOLONG)
 OPTIONS = ("device", "trials", "time_budget_s", "patience", "sampler", "seed", "precision", "error_budget",
            "variants", "baselines", "final_budget_s", "problem")  # fmt: skip
 
@@ -374,7 +374,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.stderr.close()  # the reader went away; nothing is wrong here
         sys.exit(0)
     except OSError as error:
-        if error.errno not in DISK_FAULTS:
+        if error.errno not in FILE_FAULTS:
             raise
         _fail(f"{error.filename or 'writing a file'}: {error.strerror}")
     sys.exit(0)

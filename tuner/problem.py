@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ def execute(path: Path, name: str) -> ModuleType:
 
 def load(path: Path) -> Problem:
     """Execute a problem file. Raises ProblemError when it lacks a part of the format."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ProblemError(f"{path}: no such problem file")
     try:
         module = execute(path, f"tuner_problem_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}")

@@ -127,7 +127,7 @@ def load(path: Path, overrides: Mapping[str, str | None] | None = None) -> Setti
         settings = Settings.model_validate(_tuples(values))
     except ValidationError as error:
         raise ConfigError(_first_fault(error, values, path, given_by)) from None
-    if settings.problem is not None and not settings.problem.is_file():
+    if settings.problem is not None and not os.path.isfile(settings.problem):
         raise ConfigError(f"{given_by['problem']}: no such file: {settings.problem}")
     return settings
 

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -162,7 +163,7 @@ def find(name: str, relative_to: Path) -> Template:
     """
     if "/" in name or name.startswith("."):
         folder = (relative_to / name).resolve()
-        if not (folder / "template.py").is_file():
+        if not os.path.isfile(folder / "template.py"):
             raise ConfigError(f"template: {name}: no template.py in {folder}")
         return load(folder)
     if not re.fullmatch(r"[A-Za-z0-9_]+", name):
