@@ -1,0 +1,71 @@
+"""Faults injected and faults survived: runs the tests that inject them, prints a table.
+
+    python benchmarks/faults.py
+
+A fault is survived when its test passes: it failed its own trial or command with its own
+phase or line, and the control after it was clean. Without a GPU its row is skipped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import platform
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent.parent / "tests"
+ROWS = {
+    "worker processes: deadlines, deaths, orphans": ["test_worker.py"],
+    "trials: compiling, loading, launching, out of memory": ["test_pipeline.py"],
+    "trials on a GPU: broken device, endless kernel": ["test_gpu_faults.py"],
+    "search and ledger: kills, torn lines, damaged studies": ["test_search.py", "test_ledger.py"],
+    "whole searches: killed, at once, contestants that die": ["test_faults.py", "test_tune.py"],
+    "the cache: killed at every step, altered, full disk": ["test_store.py"],
+    "a busy or throttled device, times that are none": ["test_conditions.py", "test_comparison.py"],
+    "bad input": ["test_cli.py"],
+    "fuzzed input": ["test_fuzz.py"],
+}
+
+
+class Outcomes:
+    """A pytest plugin that counts outcomes by file."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, Counter[str]] = {}
+        self.failed: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" or report.outcome != "passed":
+            name = Path(report.nodeid.split("::")[0]).name
+            self.counts.setdefault(name, Counter())[report.outcome] += 1
+            if report.failed:
+                self.failed.append(report.nodeid)
+
+
+def main() -> int:
+    outcomes = Outcomes()
+    files = [str(TESTS / name) for names in ROWS.values() for name in names]
+    began = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()):
+        pytest.main([*files, "-q", "-p", "no:cacheprovider", "--rootdir", str(TESTS.parent)], plugins=[outcomes])
+    print(f"{platform.machine()}, Python {platform.python_version()}, {time.perf_counter() - began:.0f} s\n")
+    print("| faults | injected | survived | skipped |")
+    print("|---|---|---|---|")
+    total: Counter[str] = Counter()
+    for row, names in ROWS.items():
+        counts = sum((outcomes.counts.get(name, Counter()) for name in names), Counter())
+        total += counts
+        print(f"| {row} | {counts['passed'] + counts['failed']} | {counts['passed']} | {counts['skipped']} |")
+    print(f"| all | {total['passed'] + total['failed']} | {total['passed']} | {total['skipped']} |")
+    for name in outcomes.failed:
+        print(f"not survived: {name}")
+    return 1 if outcomes.failed or not total["passed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
