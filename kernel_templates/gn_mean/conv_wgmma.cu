@@ -16,6 +16,12 @@
 #ifndef MIN_BLOCKS
 #define MIN_BLOCKS 3
 #endif
+#ifndef SUMS
+#define SUMS_TOGETHER 0
+#define SUMS_CROSS_APART 1
+#define SUMS_ROWS 2
+#define SUMS SUMS_TOGETHER
+#endif
 #define CHANNEL_TILES 3
 #include "conv3d_wgmma.cuh"
 #include "gn_mean_finish.cuh"

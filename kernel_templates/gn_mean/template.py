@@ -220,6 +220,7 @@ CONV_WGMMA_KNOBS = (
     Knob("tile_h", (4, 8, 15, 30, 60), 15, "output rows a block"),
     Knob("row_chunks", (1, 2, 3, 4), 1, "parts of a plane's rows that go to different warpgroups"),
     Knob("min_blocks", (1, 2, 3, 4), 3, "blocks a multiprocessor that the compiler leaves registers for"),
+    Knob("sums", ("together", "cross_apart", "rows"), "together", "what one accumulator adds up, truncating"),
 )
 
 _CHANNEL_TILES = 3  # of 8 channels each, a block, as in the source
@@ -247,7 +248,8 @@ CONV_WGMMA_CONSTRAINTS = (
     Constraint("tile_d<=D", lambda k, f: k.tile_d == 1 or k.tile_d <= f.D - f.K + 1),
     Constraint("tile_h<=H", lambda k, f: k.tile_h == 4 or k.tile_h <= f.H - f.K + 1),
     Constraint("every warpgroup works", _conv_wgmma_units),
-    Constraint("128 registers a thread", lambda k, f: k.warps * k.min_blocks <= 16),
+    Constraint("registers", lambda k, f: k.warps * k.min_blocks <= (16 if k.sums == "together" else 12)),  # 128, 168
+    Constraint("fp16 sums together", lambda k, f: k.scheme == "fp16x3" or k.sums == "together"),
     Constraint("shared memory", _conv_wgmma_shared),
 )
 

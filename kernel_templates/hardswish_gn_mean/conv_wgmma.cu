@@ -18,6 +18,12 @@
 #ifndef MIN_BLOCKS
 #define MIN_BLOCKS 3
 #endif
+#ifndef SUMS
+#define SUMS_TOGETHER 0
+#define SUMS_CROSS_APART 1
+#define SUMS_ROWS 2
+#define SUMS SUMS_ROWS
+#endif
 #define CHANNEL_TILES 2
 #include "conv3d_wgmma.cuh"
 #include "hardswish_finish.cuh"

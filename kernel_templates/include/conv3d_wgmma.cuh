@@ -7,7 +7,12 @@
 // Blocks stay: each lays out its weights once and then takes one slot of the output after the other.
 //
 // Knobs, defined ahead by the source: SCHEME (FP16X3 keeps fp32 accuracy, FP16 11 bits), WARPS (a multiple of four),
-// ROW_CHUNKS (parts of a plane's rows for different warpgroups), MIN_BLOCKS (an SM). CHANNEL_TILES is the source's.
+// ROW_CHUNKS (parts of a plane's rows for different warpgroups), MIN_BLOCKS (an SM), SUMS (below). CHANNEL_TILES is
+// the source's.
+//
+// Tensor cores truncate whenever they add to an accumulator, by as much as it is large. SUMS says what they add up:
+// TOGETHER all of an output row in one accumulator; CROSS_APART the small products with a low part in another one,
+// so that the large one is truncated a third as often; ROWS one input row, which fp32 then adds to the others.
 #pragma once
 #include "conv3d_stage.cuh"
 #include "wgmma.cuh"
@@ -209,7 +214,9 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS)
           uint32_t raw[S::PAIRED ? 2 : 1][S::QUADS][2];
 #pragma unroll
           for (int q = 0; q < S::QUADS; q++) raw[0][q][0] = line[offset[q]], raw[0][q][1] = line[offset[q] + 8];
-          float sum[TAPS * SLOT] = {};
+          float sum[TAPS * SLOT] = {}, part[TAPS * SLOT] = {};
+          auto& small = SUMS == SUMS_TOGETHER ? sum : part;  // where products with a low part go
+          auto& large = SUMS == SUMS_ROWS ? part : sum;
           for (int r = 0; r < rows + TAPS - 1; r += TAPS) {
 #pragma unroll
             for (int phase = 0; phase < TAPS; phase++) {  // that of slot `phase` begins
@@ -232,20 +239,25 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS)
                 }
               }
 #pragma unroll
-              for (int i = 0; i < SLOT; i++) sum[phase * SLOT + i] = 0.0f;
+              for (int i = 0; i < TAPS * SLOT; i++) {
+                if (i / SLOT == phase) sum[i] = 0.0f;
+                if (SUMS == SUMS_ROWS || i / SLOT == phase) part[i] = 0.0f;
+              }
               const uint64_t turned = weights + (TAPS - 1 - phase) * CHANNEL_TILES * 16;
-              wgmma_begin(high, low, sum);
+              wgmma_settle(large);
+              if constexpr (SUMS == SUMS_CROSS_APART) wgmma_settle(small);
+              wgmma_begin(high, low);
               // The small products first: while the sum is small, little is truncated.
               if constexpr (S::SPLIT) {
 #pragma unroll
                 for (int step = 0; step < S::STEPS; step++) {
-                  wgmma_fp16(sum, low[step], turned + step * (S::B_WORDS / 4));
-                  wgmma_fp16(sum, high[step], turned + (S::STEPS + step) * (S::B_WORDS / 4));
+                  wgmma_fp16(small, low[step], turned + step * (S::B_WORDS / 4));
+                  wgmma_fp16(small, high[step], turned + (S::STEPS + step) * (S::B_WORDS / 4));
                 }
               }
 #pragma unroll
               for (int step = 0; step < S::STEPS; step++) {
-                wgmma_fp16(sum, high[step], turned + step * (S::B_WORDS / 4));
+                wgmma_fp16(large, high[step], turned + step * (S::B_WORDS / 4));
               }
               wgmma_commit();
               if (r + phase < rows + TAPS - 2) line += c.w;  // the last row is gathered once more, for nothing
@@ -253,8 +265,16 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS)
               for (int q = 0; q < S::QUADS; q++) {
                 raw[then][q][0] = line[offset[q]], raw[then][q][1] = line[offset[q] + 8];
               }
-              wgmma_wait(sum);
+              wgmma_wait();
+              wgmma_settle(large);
+              if constexpr (SUMS == SUMS_CROSS_APART) wgmma_settle(small);
               const int finished = (phase + 1) % TAPS * SLOT;
+              if constexpr (SUMS != SUMS_TOGETHER) {
+#pragma unroll
+                for (int i = 0; i < TAPS * SLOT; i++) {
+                  if (SUMS == SUMS_ROWS || i / SLOT == finished / SLOT) sum[i] += part[i];
+                }
+              }
               if (phase == TAPS - 1 && !pivoted) sums.pivot_at(&sum[finished]), pivoted = true;
               if (phase == TAPS - 1 || r > 0) sums.add(&sum[finished], real);
             }

@@ -16,12 +16,16 @@ __device__ __forceinline__ uint64_t wgmma_descriptor(const void* p) {
 // at a barrier.
 __device__ __forceinline__ void wgmma_publish() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
-// Before the first product; the registers of A and of the sums are final from here on, so that none is computed
-// between two products.
-template <int STEPS, int R>
-__device__ __forceinline__ void wgmma_begin(uint32_t (&high)[STEPS][4], uint32_t (&low)[STEPS][4], float (&d)[R]) {
+// The registers `d` are final here: none of them is computed later, between two products.
+template <int R>
+__device__ __forceinline__ void wgmma_settle(float (&d)[R]) {
 #pragma unroll
   for (int i = 0; i < R; i++) asm volatile("" : "+f"(d[i])::"memory");
+}
+
+// Before the first product, once the sums are settled; settles the registers of A.
+template <int STEPS>
+__device__ __forceinline__ void wgmma_begin(uint32_t (&high)[STEPS][4], uint32_t (&low)[STEPS][4]) {
 #pragma unroll
   for (int i = 0; i < 4 * STEPS; i++) asm volatile("" : "+r"(high[i / 4][i % 4]), "+r"(low[i / 4][i % 4])::"memory");
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
@@ -29,13 +33,8 @@ __device__ __forceinline__ void wgmma_begin(uint32_t (&high)[STEPS][4], uint32_t
 
 __device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 
-// Until all products are done; `d` may be read from here on.
-template <int R>
-__device__ __forceinline__ void wgmma_wait(float (&d)[R]) {
-  asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
-#pragma unroll
-  for (int i = 0; i < R; i++) asm volatile("" : "+f"(d[i])::"memory");
-}
+// Until all products are done; their sums may be read once they are settled, too.
+__device__ __forceinline__ void wgmma_wait() { asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory"); }
 
 #define WGMMA_8(i)                                                                                           \
   "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), \
