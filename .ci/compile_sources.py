@@ -54,7 +54,8 @@ def main() -> int:
             for variant in (v for v in kernel.variants if v.device == "cuda"):
                 low = "sm_{}{}".format(*max(variant.minimum, (8, 0))) + ("a" if variant.exact else "")
                 for architecture in sorted({low, low if variant.exact else "sm_90"}):
-                    jobs.append((f"{name}/{variant.source} {architecture}", kernel.folder / variant.source, architecture))
+                    title = f"{name}/{variant.source} {architecture}"
+                    jobs.append((title, kernel.folder / variant.source, architecture))
                 for i, config in enumerate(points(kernel, variant, rng)):
                     path = Path(folder, f"{name}-{variant.name}-{i}.cu")
                     path.write_text(render.kernel_source(kernel, variant, config))

@@ -12,4 +12,4 @@ class ModelNew(nn.Module):
         self.group_norm = nn.GroupNorm(num_groups, out_channels)
 
     def forward(self, x):
-        return run(self, x)  # noqa: F821 (the candidate's runtime)
+        return run(self, x)
