@@ -9,7 +9,7 @@ shift $(($# < 2 ? $# : 2))
 configs=("$@")
 [ ${#configs[@]} -gt 0 ] || configs=(configs/*.yaml)
 mkdir -p "$out"
-export PYTHONUNBUFFERED=1
+export PYTHONUNBUFFERED=1 PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"  # works from the tree, installed or not
 case $part in
 tests)
   timeout 560 python3 -m pytest -m gpu -p no:cacheprovider 2>&1 | tee "$out/tests.log" | tail -40
