@@ -16,8 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from tuner.space import Config
 
-SCHEMA_VERSION = 1
-
 Precision = Literal["match", "ieee", "tf32"]
 FiniteMs = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 

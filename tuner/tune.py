@@ -170,9 +170,9 @@ def _tune_one(
             observer.workload(job.workload, space, environment)
             observer.stage("computing the float64 oracle and the reference's own error")
             lane.prepare()
-            _self_check(job, lane, runs_folder(cache), environment, described["problem_sha256"], observer)
-            _quick_eager(job, observer)
             runs = runs_folder(cache)
+            _self_check(job, lane, runs, environment, described["problem_sha256"], observer)
+            _quick_eager(job, observer)
             name = study_name(settings, kernel, job.workload, environment, described["problem_sha256"])
             ledger = Ledger(runs / f"{name}.jsonl")
             if fresh:
@@ -192,12 +192,12 @@ def _tune_one(
                         record = final.run(record, progress, space)
                     record = record.model_copy(update={"conditions": watch.conditions()})
                     notes = final.notes + watch.notes()
+                    if kind == "cpu":
+                        # Ceilings read beside other processes come out low: the better of two readings, minutes apart.
+                        again = Floor.model_validate(lane.describe()["floor"])
+                        record = record.model_copy(update={"floor": min(again, floor, key=lambda f: f.floor_ms)})
                 except KeyboardInterrupt:
                     progress.stopped = "interrupted"
-            if kind == "cpu" and record.floor is not None:
-                # Ceilings read beside other processes come out low: the better of two readings, minutes apart.
-                again = Floor.model_validate(lane.describe()["floor"])
-                record = record.model_copy(update={"floor": min(again, record.floor, key=lambda f: f.floor_ms)})
             text = candidate(kernel, record.point.config, record.workload, environment).text
         finally:
             lane.close()
