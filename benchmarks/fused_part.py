@@ -1,11 +1,12 @@
 """gn_mean: what comes after the convolution, alone, beside one read of the convolution's output.
 
-    python benchmarks/fused_part.py [CONFIG] [--device auto] [--points 12] [-o FILE.json]
+    python benchmarks/fused_part.py [CONFIG] [--device auto] [--points 12] [--steps 60] [-o FILE.json]
 
 The convolution of a rendered candidate is replaced by one that returns a tensor computed beforehand; the rest is the
 candidate as it ships. Measured are the cached winner (where its variant leaves the convolution to PyTorch), the best
-such point of the ledgers in the cache, the default and random points; the fastest is reported. Beside it: one read of
-that tensor at the bandwidth measured in the same run, and PyTorch's GroupNorm and mean on the same tensor.
+such point of the ledgers in the cache, the default and random points, and from the fastest of them on every single
+step of a knob until none is faster; the fastest is reported. Beside it: one read of that tensor at the bandwidth
+measured in the same run, and PyTorch's GroupNorm and mean on the same tensor.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ from tuner.space import Config, Space
 from tuner.template import Template
 
 GOAL = 1.3  # reads of the convolution's output
-NARROWED = {"conv_bias": ["fused"]}  # added in place, the bias would change the tensor from call to call
+# A bias added in place would change the tensor from call to call; the other two are the convolution's alone.
+NARROWED = {"conv_bias": ["fused"], "cudnn_benchmark": [False], "tf32": [False]}
 SAMPLES = 30
 SECONDS = 10.0  # of sampling at most, where one call takes long
 
@@ -136,32 +138,51 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     timers = {torch.contiguous_format: Timer([y], 0)}
     allowed = max(8 * (theirs.double() - oracle).abs().max().item(), 1e-5)
 
-    best: tuple[float, Config, Callable[..., Any], Timer] | None = None
+    def prepared(config: Config, folder: str) -> tuple[Callable[..., Any], Timer] | None:
+        """The fused part of a point and what times it; None, and a line, when it is wrong."""
+        made = render.candidate(kernel, [render.tuned_for(config, workload, here)])
+        path = Path(folder, f"{made.sha256}.py")
+        path.write_text(made.text)
+        call = fused_part(path, workload, reference.state_dict(), x)
+        layout = torch.contiguous_format
+        if config.knobs.get("memory_format") == "channels_last":
+            layout = torch.channels_last_3d
+        if layout not in timers:
+            timers[layout] = LastTimer([y], 0)
+        with torch.no_grad():
+            error = (call(y.contiguous(memory_format=layout)).double() - oracle).abs().max().item()
+        if not error <= allowed:
+            print(f"{config}: wrong, error {error:.3g}, allowed {allowed:.3g}", file=sys.stderr)
+            return None
+        return call, timers[layout]
+
+    times: dict[Config, float] = {}
+
+    def time_ms(config: Config, folder: str) -> float:
+        """The median of a point, measured once; infinite when it is wrong."""
+        if config not in times:
+            ready = prepared(config, folder)
+            times[config] = math.inf if ready is None else summarise(samples_ms(ready[1], ready[0], 7)).latency_ms
+            print(f"{times[config]:9.4f} ms  {config}", file=sys.stderr, flush=True)
+        return times[config]
+
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TORCH_EXTENSIONS_DIR"] = folder
         for config in candidates(kernel, space, settings.cache_root(options.config), here, workload, options.points):
-            made = render.candidate(kernel, [render.tuned_for(config, workload, here)])
-            path = Path(folder, f"{made.sha256}.py")
-            path.write_text(made.text)
-            call = fused_part(path, workload, reference.state_dict(), x)
-            layout = torch.contiguous_format
-            if config.knobs.get("memory_format") == "channels_last":
-                layout = torch.channels_last_3d
-            if layout not in timers:
-                timers[layout] = LastTimer([y], 0)
-            timer = timers[layout]
-            with torch.no_grad():
-                error = (call(y.contiguous(memory_format=layout)).double() - oracle).abs().max().item()
-            if not error <= allowed:
-                print(f"{config}: wrong, error {error:.3g}, allowed {allowed:.3g}", file=sys.stderr)
-                continue
-            median = summarise(samples_ms(timer, call, 7)).latency_ms
-            print(f"{median:9.4f} ms  {config}", file=sys.stderr, flush=True)
-            if best is None or median < best[0]:
-                best = median, config, call, timer
-        if best is None:
+            time_ms(config, folder)
+        known = len(times)
+        moved = True
+        while moved:
+            best = min(times, key=lambda c: times[c])
+            for step in space.neighbours(best):
+                if len(times) - known < options.steps and space.rejected_by(step) is None:
+                    time_ms(step, folder)
+            moved = times[min(times, key=lambda c: times[c])] < times[best]
+        config = min(times, key=lambda c: times[c])
+        ready = prepared(config, folder)
+        if ready is None:
             raise TunerError(f"{kernel.name}: no point was right")
-        _, config, call, timer = best
+        call, timer = ready
 
         def chain(y: torch.Tensor) -> Any:
             return reference.group_norm(y).mean(dim=[1, 2, 3, 4])
@@ -209,6 +230,7 @@ def main() -> int:
     parser.add_argument("config", nargs="?", type=Path, default=Path(__file__).parent.parent / "configs/gn_mean.yaml")
     parser.add_argument("--device", help="auto, cuda, cuda:N or cpu; default: the config's")
     parser.add_argument("--points", type=int, default=12, help="random points beside those that are known")
+    parser.add_argument("--steps", type=int, default=60, help="points of the walk from the fastest of them")
     parser.add_argument("-o", "--output", type=Path, help="also as JSON")
     options = parser.parse_args()
     try:

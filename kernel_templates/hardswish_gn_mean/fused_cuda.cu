@@ -23,7 +23,8 @@
 #endif
 #ifndef FINISH  // who finishes a sample
 #define FINISH_KERNEL 0
-#define FINISH_LAST_BLOCK 1
+#define FINISH_OVERLAP 1
+#define FINISH_LAST_BLOCK 2
 #define FINISH FINISH_KERNEL
 #endif
 #ifndef ORDER  // of the blocks over the tensor; backward starts where the convolution's output may still be in L2

@@ -36,7 +36,7 @@ FUSED_CUDA_KNOBS = (
     Knob("vector_width", (1, 2, 4), 4, "floats a load"),
     Knob("blocks_per_group", (1, 2, 3, 4, 6, 8, 12, 16), 4, "blocks a (sample, group)"),
     Knob("reduction", ("shuffle", "shared"), "shuffle", "how a block adds up"),
-    Knob("finish", ("kernel", "last_block"), "kernel", "a second kernel, or each sample's last block"),
+    Knob("finish", ("kernel", "overlap", "last_block"), "kernel", "second kernel, one that starts early, last block"),
     Knob("order", ("forward", "backward"), "forward", "blocks over the tensor; its end may still be in L2"),
     CONV_BIAS,
     MEMORY_FORMAT,
@@ -65,6 +65,7 @@ FUSED_CUDA_CONSTRAINTS = (
     Constraint("loads fit the registers", lambda k, f: k.block_size * _registers(k) <= 65536),
     Constraint("vector_width divides C", lambda k, f: k.memory_format == "contiguous" or f.C % k.vector_width == 0),
     Constraint("a slice fills the block's loads", _slice_fills_block),
+    Constraint("overlap needs sm_90", lambda k, f: k.finish != "overlap" or f.capability >= (9, 0)),
 )
 
 FUSED_CPU_KNOBS = (
@@ -95,6 +96,7 @@ DIRECT_CPU_KNOBS = (
     Knob("positions", (1, 2, 3, 4, 6), 2, "vectors of output positions a tile"),
     Knob("channels", (1, 2, 4, 6, 8, 12, 16, 24), 8, "output channels a tile"),
     Knob("planes", (1, 2, 4, 8, 16, 32, 64), 8, "output planes a task"),
+    Knob("taps", (0, 3, 4, 5), 4, "of a kernel's row, unrolled; 0: a loop"),
     Knob("repack", (False, True), False, "copy a task's input first even where it can be read in place"),
     Knob("outer", ("positions", "channels"), "positions", "the outer loop over a plane's tiles"),
 )
@@ -103,6 +105,7 @@ DIRECT_CPU_CONSTRAINTS = (
     Constraint("the tile fits 32 registers", lambda k, f: k.positions * (k.channels + 1) <= 31),
     Constraint("the tile is not twice the channels", lambda k, f: k.channels < 2 * f.C),
     Constraint("a task is not twice the planes", lambda k, f: k.planes < 2 * (f.D - f.K + 1)),
+    Constraint("taps is 0 or K", lambda k, f: k.taps in (0, f.K)),
 )
 
 

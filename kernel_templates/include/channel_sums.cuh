@@ -4,7 +4,9 @@
 // First kernel: each block adds up slices of channels. What a thread has in flight is a chunk: condensed in float about
 // its own first value and mean, so that neither a common offset nor an outlier elsewhere costs it any bits, and added
 // in double about the channel's pivot, its first value. Then, in a second kernel or in the sample's last block, the
-// source's `finish` turns the sample's sums into its result.
+// source's `finish` turns the sample's sums into its result. The second kernel may be launched over the end of the
+// first (programmatic dependent launch, sm_90 and later): its blocks start as multiprocessors fall free, bring the
+// pivots into L2 and wait there for the sums.
 //
 // `launch_channel_sums<Task>` takes a Task derived from ChannelSums with
 //   Map map(channel)               a callable float -> float, on the elements of y
@@ -12,8 +14,8 @@
 //   void finish(sample, scratch)   called by every thread of one block; scratch: reduce_scratch() doubles
 //
 // Knobs, defined ahead by the source: BLOCK_SIZE, UNROLL (vectors in flight), VECTOR_WIDTH, REDUCTION (SHUFFLE,
-// SHARED), BLOCKS_PER_GROUP, FINISH (KERNEL, LAST_BLOCK), ORDER (FORWARD, BACKWARD), MEMORY_FORMAT (CONTIGUOUS,
-// CHANNELS_LAST).
+// SHARED), BLOCKS_PER_GROUP, FINISH (KERNEL, OVERLAP, LAST_BLOCK), ORDER (FORWARD, BACKWARD), MEMORY_FORMAT
+// (CONTIGUOUS, CHANNELS_LAST).
 #pragma once
 #include "launch.cuh"
 #include "moments.cuh"
@@ -22,7 +24,7 @@
 
 constexpr Reduction REDUCE = REDUCTION == REDUCTION_SHUFFLE ? Reduction::shuffle : Reduction::shared;
 constexpr bool CHANNELS_LAST = MEMORY_FORMAT == MEMORY_FORMAT_CHANNELS_LAST;
-constexpr bool BY_LAST_BLOCK = FINISH == FINISH_LAST_BLOCK;
+constexpr bool BY_LAST_BLOCK = FINISH == FINISH_LAST_BLOCK, OVERLAP = FINISH == FINISH_OVERLAP;
 
 struct ChannelSums {
   const float* y;      // (n, c, s), or (n, s, c) when channels-last
@@ -34,10 +36,13 @@ struct ChannelSums {
   __device__ long long slice_length() const { return ceil_div(ceil_div(s, slices), 32) * 32; }
 };
 
+__device__ __forceinline__ const float* first_value(const ChannelSums& p, long long sample, long long channel) {
+  return p.y + (CHANNELS_LAST ? sample * p.s * p.c + channel : (sample * p.c + channel) * p.s);
+}
+
 template <class Task>
 __device__ __forceinline__ float pivot(const Task& p, long long sample, long long channel) {
-  const long long at = CHANNELS_LAST ? sample * p.s * p.c + channel : (sample * p.c + channel) * p.s;
-  return p.map(channel)(__ldg(p.y + at));
+  return p.map(channel)(__ldg(first_value(p, sample, channel)));
 }
 
 __device__ long long block_number() {
@@ -74,17 +79,20 @@ __device__ void for_each_channel(const Task& p, long long sample, double eps, Us
   const int lane = threadIdx.x % width;
   for (int first = 0; first < groups; first += BLOCK_SIZE / width) {
     const int group = first + threadIdx.x / width;
-    const int begin = group * channels, end = group < groups ? begin + channels : begin;
+    const int begin = group * channels, end = group < groups ? begin + channels : begin, mine = begin + lane;
+    // Mostly a lane's only channel: kept, so that its sums are fetched once.
+    const Channel kept = mine < end ? read_channel(p, sample, mine) : Channel{};
+    const auto at = [&](int c) { return c == mine ? kept : read_channel(p, sample, c); };
     double mean = 0.0;
-    for (int c = begin + lane; c < end; c += width) mean += read_channel(p, sample, c).mean;
+    for (int c = mine; c < end; c += width) mean += at(c).mean;
     mean = warp_reduce(mean, Sum{}, width) / channels;
     double variance = 0.0;
-    for (int c = begin + lane; c < end; c += width) {
-      const Channel channel = read_channel(p, sample, c);
+    for (int c = mine; c < end; c += width) {
+      const Channel channel = at(c);
       variance += channel.variance + (channel.mean - mean) * (channel.mean - mean);
     }
     const double rstd = rsqrt(warp_reduce(variance, Sum{}, width) / channels + eps);
-    for (int c = begin + lane; c < end; c += width) use(c, read_channel(p, sample, c).mean - mean, rstd);
+    for (int c = mine; c < end; c += width) use(c, at(c).mean - mean, rstd);
   }
 }
 
@@ -102,10 +110,23 @@ __device__ void finish_if_last(const Task& p, long long sample, long long blocks
   }
 }
 
-#if FINISH == FINISH_KERNEL
+// In the first kernel: once every block has come here, blocks of the second may start where there is room.
+__device__ __forceinline__ void let_finish_start() {
+#if FINISH == FINISH_OVERLAP
+  asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
+#if FINISH != FINISH_LAST_BLOCK
 template <class Task>
 __global__ void __launch_bounds__(BLOCK_SIZE) finish_samples(const Task p) {
   __shared__ double scratch[reduce_scratch(BLOCK_SIZE, REDUCE)];
+#if FINISH == FINISH_OVERLAP
+  for (long long channel = threadIdx.x; channel < p.c; channel += BLOCK_SIZE) {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(first_value(p, blockIdx.x, channel)));
+  }
+  asm volatile("griddepcontrol.wait;" ::: "memory");  // until the first kernel is done and its sums are visible
+#endif
   p.finish(blockIdx.x, scratch);
 }
 #endif
@@ -180,6 +201,7 @@ __device__ PivotSums sum_values(const float* values, long long count, Map map, d
 template <class Task>
 __global__ void __launch_bounds__(BLOCK_SIZE) sum_channels(const Task p) {
   __shared__ PivotSums scratch[reduce_scratch(BLOCK_SIZE, REDUCE)];
+  let_finish_start();
   const long long block = block_number(), group = block / BLOCKS_PER_GROUP;  // group: sample * g + group
   const long long channels = p.c / p.g, length = p.slice_length(), sample = group / p.g;
   for (long long task = block % BLOCKS_PER_GROUP; task < channels * p.slices; task += BLOCKS_PER_GROUP) {
@@ -276,6 +298,7 @@ __device__ void sum_rows(PivotSums* stage, int columns, int rows, int wanted, Pi
 template <int V, class Task>
 __global__ void __launch_bounds__(BLOCK_SIZE) sum_channels_last(const Task p) {
   __shared__ PivotSums stage[BLOCK_SIZE];
+  let_finish_start();
   const Tiling t = tiling<V>(p.c);
   const long long block = block_number(), tile = block % t.tiles, slice = block / t.tiles % p.slices;
   const long long sample = block / t.tiles / p.slices;
@@ -338,7 +361,12 @@ static cudaError_t launch_channel_sums(const Task& p, cudaStream_t on) {
   return sum(p, on);
 #else
   if (const cudaError_t error = sum(p, on)) return error;
-  finish_samples<<<static_cast<unsigned>(p.n), BLOCK_SIZE, 0, on>>>(p);
-  return cudaGetLastError();
+  cudaLaunchAttribute overlap{};
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t launch{};
+  launch.gridDim = dim3(static_cast<unsigned>(p.n)), launch.blockDim = dim3(BLOCK_SIZE), launch.stream = on;
+  launch.attrs = &overlap, launch.numAttrs = OVERLAP;
+  return cudaLaunchKernelEx(&launch, finish_samples<Task>, p);
 #endif
 }
