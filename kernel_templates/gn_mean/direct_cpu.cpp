@@ -11,6 +11,9 @@
 #ifndef PLANES
 #define PLANES 16  // output planes a task
 #endif
+#ifndef TAPS
+#define TAPS 3  // of a kernel's row, unrolled; 0: a loop over any number
+#endif
 #ifndef REPACK
 #define REPACK 0  // copy a task's input first even where it can be read in place
 #endif

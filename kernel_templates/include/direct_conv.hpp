@@ -5,7 +5,7 @@
 // output plane is walked as one run over the rows of the *input* plane, so that neighbouring positions always lie side
 // by side in memory: the kernel - 1 positions at each row's end belong to no output and are masked out of the sums.
 //
-// The including source gives VECTOR_WIDTH, POSITIONS, CHANNELS, PLANES, REPACK and OUTER (see its knobs).
+// The including source gives VECTOR_WIDTH, POSITIONS, CHANNELS, PLANES, TAPS, REPACK and OUTER (see its knobs).
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -132,12 +132,18 @@ inline __attribute__((always_inline)) void convolve(const Conv& conv, const Inpu
   }
 }
 
+// The same for any kernel, as a call: compiled once, and what it needs costs the loops around it no registers.
+__attribute__((noinline)) static void convolve_any(const Conv& conv, const Input& in, const float* weight,
+                                                   Lanes (&acc)[CHANNELS][POSITIONS]) {
+  convolve<0>(conv, in, weight, acc);
+}
+
 // Adds the moments of `planes` output planes to out[out_channels] (in units of Activation, `scale` not yet applied).
 //
 // Within a plane the sums are of (y - shift) * unit in float, where shift is the channel's mean so far, so they do not
 // cancel; planes are merged in double. False when a square overflowed float: then the caller takes a smaller unit, a
 // power of two, which changes no bit of a mantissa.
-template <int K, class Activation>
+template <class Activation>
 bool add_planes(const Conv& conv, Input in, const PackedWeights& weights, const PlaneTiles& tiles, long long planes,
                 float unit, WideMoments* out) {
   struct Sums {
@@ -149,7 +155,7 @@ bool add_planes(const Conv& conv, Input in, const PackedWeights& weights, const 
 
   for (long long t = 0; t < channel_tiles; t++) {  // the first shift: the mean of the first tile
     Lanes acc[CHANNELS][POSITIONS];
-    convolve<K>(conv, in, &weights.weight[t * tile_weights], acc);
+    convolve_any(conv, in, &weights.weight[t * tile_weights], acc);
     for (long long c = 0; c < CHANNELS; c++) {
       double sum = 0.0, count = 0.0;
       for (int p = 0; p < POSITIONS; p++) {
@@ -164,8 +170,15 @@ bool add_planes(const Conv& conv, Input in, const PackedWeights& weights, const 
 
   const auto add_tile = [&](long long tile, long long t) __attribute__((always_inline)) {
     Lanes acc[CHANNELS][POSITIONS];
-    convolve<K>(conv, {in.at + tiles.start[tile], in.channel_stride, in.plane_stride},
-                &weights.weight[t * tile_weights], acc);
+    const Input from{in.at + tiles.start[tile], in.channel_stride, in.plane_stride};
+    const float* weight = &weights.weight[t * tile_weights];
+    if (TAPS == 0 || conv.kernel[2] == TAPS) {
+      convolve<TAPS>(conv, from, weight, acc);
+    } else {  // tuned for another kernel
+      Lanes any[CHANNELS][POSITIONS];  // handed on by address, so it lies in memory; `acc` stays in registers
+      convolve_any(conv, from, weight, any);
+      std::memcpy(acc, any, sizeof acc);
+    }
     Mask mask[POSITIONS];
     std::memcpy(mask, &tiles.mask[tile * TILE], sizeof mask);
 #pragma GCC unroll 64
@@ -207,20 +220,6 @@ bool add_planes(const Conv& conv, Input in, const PackedWeights& weights, const 
   return true;
 }
 
-template <class Activation>
-bool add_planes(const Conv& conv, const Input& in, const PackedWeights& weights, const PlaneTiles& tiles,
-                long long planes, float unit, WideMoments* out) {
-  switch (conv.kernel[2]) {
-    case 1: return add_planes<1, Activation>(conv, in, weights, tiles, planes, unit, out);
-    case 2: return add_planes<2, Activation>(conv, in, weights, tiles, planes, unit, out);
-    case 3: return add_planes<3, Activation>(conv, in, weights, tiles, planes, unit, out);
-    case 4: return add_planes<4, Activation>(conv, in, weights, tiles, planes, unit, out);
-    case 5: return add_planes<5, Activation>(conv, in, weights, tiles, planes, unit, out);
-    case 7: return add_planes<7, Activation>(conv, in, weights, tiles, planes, unit, out);
-    default: return add_planes<0, Activation>(conv, in, weights, tiles, planes, unit, out);
-  }
-}
-
 // Copies input planes [first, first + planes) of one sample, dense, with TILE zeros behind them.
 inline Input repack(const Conv& conv, const float* sample, long long first, long long planes,
                     std::vector<float>& buffer) {
@@ -258,9 +257,9 @@ std::vector<WideMoments> channel_moments(const Conv& conv, const float* x, const
                            ? Input{sample + first * conv.stride[2], conv.stride[1], conv.stride[2]}
                            : repack(conv, sample, first, planes + conv.kernel[0] - 1, buffer);
       WideMoments* out = &parts[part * channels];
-      if (!add_planes<Activation>(conv, in, weights, tiles, planes, 1.0f, out)) {
+      for (const float unit : {1.0f, 0x1p-80f}) {  // one call, so that it is compiled once
         std::fill(out, out + channels, WideMoments{});
-        add_planes<Activation>(conv, in, weights, tiles, planes, 0x1p-80f, out);
+        if (add_planes<Activation>(conv, in, weights, tiles, planes, unit, out)) break;
       }
     }
   });
