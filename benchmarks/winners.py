@@ -287,7 +287,7 @@ def _summary(winner: Winner, times: dict[str, list[float]], ways: list[str], fau
     ours = times.get(winner.name)
     baselines: Row = {way: {"fault": faults.get(way, "not measured")} for way in ways}
     found: Row = {
-        "measured": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "measured": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "variant": winner.record.point.variant,
         "knobs": winner.record.point.knobs,
         "candidate_sha256": winner.record.candidate_sha256,
@@ -445,7 +445,7 @@ def save(path: Path, environment: dict[str, Any], rows: list[Row]) -> list[Row]:
 
     kept = {key(row): row for row in json.loads(path.read_text())["rows"]} if path.exists() else {}
     kept |= {key(row): row for row in rows if "ours" in row or key(row) not in kept}
-    date = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".new", delete=False) as file:
         json.dump({"date": date, "environment": environment, "rows": list(kept.values())}, file, indent=1)

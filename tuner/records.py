@@ -82,7 +82,7 @@ class Environment(Stored):
         return name if self.device_kind == "cuda" else f"cpu-{name}-{self.cores}c"
 
 
-class Status(str, enum.Enum):
+class Status(enum.StrEnum):
     """How a trial ended: ok, or the phase that failed."""
 
     OK = "ok"

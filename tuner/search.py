@@ -380,7 +380,7 @@ class Search:
             point=Point.of(config),
             candidate_sha256=sha256,
             evaluation=evaluation,
-            finished=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"),
+            finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
         )
         self.ledger.append(trial)
         self.known[config] = trial

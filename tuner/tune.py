@@ -345,7 +345,7 @@ def _record(
         floor=floor,
         trials=counts,
         seed=settings.seed,
-        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
 
 
