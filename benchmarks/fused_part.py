@@ -86,8 +86,8 @@ def candidates(
     trials = [t for path in sorted((cache / ".runs").glob(f"{kernel.name}-*.jsonl")) for t in Ledger(path).read()]
     trials = [t for t in trials if t.evaluation.status is Status.OK and t.point.variant in names]
     found += [t.point.config for t in sorted(trials, key=lambda t: t.evaluation.latency_ms)[:3]]
-    found = [c for c in found if c.variant in names and _in(space, c) and space.rejected_by(c) is None]
-    found = list(dict.fromkeys([*found, *space.defaults()]))
+    found = [c for c in found if c.variant in names and space.has(c) and space.rejected_by(c) is None]
+    found = list(dict.fromkeys([*found, *space.defaults]))
     rng = random.Random(0)
     for _ in range(count):
         branch = rng.choice(space.branches)
@@ -95,12 +95,6 @@ def candidates(
         near = space.nearest(drawn, lambda config, seen=tuple(found): config not in seen)
         found += [near] if near is not None else []
     return found
-
-
-def _in(space: Space, config: Config) -> bool:
-    branch = space.branch(config.variant)
-    choices = {knob.name: knob.choices for knob in branch.knobs}
-    return list(choices) == list(config.knobs) and all(v in choices[n] for n, v in config.values)
 
 
 def samples_ms(timer: Timer, call: Callable[..., Any], count: int) -> list[float]:

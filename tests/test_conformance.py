@@ -126,7 +126,7 @@ def test_every_config_names_a_workload_with_points(path: Path) -> None:
         problem.check(problem.load(kernel.problem), workload)
         for kind in {variant.device for variant in kernel.variants} if wanted.device == "auto" else {wanted.device}:
             facts = kernel.facts(workload.init, workload.shapes, LIMITS[kind])
-            assert kernel.space(kind, facts, wanted.variants, wanted.knobs).defaults()
+            assert kernel.space(kind, facts, wanted.variants, wanted.knobs).defaults
 
 
 # ---- the candidate's text ---------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tuner import problem, render, template
-from tuner.space import Config, config_from
+from tuner.space import Config
 
 torch = pytest.importorskip("torch")
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
@@ -26,7 +26,8 @@ def candidate(folder: Path, **knobs: Any) -> Any:
     found = template.load(template.shipped_folder() / "gn_min_bias")
     device = {"cores": 132, "shared_memory_per_block": 232448, "capability": (9, 0), "device": "cuda"}
     space = found.space("cuda", found.facts(INIT, [(ROWS, INIT[0])], device), ["split_cuda"])
-    config: Config = config_from(space, "split_cuda", {**space.branch("split_cuda").default.knobs, **knobs})
+    config = Config("split_cuda", tuple({**space.branch("split_cuda").default.knobs, **knobs}.items()))
+    assert space.has(config)
     tuned = render.Tuned(config, ((ROWS, INIT[0]),), "float32", "test", "match")
     path = folder / "model_new.py"
     path.write_text(render.candidate(found, [tuned]).text)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.errors import ConfigError, TemplateError
-from tuner.space import Branch, Config, Constraint, Facts, Knob, Space, config_from
+from tuner.errors import TemplateError
+from tuner.space import Branch, Config, Constraint, Facts, Knob, Space
 
 A, B, KIND = Knob("a", (1, 2, 4), 2), Knob("b", (1, 2, 4, 8), 1), Knob("kind", ("x", "y"), "x")
 PRODUCT = Constraint("a*b<=LIMIT", lambda k, f: k.a * k.b <= f.LIMIT)
@@ -62,14 +62,16 @@ def test_a_rejected_point_names_the_rule():
     assert space().rejected_by(point(4, 8)) == "a*b<=LIMIT"
 
 
-def test_the_default_of_each_branch_comes_first_unless_a_rule_forbids_it():
-    assert space().defaults() == [point(2, 1), Config("two", (("kind", "x"),))]
-    assert space(limit=1).defaults() == [Config("two", (("kind", "x"),))]
+def test_the_default_of_each_branch_comes_first():
+    assert space().defaults == (point(2, 1), Config("two", (("kind", "x"),)))
 
 
-def test_count_gives_up_on_a_space_beyond_its_limit():
-    assert space().count(14) == 11
-    assert space().count(13) is None
+def test_a_default_that_a_rule_forbids_gives_way_to_the_nearest_point():
+    assert space(limit=1).defaults == (point(1, 1), Config("two", (("kind", "x"),)))
+
+
+def test_a_branch_without_a_valid_point_has_no_default():
+    assert space(limit=0).defaults == (Config("two", (("kind", "x"),)),)
 
 
 def test_an_ordered_knob_moves_by_one_step():
@@ -109,20 +111,17 @@ def test_a_config_reads_as_one_line():
     assert str(Config("v", (("a", 4), ("flag", True), ("kind", "x")))) == "v a=4 flag=1 kind=x"
 
 
-def test_config_from_takes_knobs_in_any_order():
-    assert config_from(space(), "one", {"b": 8, "a": 1}) == point(1, 8)
-
-
 @pytest.mark.parametrize(
-    ("variant", "knobs", "fault"),
+    ("config", "there"),
     [
-        ("three", {}, "not one of one, two"),
-        ("one", {"a": 1}, "do not match the template's: b"),
-        ("one", {"a": 1, "b": 1, "c": 1}, "do not match the template's: c"),
-        ("one", {"a": 3, "b": 1}, "3 is not one of"),
-        ("one", {"a": True, "b": 1}, "True is not one of"),
+        (point(1, 8), True),
+        (point(4, 8), True),  # though a rule forbids it
+        (Config("three", ()), False),
+        (Config("one", (("a", 1),)), False),
+        (Config("one", (("b", 1), ("a", 1))), False),
+        (point(3, 1), False),
+        (point(True, 1), False),
     ],
 )
-def test_config_from_refuses_what_is_not_of_the_space(variant, knobs, fault):
-    with pytest.raises(ConfigError, match=fault):
-        config_from(space(), variant, knobs)
+def test_a_space_has_the_points_of_its_knobs_and_no_others(config, there):
+    assert space().has(config) is there

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from tuner import template
 from tuner.errors import ConfigError, TemplateError
+from tuner.space import Knob
 
 CPU = {"device": "cpu", "cores": 2, "capability": (0, 0), "shared_memory_per_block": 0}
 
@@ -82,7 +85,7 @@ def test_narrowing_keeps_the_default_where_it_can(tiny):
     [
         ({"variants": ["nope"]}, "variants: 'nope' is not one of plain, gpu"),
         ({"variants": ["gpu"]}, "no variant for this cpu device"),
-        ({"narrowing": {"nope": [1]}}, "'nope' is not a knob of tiny; it has fast, order"),
+        ({"narrowing": {"nope": [1]}}, "'nope' is not a knob of tiny; it has block_size, fast"),
         ({"narrowing": {"unroll": [3]}}, "unroll: 3 is not one of"),
         ({"narrowing": {"fast": [1]}}, "fast: 1 is not one of"),
         ({"narrowing": {"unroll": []}}, "the list is empty"),
@@ -91,6 +94,14 @@ def test_narrowing_keeps_the_default_where_it_can(tiny):
 def test_a_wrong_request_is_one_line(tiny, asked, fault):
     with pytest.raises(ConfigError, match=fault):
         tiny.space("cpu", facts(tiny), **asked)
+
+
+def test_a_variant_that_knows_none_of_a_knobs_choices_is_left_out(tiny):
+    other = dataclasses.replace(tiny.variant("plain"), name="other", knobs=(Knob("unroll", (16, 32), 16),))
+    both = dataclasses.replace(tiny, variants=(*tiny.variants, other))
+    wide = tiny.facts((64,), [(4, 64)], CPU)
+    for wanted, left in (([16], ["other"]), ([2, 16], ["plain", "other"])):
+        assert [b.variant for b in both.space("cpu", wide, narrowing={"unroll": wanted}).branches] == left
 
 
 def test_a_space_without_a_point_is_refused(tiny):

@@ -52,9 +52,11 @@ def _config_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--json", "as_json", is_flag=True, help="records as JSON on stdout, progress on stderr")
 def search(configs: tuple[Path, ...], fresh: bool, replace: bool, as_json: bool, **options: str | None) -> None:
     """Search the knobs for every shape of each CONFIG and cache the winners."""
-    from tuner import screen, settings, tune
+    from tuner import screen, settings, template, tune
 
     loaded = [(path, settings.load(path, options)) for path in configs]  # all of them read before the first search
+    for path, one in loaded:
+        template.find(one.template, Path.cwd()).check_names(one.variants, one.knobs, f"{path}: ")
     console = screen.console(stderr=as_json)
     missing = interrupted = False
     results = []
@@ -96,27 +98,12 @@ def validate(configs: tuple[Path, ...], as_json: bool) -> None:
     for path in configs:
         one = settings.load(path)
         kernel = template.find(one.template, Path.cwd())
-        _check_names(path, one.variants, one.knobs, kernel)
+        kernel.check_names(one.variants, one.knobs, f"{path}: ")
         checked.append({"config": str(path), "settings": one.model_dump(mode="json")})
         if not as_json:
             click.echo(f"{path}: ok ({kernel.name})")
     if as_json:
         click.echo(json.dumps(checked, indent=2))
-
-
-def _check_names(path: Path, variants: Any, knobs: Any, kernel: Any) -> None:
-    names = [v.name for v in kernel.variants]
-    for name in variants or ():
-        if name not in names:
-            raise ConfigError(f"{path}: variants: {name!r} is not one of {', '.join(names)}")
-    for name, wanted in knobs.items():
-        having = [k for v in kernel.variants for k in v.knobs if k.name == name]
-        if not having:
-            known = sorted({k.name for v in kernel.variants for k in v.knobs})
-            raise ConfigError(f"{path}: knobs: {name!r} is not a knob of {kernel.name}; it has {', '.join(known)}")
-        for value in wanted:
-            if not any(type(c) is type(value) and c == value for k in having for c in k.choices):
-                raise ConfigError(f"{path}: knobs.{name}: {value!r} is not one of {list(having[0].choices)}")
 
 
 @cli.command()

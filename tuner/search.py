@@ -185,7 +185,7 @@ class Search:
         """
         for trial in self.ledger.news():
             config = trial.point.config
-            if config not in self.known and self._is_of_space(config):
+            if config not in self.known and self.space.has(config):
                 self.known[config] = trial
                 self.progress.trials.append(trial)
                 self.progress.resumed += 1
@@ -201,14 +201,6 @@ class Search:
                 self._tell(frozen.number, None)
             elif asked is not None:
                 self.elsewhere.add(asked)
-
-    def _is_of_space(self, config: Config) -> bool:
-        if config.variant not in [branch.variant for branch in self.space.branches]:
-            return False
-        knobs = self.space.branch(config.variant).knobs
-        return [k.name for k in knobs] == [n for n, _ in config.values] and all(
-            value in knob.choices for knob, (_, value) in zip(knobs, config.values, strict=True)
-        )
 
     def _tell(self, number: int, trial: Trial | None) -> None:
         """Tell the study how a trial ended: a time, PRUNED for a fault, FAIL for one never measured."""
@@ -266,7 +258,7 @@ class Search:
 
     def _propose(self) -> tuple[int, Config] | None:
         """The next point to measure, or None when no unseen valid point can be found."""
-        first = next((c for c in self.space.defaults() if self._is_new(c)), None)
+        first = next((c for c in self.space.defaults if self._is_new(c)), None)
         if first is not None:
             return self._accept(self._ask_for(first))
         if self.kind == "exhaustive":
@@ -389,11 +381,11 @@ class Search:
             self._tell(number, trial)
 
 
-def simplest_of_ties(ranked: list[tuple[Config, float, float]], space: Space) -> Config:
+def simplest_of_ties(ranked: list[tuple[Config, float]], space: Space) -> Config:
     """The winner among finalists: the simplest of those that tie with the fastest.
 
-    `ranked` holds (point, low, high), fastest first: the interval of its time as a
-    ratio to the fastest's. It ties when the interval reaches 1 or below. Simplest:
+    `ranked` holds (point, low), fastest first: the lower end of the interval of its time
+    as a ratio to the fastest's. It ties when that is 1 or below. Simplest:
     fewest steps of its knobs from the defaults, then the text of the point; a
     fixed rule, so equal measurements always name the same winner.
     """
@@ -406,5 +398,5 @@ def simplest_of_ties(ranked: list[tuple[Config, float, float]], space: Space) ->
             steps += apart if knob.ordered else min(apart, 1)
         return steps, str(config)
 
-    ties = [config for config, low, _ in ranked if low <= 1.0 or math.isclose(low, 1.0)]
+    ties = [config for config, low in ranked if low <= 1.0 or math.isclose(low, 1.0)]
     return min(ties, key=distance)

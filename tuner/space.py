@@ -7,17 +7,19 @@ samplers.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
-from tuner.errors import ConfigError, TemplateError
+from tuner.errors import TemplateError
 
 Choice = int | str | bool
+NEAREST_LIMIT = 20_000  # points that a walk to the nearest valid one looks at
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,10 @@ class Knob:
     @property
     def ordered(self) -> bool:
         return all(type(choice) is int for choice in self.choices)
+
+    def has(self, value: object) -> bool:
+        """Whether `value` is one of the choices, of their very type: True is not 1."""
+        return any(type(value) is type(choice) and value == choice for choice in self.choices)
 
 
 class Facts(SimpleNamespace):
@@ -124,6 +130,15 @@ class Space:
     def branch(self, variant: str) -> Branch:
         return next(branch for branch in self.branches if branch.variant == variant)
 
+    def has(self, config: Config) -> bool:
+        """Whether `config` is a point of this space, valid or not: its variant, its knobs in order, their choices."""
+        branch = next((branch for branch in self.branches if branch.variant == config.variant), None)
+        return (
+            branch is not None
+            and [knob.name for knob in branch.knobs] == [name for name, _ in config.values]
+            and all(knob.has(value) for knob, (_, value) in zip(branch.knobs, config.values, strict=True))
+        )
+
     def rejected_by(self, config: Config) -> str | None:
         """Name of the first constraint that `config` breaks, or None for a valid point."""
         knobs = SimpleNamespace(**config.knobs)
@@ -138,9 +153,11 @@ class Space:
                 return constraint.name
         return None
 
-    def defaults(self) -> list[Config]:
-        """The default point of every branch that allows its own; the first trials of a search."""
-        return [b.default for b in self.branches if self.rejected_by(b.default) is None]
+    @functools.cached_property
+    def defaults(self) -> tuple[Config, ...]:
+        """For every branch its default, or the valid point nearest to it; the first trials of a search."""
+        found = (self._nearest_in_branch(branch.default, lambda _: True, NEAREST_LIMIT) for branch in self.branches)
+        return tuple(config for config in found if config is not None)
 
     def points(self) -> Iterator[Config]:
         """Every valid point, branch by branch, in the order of the choices."""
@@ -150,10 +167,6 @@ class Space:
                 config = Config(branch.variant, tuple(zip(names, values, strict=True)))
                 if self.rejected_by(config) is None:
                     yield config
-
-    def count(self, limit: int) -> int | None:
-        """Number of valid points, or None when the space has more than `limit` points to look at."""
-        return sum(1 for _ in self.points()) if len(self) <= limit else None
 
     def neighbours(self, config: Config) -> Iterator[Config]:
         """Points one move away: an ordered knob steps by one, a category takes any other choice."""
@@ -168,13 +181,20 @@ class Space:
                 values[position] = (knob.name, knob.choices[other])
                 yield Config(config.variant, tuple(values))
 
-    def nearest(self, start: Config, wanted: Callable[[Config], bool], limit: int = 20_000) -> Config | None:
+    def nearest(self, start: Config, wanted: Callable[[Config], bool], limit: int = NEAREST_LIMIT) -> Config | None:
         """The valid point fewest moves from `start` for which `wanted` holds, or None within `limit`.
 
         Breadth-first, so it passes through invalid points; ties go to the first
         in the order of the knobs, so the answer depends on nothing but the arguments.
         When the branch of `start` holds none, the other branches' points follow in order.
         """
+        found = self._nearest_in_branch(start, wanted, limit)
+        if found is not None:
+            return found
+        looked_at = itertools.islice(self.points(), limit)
+        return next((config for config in looked_at if wanted(config)), None)
+
+    def _nearest_in_branch(self, start: Config, wanted: Callable[[Config], bool], limit: int) -> Config | None:
         queue, seen = deque([start]), {start}
         while queue and len(seen) < limit:
             config = queue.popleft()
@@ -184,25 +204,4 @@ class Space:
                 if neighbour not in seen:
                     seen.add(neighbour)
                     queue.append(neighbour)
-        looked_at = itertools.islice(self.points(), limit)
-        return next((config for config in looked_at if wanted(config)), None)
-
-
-def config_from(space: Space, variant: str, knobs: Mapping[str, Choice]) -> Config:
-    """The `Config` of `space` with these knob values.
-
-    Raises ConfigError when the variant, a knob or a value is not of the space.
-    """
-    names = [branch.variant for branch in space.branches]
-    if variant not in names:
-        raise ConfigError(f"variant {variant!r} is not one of {', '.join(names)}")
-    branch = space.branch(variant)
-    wanted = {knob.name for knob in branch.knobs}
-    if set(knobs) != wanted:
-        odd = ", ".join(sorted(set(knobs) ^ wanted))
-        raise ConfigError(f"variant {variant}: knobs do not match the template's: {odd}")
-    for knob in branch.knobs:
-        value = knobs[knob.name]
-        if not any(type(value) is type(choice) and value == choice for choice in knob.choices):
-            raise ConfigError(f"knob {knob.name}: {value!r} is not one of {list(knob.choices)}")
-    return Config(variant, tuple((knob.name, knobs[knob.name]) for knob in branch.knobs))
+        return None

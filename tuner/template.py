@@ -104,44 +104,61 @@ class Template:
     ) -> Space:
         """The search space for one workload on one kind of device.
 
-        `variants` keeps only these; `narrowing` maps a knob to the choices to keep, in every
-        variant that has it. Raises ConfigError for an unknown variant, knob or choice and for
-        a space without a point.
+        `variants` keeps only these; `narrowing` maps a knob to the choices to keep: each variant
+        that has the knob keeps those of them that it knows, and one that knows none is left out.
+        Raises ConfigError for an unknown variant, knob or choice and for a space without a point.
         """
-        known = [v for v in self.variants if v.device == device]
-        for name in variants or ():
-            if name not in [v.name for v in self.variants]:
-                raise ConfigError(f"variants: {name!r} is not one of {', '.join(v.name for v in self.variants)}")
-        kept = [v for v in known if not variants or v.name in variants]
+        narrowing = narrowing or {}
+        self.check_names(variants, narrowing)
+        kept = [v for v in self.variants if v.device == device and (not variants or v.name in variants)]
         kept = [v for v in kept if device == "cpu" or _runs_on(v, facts.capability)]
         if not kept:
             raise ConfigError(f"template {self.name} has no variant for this {device} device among those asked for")
-        narrowing = dict(narrowing or {})
-        for knob_name in narrowing:
-            if not any(k.name == knob_name for v in self.variants for k in v.knobs):
-                names = sorted({k.name for v in kept for k in v.knobs})
-                raise ConfigError(f"knobs: {knob_name!r} is not a knob of {self.name}; it has {', '.join(names)}")
-        branches = tuple(Branch(v.name, tuple(_narrow(k, narrowing) for k in v.knobs), v.constraints) for v in kept)
-        space = Space(branches, facts)
-        if not space.defaults() and next(space.points(), None) is None:
+        narrowed = [(v, [_narrow(k, narrowing.get(k.name)) for k in v.knobs]) for v in kept]
+        branches = (Branch(v.name, tuple(k for k in knobs if k), v.constraints) for v, knobs in narrowed if all(knobs))
+        space = Space(tuple(branches), facts)
+        if not space.defaults and next(space.points(), None) is None:
             raise ConfigError(f"template {self.name}: no point is left once knobs are narrowed and constraints applied")
         return space
+
+    def check_names(
+        self,
+        variants: Sequence[str] | None = None,
+        narrowing: Mapping[str, Sequence[Choice]] | None = None,
+        place: str = "",
+    ) -> None:
+        """Raise ConfigError for a variant, knob or choice that no variant has, on whatever device.
+
+        `place`, such as "gn_mean.yaml: ", begins the message.
+        """
+        names = [v.name for v in self.variants]
+        for name in variants or ():
+            if name not in names:
+                raise ConfigError(f"{place}variants: {name!r} is not one of {', '.join(names)}")
+        for name, wanted in (narrowing or {}).items():
+            having = [k for v in self.variants for k in v.knobs if k.name == name]
+            if not having:
+                known = sorted({k.name for v in self.variants for k in v.knobs})
+                raise ConfigError(f"{place}knobs: {name!r} is not a knob of {self.name}; it has {', '.join(known)}")
+            choices = list(dict.fromkeys(choice for knob in having for choice in knob.choices))
+            if not wanted:
+                raise ConfigError(f"{place}knobs.{name}: the list is empty; choose among {choices}")
+            for value in wanted:
+                if not any(knob.has(value) for knob in having):
+                    raise ConfigError(f"{place}knobs.{name}: {value!r} is not one of {choices}")
 
 
 def _runs_on(variant: Variant, capability: tuple[int, int]) -> bool:
     return capability == variant.minimum if variant.exact else capability >= variant.minimum
 
 
-def _narrow(knob: Knob, narrowing: Mapping[str, Sequence[Choice]]) -> Knob:
-    if knob.name not in narrowing:
+def _narrow(knob: Knob, wanted: Sequence[Choice] | None) -> Knob | None:
+    """The knob with only its choices that are `wanted`, None when that leaves none."""
+    if wanted is None:
         return knob
-    wanted = list(narrowing[knob.name])
-    for value in wanted:
-        if not any(type(value) is type(choice) and value == choice for choice in knob.choices):
-            raise ConfigError(f"knobs: {knob.name}: {value!r} is not one of {list(knob.choices)}")
-    choices = tuple(choice for choice in knob.choices if choice in wanted)
+    choices = tuple(c for c in knob.choices if any(type(c) is type(value) and c == value for value in wanted))
     if not choices:
-        raise ConfigError(f"knobs: {knob.name}: the list is empty; choose among {list(knob.choices)}")
+        return None
     return Knob(knob.name, choices, knob.default if knob.default in choices else choices[0], knob.doc)
 
 

@@ -166,7 +166,7 @@ def _tune_one(
             kind = environment.device_kind
             facts = kernel.facts(job.workload.init, job.workload.shapes, device.limits(environment))
             space = kernel.space(kind, facts, settings.variants, settings.knobs)
-            job = lane.job = replace(job, capability=environment.capability if kind == "cuda" else None)
+            job = replace(job, capability=environment.capability if kind == "cuda" else None)
             observer.workload(job.workload, space, environment)
             observer.stage("computing the float64 oracle and the reference's own error")
             lane.prepare()
@@ -517,8 +517,8 @@ class Final:
         fastest = self.times[ranked[0]]
         rows = []
         for name in ranked:
-            _, low, high = paired_speedup(fastest, self.times[name])
-            rows.append((finalists[name].point.config, low, high))
+            _, low, _ = paired_speedup(fastest, self.times[name])
+            rows.append((finalists[name].point.config, low))
         return str(simplest_of_ties(rows, space))
 
     def _compared(self, winner: str, other: str) -> Comparison:
