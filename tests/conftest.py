@@ -188,6 +188,7 @@ def make_record(tiny: template.Template) -> MakeRecord:
         eager_low: float = 1.9,
         knobs: dict[str, Any] | None = None,
         error_budget: float = 8.0,
+        confirmed: bool = True,
         **environment: Any,
     ) -> Record:
         variant = tiny.variant("plain")
@@ -211,6 +212,7 @@ def make_record(tiny: template.Template) -> MakeRecord:
                 correctness=Correctness(cases=cases, error_ratio=1.25, agrees_with_eager=True),
                 performance=performance,
             ),
+            confirmed=confirmed,
             baselines=(
                 Comparison(name="eager", performance=eager, speedup=2.0, speedup_low=eager_low, speedup_high=2.1),
             ),

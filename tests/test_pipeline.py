@@ -13,6 +13,7 @@ import pytest
 from conftest import TINY
 from test_worker import alive, gone_within
 
+from tuner import device
 from tuner import pipeline as module
 from tuner.errors import DeviceError, ProblemError
 from tuner.pipeline import Lane, Pipeline, device_lock, run_folder
@@ -383,8 +384,13 @@ def test_folders_of_killed_runs_are_swept_and_those_of_living_ones_are_not(tmp_p
     assert not folder.exists()
 
 
+def test_two_names_of_one_gpu_share_its_lock(monkeypatch):
+    monkeypatch.setattr(device, "bus_id", lambda torch_device: "0000:0e:00.0")
+    assert device_lock("cuda:0").lock_file == device_lock("cuda:1").lock_file
+
+
 def test_one_lock_a_device():
-    assert device_lock("cuda").lock_file == device_lock("cuda:0").lock_file != device_lock("cuda:1").lock_file
+    assert device_lock("cuda:0").lock_file != device_lock("cuda:1").lock_file
     with device_lock("cuda:7"), pytest.raises(filelock.Timeout):
         device_lock("cuda:7").acquire(timeout=0)
     with device_lock("cuda:7"), device_lock("cuda:8"):

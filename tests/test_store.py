@@ -118,6 +118,18 @@ def test_a_faster_result_replaces(root, put):
     assert only(root).record == second
 
 
+def test_an_unconfirmed_result_never_replaces_a_confirmed_one(root, put):
+    first = put(root, latency_ms=1.0)
+    put(root, latency_ms=0.5, confirmed=False, knobs={"unroll": 8})
+    assert only(root).record == first
+
+
+def test_a_confirmed_result_replaces_an_unconfirmed_one(root, put):
+    put(root, latency_ms=0.5, confirmed=False)
+    second = put(root, latency_ms=1.0, knobs={"unroll": 8})
+    assert only(root).record == second
+
+
 def test_a_slower_result_replaces_when_asked(root, put):
     put(root, latency_ms=1.0)
     second = put(root, replace=True, latency_ms=2.0)

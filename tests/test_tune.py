@@ -119,7 +119,8 @@ def test_ctrl_c_keeps_the_best(tmp_path):
     outcome = tuned(project, progress=stop)
     assert outcome.progress.stopped == "interrupted" and outcome.stored
     best = min(project.trials(), key=lambda t: t.evaluation.latency_ms)
-    assert project.entry().record.point == best.point
+    record = project.entry().record
+    assert record.point == best.point and not record.confirmed
     assert len(project.trials()) == 3
 
 

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from tuner import device
+
 QUERY = "clocks.sm,clocks.mem,power.draw,temperature.gpu,utilization.gpu,clocks_throttle_reasons.active"
 EVERY_MS = 1000
 # Bits of nvmlClocksThrottleReasons that mean less speed than asked for; an idle GPU is none.
@@ -67,7 +69,7 @@ class Watch:
         self.process: subprocess.Popen[str] | None = None
         self.load = ""
         if torch_device.startswith("cuda"):
-            idle = [r for r in map(parse, _output([*_command(torch_device)])) if r is not None]
+            idle = [r for r in map(parse, _output(_command(torch_device))) if r is not None]
             self.busy = idle[0].utilisation if idle else math.nan
         else:
             self.busy = _cpu_busy()
@@ -128,15 +130,15 @@ class Watch:
 def _command(torch_device: str) -> list[str]:
     """nvidia-smi asking about this device; empty where there is none."""
     smi = shutil.which("nvidia-smi")
-    index = int(torch_device.partition(":")[2] or 0)
-    visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
-    name = visible[index] if index < len(visible) else str(index)
+    name = device.bus_id(torch_device).removeprefix("cuda:")
     return [smi, f"--id={name}", f"--query-gpu={QUERY}", "--format=csv,noheader,nounits"] if smi else []
 
 
 def _output(command: list[str]) -> list[str]:
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired, IndexError):
-        return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=20).stdout.splitlines()
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        if command:
+            done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=20)
+            return done.stdout.splitlines()
     return []
 
 

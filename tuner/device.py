@@ -9,11 +9,11 @@ import ctypes
 import functools
 import importlib.metadata
 import importlib.util
+import math
 import os
 import platform
 import re
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -29,6 +29,7 @@ from tuner.errors import DeviceError
 from tuner.records import Environment
 
 NONE = "none"
+CEILING_S = 0.3
 
 
 # ---- what is there ----
@@ -78,6 +79,16 @@ def gpu_count() -> int:
     if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
         return 0
     return count.value
+
+
+def bus_id(torch_device: str) -> str:
+    """Which physical GPU a "cuda:N" of this process is: its PCI bus id; the name itself where no driver tells."""
+    if gpu_count() > 0 and torch_device.startswith("cuda"):
+        driver, device, name = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(0), ctypes.create_string_buffer(32)
+        index = int(torch_device.partition(":")[2] or 0)
+        if driver.cuDeviceGet(ctypes.byref(device), index) == 0 and driver.cuDeviceGetPCIBusId(name, 32, device) == 0:
+            return name.value.decode()
+    return torch_device
 
 
 def torch_cuda() -> str | None:
@@ -334,8 +345,8 @@ def _cuda_bandwidths() -> dict[str, float]:
     y = torch.empty_like(x)
     gigabytes = x.numel() * 4 / 1e9
     return {
-        "read_gbps": gigabytes / _median_ms(lambda: x.sum(), 9) * 1e3,
-        "copy_gbps": 2 * gigabytes / _median_ms(lambda: y.copy_(x), 9) * 1e3,
+        "read_gbps": gigabytes / _best_ms(lambda: x.sum()) * 1e3,
+        "copy_gbps": 2 * gigabytes / _best_ms(lambda: y.copy_(x)) * 1e3,
     }
 
 
@@ -345,37 +356,36 @@ def _cuda_rates() -> dict[str, float]:
     n, rates = 8192, {}
     a = torch.randn(n, n, device="cuda")
     allowed = torch.backends.cuda.matmul.allow_tf32
-    for name, tf32, dtype, repeats in (
-        ("fp32_tflops", False, torch.float32, 3),
-        ("tf32_tflops", True, torch.float32, 9),
-        ("bf16_tflops", False, torch.bfloat16, 9),
+    for name, tf32, dtype in (
+        ("fp32_tflops", False, torch.float32),
+        ("tf32_tflops", True, torch.float32),
+        ("bf16_tflops", False, torch.bfloat16),
     ):
         b = a.to(dtype)
         out = torch.empty_like(b)
         product = functools.partial(torch.mm, b, b, out=out)
         torch.backends.cuda.matmul.allow_tf32 = tf32
         try:
-            rates[name] = 2 * n**3 / _median_ms(product, repeats) / 1e9
+            rates[name] = 2 * n**3 / _best_ms(product) / 1e9
         finally:
             torch.backends.cuda.matmul.allow_tf32 = allowed
     return rates
 
 
-def _median_ms(call: Callable[[], object], repeats: int) -> float:
-    """Median time of `call` on the current CUDA device, the first call left out."""
+def _best_ms(call: Callable[[], object]) -> float:
+    """Best time of `call` on the current CUDA device within CEILING_S, in which an idle device reaches its clocks."""
     import torch
 
-    call()
-    times: list[float] = []
-    for _ in range(repeats):
+    best, until = math.inf, time.monotonic() + CEILING_S
+    while time.monotonic() < until or best == math.inf:
         start: Any = torch.cuda.Event(enable_timing=True)
         end: Any = torch.cuda.Event(enable_timing=True)
         start.record()
         call()
         end.record()
         end.synchronize()
-        times.append(start.elapsed_time(end))
-    return statistics.median(times)
+        best = min(best, start.elapsed_time(end))
+    return best
 
 
 # Twelve independent multiply-adds hide the latency of two units; a vector is as wide as a register.

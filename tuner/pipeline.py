@@ -22,6 +22,7 @@ from typing import Any
 
 import filelock
 
+from tuner import device
 from tuner.build import resources
 from tuner.errors import DeviceError
 from tuner.records import Evaluation, Status, Workload
@@ -71,7 +72,7 @@ def run_folder() -> Iterator[Path]:
 
 def device_lock(torch_device: str) -> filelock.BaseFileLock:
     """Held while something is timed on the device, by whatever process of this machine."""
-    name = torch_device.replace(":", "-") if torch_device != "cuda" else "cuda-0"
+    name = device.bus_id(torch_device).replace(":", "-").replace("/", "-")
     return filelock.FileLock(Path(tempfile.gettempdir()) / f"tuner-device-{name}.lock", mode=0o666)
 
 

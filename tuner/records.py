@@ -60,7 +60,7 @@ class Workload(Stored):
 
 
 class Environment(Stored):
-    """Where a measurement was made; each field is a cause for a cached entry not to apply."""
+    """Where a measurement was made; `store.Key` says which fields decide whether an entry applies."""
 
     device_kind: Literal["cuda", "cpu"]
     device_name: str
@@ -221,11 +221,12 @@ class Record(Stored):
     environment: Environment
     error_budget: float
     evaluation: Evaluation
+    confirmed: bool = True  # False for the best of a search that was interrupted: no final, no thorough check
     baselines: tuple[Comparison, ...] = ()
     runner_up: Comparison | None = None
     runner_up_point: Point | None = None
     floor: Floor | None = None
-    trials: dict[str, int]  # status -> count, and "rejected" -> points a constraint refused
+    trials: dict[str, int]  # status -> count, and "rejected: RULE" -> points that this constraint refused
     conditions: dict[str, str] = Field(default_factory=dict)  # clocks, power, throttling, busy device
     seed: int
     created: str  # ISO 8601, UTC

@@ -280,11 +280,12 @@ def _quarantined(folder: Path, entry: Entry | None, reason: str) -> CorruptEntry
 
 
 def put(root: Path, record: Record, text: str, replace: bool = False) -> bool:
-    """Store a winner; False when a faster one, measured in the same conditions, was kept.
+    """Store a winner; False when a better one, measured in the same conditions, was kept.
 
     The same conditions: an equal `Key`, problem and error budget. In others times do not
-    compare, and the newest wins. `replace` stores it in any case. Raises CacheError when the
-    cache cannot be written; the entry is then what it was.
+    compare, and the newest wins. Better: confirmed by a final, then faster. `replace` stores
+    it in any case. Raises CacheError when the cache cannot be written; the entry is then what
+    it was.
     """
     if record.evaluation.status is not Status.OK or render.Candidate(text).sha256 != record.candidate_sha256:
         raise ValueError("only a record that is ok, with the very text that it names, can be stored")
@@ -295,7 +296,7 @@ def put(root: Path, record: Record, text: str, replace: bool = False) -> bool:
         except CorruptEntry:
             old = None  # replaced by this sound one
         comparable = old is not None and _conditions(old.record) == _conditions(record)
-        if old is not None and comparable and not replace and old.record.latency_ms <= record.latency_ms:
+        if old is not None and comparable and not replace and _merit(old.record) >= _merit(record):
             return False
         created = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
@@ -339,6 +340,10 @@ def sweep(root: Path) -> None:
 
 def _conditions(record: Record) -> tuple[Key, str, float]:
     return record_key(record), record.problem_sha256, record.error_budget
+
+
+def _merit(record: Record) -> tuple[bool, float]:
+    return record.confirmed, -record.latency_ms
 
 
 def _finish(folder: Path) -> None:

@@ -30,6 +30,7 @@ from tuner.records import Case, Correctness, TensorSpec, Workload
 from tuner.verify import (
     TRIAL_RECIPES,
     Prepared,
+    Recipe,
     Suite,
     Tensors,
     Wrong,
@@ -314,25 +315,25 @@ class Thorough:
             case.allowed = max(case.allowed, self.suite.error_budget * cost)
         return case
 
-    def _judgeable(self, case: Prepared, name: str, may_refuse: bool = False) -> Item:
+    def _judgeable(self, case: Prepared, may_refuse: bool = False) -> Item:
         """The item of a case; only a note where the reference itself fails."""
         finite = case.oracle[case.oracle.isfinite()]
         scale = finite.abs().max().item() if finite.numel() else 1.0
         if not case.reference_error <= USELESS * scale:
-            return Item(name, self.suite, None, "not judged: the float32 reference itself is not right here")
-        return Item(name, self.suite, case, may_refuse=may_refuse)
+            return Item(case.name, self.suite, None, "not judged: the float32 reference itself is not right here")
+        return Item(case.name, self.suite, case, may_refuse=may_refuse)
 
     def _constant(self) -> Iterator[Item]:
         for name, value in (("E constant", 0.5), ("E all zero", 0.0)):
             inputs = [torch.full_like(x, value) for x in self.plain]
-            yield self._judgeable(self._conditioned(self._case(name, inputs)), name)
+            yield self._judgeable(self._conditioned(self._case(name, inputs)))
 
     def _extreme(self) -> Iterator[Item]:
-        name = "F denormals"
-        yield self._judgeable(self._conditioned(self._case(name, [x * 1e-40 for x in self._inputs()])), name)
-        name, inputs = "F magnitude", self._inputs()
+        denormals = [x * 1e-40 for x in self._inputs()]
+        yield self._judgeable(self._conditioned(self._case("F denormals", denormals)))
+        inputs = self._inputs()
         for magnitude in MAGNITUDES:
-            item = self._judgeable(self._conditioned(self._case(name, [x * magnitude for x in inputs])), name)
+            item = self._judgeable(self._conditioned(self._case("F magnitude", [x * magnitude for x in inputs])))
             if item.case is not None:
                 break
         if magnitude != MAGNITUDES[0]:
@@ -347,7 +348,7 @@ class Thorough:
             for x in inputs:
                 if x.is_floating_point():
                     x[x.shape[0] // 2].view(-1)[x[0].numel() // 3] = value
-            yield self._judgeable(self._case(name, inputs), name)
+            yield self._judgeable(self._case(name, inputs))
 
     def _layouts(self) -> Iterator[Item]:
         def spaced(x: torch.Tensor) -> torch.Tensor:
@@ -369,7 +370,7 @@ class Thorough:
         if any(x.dim() in (4, 5) for x in self.plain):
             ways.append(("H channels-last", channels_last))
         for name, way in ways:
-            yield self._judgeable(self._case(name, [way(x) for x in self._inputs()]), name, may_refuse=True)
+            yield self._judgeable(self._case(name, [way(x) for x in self._inputs()]), may_refuse=True)
 
     def _sizes(self) -> Iterator[Item]:
         small = odd(self.problem, self.workload)
@@ -382,36 +383,38 @@ class Thorough:
         for i, changed in flipped(self.problem, small):
             yield from self._altered(f"I init[{i}]={changed.init[i]}", changed)
 
-    def _resized(self, name: str, workload: Workload, recipes: Sequence[Any], watch: bool = True) -> Iterator[Item]:
+    def _resized(self, name: str, workload: Workload, recipes: Sequence[Recipe], watch: bool = True) -> Iterator[Item]:
         if takes(self.problem, workload) is None:
             yield Item(name, self.suite, None, "the reference does not take it")
             return
         for recipe in recipes:
-            case = self._drawn(self.suite, workload, recipe, f"{name}, {recipe.name[0]}")
+            case = self._drawn(workload, recipe, f"{name}, {recipe.name[0]}")
             case.large = case.large if watch else None  # a parameter may be larger than what is computed here
-            item = self._judgeable(case, case.name, may_refuse=True)
-            yield item
+            yield self._judgeable(case, may_refuse=True)
 
-    def _drawn(self, suite: Suite, workload: Workload, recipe: Any, name: str) -> Prepared:
+    def _drawn(self, workload: Workload, recipe: Recipe, name: str) -> Prepared:
         """A case of another workload; the reference's error on few results is that of several draws."""
 
         def values() -> Tensors:
-            return [torch.rand(s.shape, generator=self.rng, device=suite.device) for s in workload.inputs]
+            return [
+                torch.rand(s.shape, dtype=getattr(torch, s.dtype), generator=self.rng, device=self.suite.device)
+                for s in workload.inputs
+            ]
 
-        case = suite.draw(recipe, values(), self.rng, name)
+        case = self.suite.draw(recipe, values(), self.rng, name)
         for _ in range(-(-FEW // case.oracle.numel()) - 1):
-            other = suite.draw(recipe, values(), self.rng, name)
+            other = self.suite.draw(recipe, values(), self.rng, name)
             case.reference_error = max(case.reference_error, other.reference_error)
             case.allowed = max(case.allowed, other.allowed)
-        return self._conditioned(case) if suite is self.suite else case
+        return self._conditioned(case)
 
     def _altered(self, name: str, workload: Workload) -> Iterator[Item]:
         """Cases for other constructor's arguments."""
         suite = Suite(self.problem, workload, str(self.suite.device), self.suite.seed, self.suite.error_budget, ())
         inner = Thorough(suite)
         for recipe in (A, C, D):
-            case = inner._drawn(suite, workload, recipe, f"{name}, {recipe.name[0]}")
-            yield inner._judgeable(case, case.name, may_refuse=True)
+            case = inner._drawn(workload, recipe, f"{name}, {recipe.name[0]}")
+            yield inner._judgeable(case, may_refuse=True)
 
     # ---- judging a candidate -----------------------------------------------------------------------
 

@@ -185,6 +185,7 @@ def _tune_one(
             if best is None:
                 return Outcome(job.workload, progress, None, False, None, notes)
             record = _record(settings, kernel, job, environment, floor, progress, best, described["problem_sha256"])
+            unconfirmed = record.model_copy(update={"confirmed": False})
             if progress.stopped != "interrupted":
                 try:
                     final = Final(settings, kernel, job, lane, folder, environment, observer)
@@ -198,6 +199,8 @@ def _tune_one(
                         record = record.model_copy(update={"floor": min(again, floor, key=lambda f: f.floor_ms)})
                 except KeyboardInterrupt:
                     progress.stopped = "interrupted"
+            if progress.stopped == "interrupted":
+                record = unconfirmed
             text = candidate(kernel, record.point.config, record.workload, environment).text
         finally:
             lane.close()
@@ -440,8 +443,8 @@ class Final:
                 entered[name] = trial
             except (WorkerFailure, WorkerBug) as failure:
                 self.notes.append(f"finalist {name} left out: {_last_line(failure)}")
-                if self.lane.worker.process is None:  # it took the others along: load them again without it
-                    return self._enter({n: t for n, t in finalists.items() if n != name})
+                self.lane.worker.stop()  # it may have taken the device along: load the others again without it
+                return self._enter({n: t for n, t in finalists.items() if n != name})
         return entered
 
     def _baseline(self, way: str) -> Worker | None:
@@ -472,9 +475,9 @@ class Final:
             baselines.pop(name).close()
             return []
         del entered[name]
-        if worker.process is None:  # it took the others along: load them again without it
-            for other in set(entered) - set(self._enter(dict(entered))):
-                del entered[other]
+        worker.stop()  # it may have taken the device along: load the others again without it
+        for other in set(entered) - set(self._enter(dict(entered))):
+            del entered[other]
         if not entered:
             raise DeviceError(f"no finalist could be measured again: {self.notes[-1]}")
         return []
