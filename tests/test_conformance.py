@@ -170,6 +170,7 @@ def refusal(model: torch.nn.Module, *inputs: torch.Tensor) -> str:
     return str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace")
 @pytest.mark.parametrize(("kernel", "variant"), variants())
 def test_what_it_does_not_take_is_refused_in_words(kernel: Template, variant: Variant) -> None:
     """Before anything is compiled, so CUDA variants show it without a GPU, too."""
@@ -181,8 +182,12 @@ def test_what_it_does_not_take_is_refused_in_words(kernel: Template, variant: Va
         return
     assert "is a cpu kernel; the input is on meta" in refusal(model, *[x.to("meta") for x in inputs])
     assert "an input requires a gradient" in refusal(model, *[x.clone().requires_grad_() for x in inputs])
+    fewer = [x[0] for x in inputs]
+    assert str(tuple(fewer[0].shape)) in refusal(model, *fewer)
+    with pytest.raises(RuntimeError, match="cannot be traced"):
+        torch.jit.trace(model, tuple(inputs))
     for dtype in (torch.float64, torch.float16, torch.bfloat16):
-        assert f"found a input that is torch.strided {dtype} on cpu" in refusal(model, *[x.to(dtype) for x in inputs])
+        assert f"found an input that is torch.strided {dtype} on cpu" in refusal(model, *[x.to(dtype) for x in inputs])
     assert "found a parameter that is torch.strided torch.float64" in refusal(model.double(), *inputs)
 
 

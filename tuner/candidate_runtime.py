@@ -94,8 +94,8 @@ class NoBackward(torch.autograd.Function):
 
 
 def aligned(x, size=16):
-    """`x` itself when it is contiguous and starts on a multiple of `size` bytes, else such a copy."""
-    if x.is_contiguous() and x.data_ptr() % size == 0:
+    """`x` itself when it is contiguous and starts on a multiple of `size` bytes, else such a copy; None stays None."""
+    if x is None or (x.is_contiguous() and x.data_ptr() % size == 0):
         return x
     return x.clone(memory_format=torch.contiguous_format)
 
@@ -116,17 +116,19 @@ def nearest_kernel(inputs):
 
 def run(model, *inputs):
     """The whole forward of ModelNew: refuse what the kernel does not take, then launch it."""
+    if torch.jit.is_tracing():
+        raise RuntimeError("ModelNew cannot be traced: its kernels are no operations of PyTorch")
     kernel = nearest_kernel(inputs)
     device = inputs[0].device
     if device.type != kernel.device:
         raise RuntimeError(f"{kernel.name} is a {kernel.device} kernel; the input is on {device}")
     parameters = list(model.parameters())
-    for what, tensors in (("input", inputs), ("parameter", parameters)):
+    for what, tensors in (("an input", inputs), ("a parameter", parameters)):
         for x in tensors:
             if x.dtype != kernel.dtype or x.device != device or x.layout != torch.strided:
                 raise RuntimeError(
                     f"{kernel.name} takes strided {kernel.dtype} tensors, all on one device ({device}); "
-                    f"found a {what} that is {x.layout} {x.dtype} on {x.device}"
+                    f"found {what} that is {x.layout} {x.dtype} on {x.device}"
                 )
     wanted = torch.is_grad_enabled()
     if wanted and any(x.requires_grad for x in inputs):

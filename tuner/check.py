@@ -142,6 +142,8 @@ def export_winners(
                 f"{cache}: no winner for {kernel.name} {workload.slug} on {here.device_name}; run `tuner search` first"
             )
         store.load_checked(entry, kernel)
+        if entry.record.problem_sha256 != hashlib.sha256(problem.read_bytes()).hexdigest():
+            raise CacheError(f"{entry.folder}: was measured against another problem than {problem}; search again")
         records.append(entry.record)
 
     def verify(file: Path) -> None:

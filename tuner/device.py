@@ -280,7 +280,7 @@ class Check:
 
 
 def doctor() -> list[Check]:
-    """What works on this machine. Compiles one tiny file for real; imports no torch."""
+    """What works on this machine. Compiles one tiny file for real, and imports torch in a process of its own."""
     spec = importlib.util.find_spec("torch")
     torch_version = importlib.metadata.version("torch") if spec else ""
     built_with, toolkit = torch_cuda(), nvcc_version()
@@ -290,6 +290,7 @@ def doctor() -> list[Check]:
     return [
         Check("PyTorch", spec is not None, torch_version or "not installed", "everything"),
         Check("C++ compiler", compiler() is not None, f"{compiler() or 'not found'} ({compiler_version()})", "the CPU"),
+        _try_importing(),
         Check("ninja", ninja() is not None, ninja() or "not found; `pip install ninja`", "everything"),
         _try_compiling(),
         Check("CPU", True, f"{cpu_name()}, {cpu_cores()} cores", "the CPU"),
@@ -299,6 +300,20 @@ def doctor() -> list[Check]:
         Check("PyTorch's CUDA", same_major, f"PyTorch {built_with or 'has none'}, nvcc {toolkit}", "CUDA"),
         Check("compute-sanitizer", sanitizer is not None, sanitizer or "not found", "the thorough check on CUDA"),
     ]
+
+
+def _try_importing() -> Check:
+    """PyTorch's part that compiles; before 2.3 or so it wants pkg_resources, which setuptools 82 no longer has."""
+    command = [sys.executable, "-c", "import torch.utils.cpp_extension"]
+    name, needed_for = "torch.utils.cpp_extension", "everything"
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=120, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Check(name, False, str(error), needed_for)
+    if done.returncode == 0:
+        return Check(name, True, "imports", needed_for)
+    last = (done.stderr.strip().splitlines() or ["failed"])[-1]
+    return Check(name, False, last + ("; pip install 'setuptools<82'" if "pkg_resources" in last else ""), needed_for)
 
 
 def _try_compiling() -> Check:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -10,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tuner.records import Correctness, Environment, Floor, Performance, Record, Workload
+from tuner.records import Correctness, Environment, Floor, Performance, Record, Trial, Workload
 from tuner.search import Progress
 from tuner.space import Space
 from tuner.tune import Outcome
@@ -96,7 +97,10 @@ class Screen:
         return "  ".join(parts)
 
     def final(self, done: int, total: int) -> None:
-        self.stage(f"final: {done}/{total} samples each")
+        now = time.monotonic()
+        if self.live is not None or now - self._last_plain >= PLAIN_EVERY_S:
+            self.stage(f"final: {done}/{total} samples each")
+            self._last_plain = now
 
     def outcome(self, outcome: Outcome) -> None:
         """The table of one finished workload."""
@@ -113,6 +117,8 @@ class Screen:
         for note in outcome.notes:
             self._line(f"  note: {note}")
         if record is None:
+            for said, count in Counter(_said(trial) for trial in progress.trials).most_common(3):
+                self._line(f"  {count} x {said}")
             self._line("no right kernel was found; the ledger of trials has every log")
             return
         self.console.print(table(record))
@@ -139,6 +145,11 @@ def table(record: Record) -> Table:
             "floor", _ms(record.floor.floor_ms), "", "", f"({share:.0%} of the winner's time)", _bound(record.floor)
         )
     return rows
+
+
+def _said(trial: Trial) -> str:
+    """How a trial ended, in the words that all that ended so share."""
+    return f"{trial.evaluation.status.value}: {trial.evaluation.detail[:200]}"
 
 
 def _bound(floor: Floor) -> str:

@@ -518,8 +518,9 @@ class Final:
     def _winner(self, finalists: dict[str, Trial], space: Space) -> str:
         ranked = sorted(finalists, key=lambda name: statistics.median(self.times[name]))
         fastest = self.times[ranked[0]]
+        close = DROPPED * statistics.median(fastest)  # whoever was dropped has too few samples to tie
         rows = []
-        for name in ranked:
+        for name in (n for n in ranked if statistics.median(self.times[n]) <= close):
             _, low, _ = paired_speedup(fastest, self.times[name])
             rows.append((finalists[name].point.config, low))
         return str(simplest_of_ties(rows, space))

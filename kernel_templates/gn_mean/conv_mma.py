@@ -12,12 +12,11 @@ def conv_mma(model, kernel, x):
     planes, rows = sizes[0] - taps + 1, sizes[1] - taps + 1
     tile_d, tile_h = min(kernel.knobs["tile_d"], planes), min(kernel.knobs["tile_h"], rows)
     slots = -(-planes // tile_d) * -(-rows // tile_h)
-    bias = None if bias is None else aligned(bias)
-    out = torch.empty(n, device=x.device)
+    out = torch.empty(n, dtype=x.dtype, device=x.device)
     moments = torch.empty(n, out_channels, slots, 2, dtype=torch.float64, device=x.device)
     if n > 0:
         kernel.launch(
-            "conv_mma", x, aligned(weight), bias, aligned(norm.weight), aligned(norm.bias),
+            "conv_mma", x, aligned(weight), aligned(bias), aligned(norm.weight), aligned(norm.bias),
             out, moments, n, in_channels, out_channels, taps, *sizes, tile_d, tile_h, norm.num_groups, norm.eps,
         )
     return out

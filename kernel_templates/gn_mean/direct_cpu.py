@@ -12,7 +12,7 @@ def direct_cpu(model, kernel, x):
     out = torch.empty(x.shape[0], dtype=x.dtype)
     kernel.launch(
         "gn_mean_direct",
-        x, weight, conv.bias, norm.weight, norm.bias, out,
+        x, weight, aligned(conv.bias, 4), aligned(norm.weight, 4), aligned(norm.bias, 4), out,
         *x.shape, *x.stride(), *weight.shape[:1], *weight.shape[2:],
         norm.num_groups, norm.eps, torch.get_num_threads(),
     )  # fmt: skip

@@ -5,6 +5,8 @@ import torch
 
 def fused_cuda(model, kernel, x):
     conv, norm, knobs = model.conv, model.group_norm, kernel.knobs
+    if x.dim() != 5:
+        raise RuntimeError(f"fused_cuda takes an input (N, in_channels, D, H, W), not {tuple(x.shape)}")
     cudnn = torch.backends.cudnn
     channels_last = knobs["memory_format"] == "channels_last"
     layout = torch.channels_last_3d if channels_last else torch.contiguous_format
@@ -36,9 +38,9 @@ def fused_cuda(model, kernel, x):
     kernel.launch(
         "gn_mean",
         y,
-        conv.bias if fused_bias else None,
-        norm.weight,
-        norm.bias,
+        aligned(conv.bias, 4) if fused_bias else None,  # `aligned` is of the candidate's runtime
+        aligned(norm.weight, 4),
+        aligned(norm.bias, 4),
         out,
         partial,
         arrived,

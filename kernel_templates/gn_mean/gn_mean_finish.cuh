@@ -4,13 +4,15 @@
 
 constexpr int FINISH_THREADS = 256;
 
-// One block a sample. moments (n, out, slots); a row's first entry is replaced by the channel's {mean, m2}.
+// One block a sample; may start over the end of the kernel that fills `moments` (n, out, slots). A row's first entry is
+// replaced by the channel's {mean, m2}.
 __global__ void __launch_bounds__(FINISH_THREADS)
     gn_mean_finish(const Conv3d c, double2* moments, const float* gamma, const float* beta, float* out, int groups,
                    double eps) {
   __shared__ double totals[FINISH_THREADS / 32];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, per = c.out / groups;
   const double count = static_cast<double>(c.od) * c.oh * c.ow;
+  wait_for_previous();
   double2* rows = moments + static_cast<long long>(blockIdx.x) * c.out * c.slots;
   merge_rows<FINISH_THREADS>(c, rows, c.bias);
   double total = 0.0;
@@ -44,7 +46,6 @@ __global__ void __launch_bounds__(FINISH_THREADS)
 
 inline cudaError_t finish_gn_mean(const Conv3d& c, long long n, double2* moments, const float* gamma, const float* beta,
                                   float* out, long long groups, double eps, cudaStream_t stream) {
-  gn_mean_finish<<<static_cast<unsigned>(n), FINISH_THREADS, 0, stream>>>(c, moments, gamma, beta, out,
-                                                                          static_cast<int>(groups), eps);
-  return cudaGetLastError();
+  return launch_next(true, gn_mean_finish, static_cast<unsigned>(n), FINISH_THREADS, stream, c, moments, gamma, beta,
+                     out, static_cast<int>(groups), eps);
 }

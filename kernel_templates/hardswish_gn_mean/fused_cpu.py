@@ -5,6 +5,8 @@ import torch
 
 def fused_cpu(model, kernel, x):
     conv, norm, knobs = model.conv, model.group_norm, kernel.knobs
+    if x.dim() != 5:
+        raise RuntimeError(f"fused_cpu takes an input (N, in_channels, D, H, W), not {tuple(x.shape)}")
     layout = torch.channels_last_3d if knobs["memory_format"] == "channels_last" else torch.contiguous_format
     fused_bias = knobs["conv_bias"] == "fused"
     y = torch.conv3d(
@@ -23,9 +25,9 @@ def fused_cpu(model, kernel, x):
     kernel.launch(
         "hardswish_gn_mean",
         y,
-        conv.bias if fused_bias else None,
-        norm.weight,
-        norm.bias,
+        aligned(conv.bias, 4) if fused_bias else None,  # `aligned` is of the candidate's runtime
+        aligned(norm.weight, 4),
+        aligned(norm.bias, 4),
         out,
         n,
         c,

@@ -4,12 +4,14 @@
 
 constexpr int FINISH_WARPS = 8;
 
-// One block a sample. moments (n, out, slots); a row's first entry is replaced by the channel's {mean, m2}.
+// One block a sample; may start over the end of the kernel that fills `moments` (n, out, slots). A row's first entry is
+// replaced by the channel's {mean, m2}.
 __global__ void __launch_bounds__(32 * FINISH_WARPS)
     hardswish_finish(const Conv3d c, double2* moments, const float* gamma, const float* beta, float* out, int groups,
                      double eps) {
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, per = c.out / groups;
   const double count = static_cast<double>(c.od) * c.oh * c.ow;
+  wait_for_previous();
   double2* rows = moments + static_cast<long long>(blockIdx.x) * c.out * c.slots;
   merge_rows<32 * FINISH_WARPS>(c, rows, nullptr);  // the bias is in it already
   for (int group = warp; group < groups; group += FINISH_WARPS) {
@@ -37,7 +39,6 @@ __global__ void __launch_bounds__(32 * FINISH_WARPS)
 
 inline cudaError_t finish_hardswish(const Conv3d& c, long long n, double2* moments, const float* gamma,
                                     const float* beta, float* out, long long groups, double eps, cudaStream_t stream) {
-  hardswish_finish<<<static_cast<unsigned>(n), 32 * FINISH_WARPS, 0, stream>>>(c, moments, gamma, beta, out,
-                                                                              static_cast<int>(groups), eps);
-  return cudaGetLastError();
+  return launch_next(true, hardswish_finish, static_cast<unsigned>(n), 32 * FINISH_WARPS, stream, c, moments, gamma,
+                     beta, out, static_cast<int>(groups), eps);
 }

@@ -5,8 +5,7 @@
 // its own first value and mean, so that neither a common offset nor an outlier elsewhere costs it any bits, and added
 // in double about the channel's pivot, its first value. Then, in a second kernel or in the sample's last block, the
 // source's `finish` turns the sample's sums into its result. The second kernel may be launched over the end of the
-// first (programmatic dependent launch, sm_90 and later): its blocks start as multiprocessors fall free, bring the
-// pivots into L2 and wait there for the sums.
+// first: its blocks start as multiprocessors fall free, bring the pivots into L2 and wait there for the sums.
 //
 // `launch_channel_sums<Task>` takes a Task derived from ChannelSums with
 //   Map map(channel)               a callable float -> float, on the elements of y
@@ -110,23 +109,16 @@ __device__ void finish_if_last(const Task& p, long long sample, long long blocks
   }
 }
 
-// In the first kernel: once every block has come here, blocks of the second may start where there is room.
-__device__ __forceinline__ void let_finish_start() {
-#if FINISH == FINISH_OVERLAP
-  asm volatile("griddepcontrol.launch_dependents;");
-#endif
-}
-
 #if FINISH != FINISH_LAST_BLOCK
 template <class Task>
 __global__ void __launch_bounds__(BLOCK_SIZE) finish_samples(const Task p) {
   __shared__ double scratch[reduce_scratch(BLOCK_SIZE, REDUCE)];
-#if FINISH == FINISH_OVERLAP
-  for (long long channel = threadIdx.x; channel < p.c; channel += BLOCK_SIZE) {
-    asm volatile("prefetch.global.L2 [%0];" ::"l"(first_value(p, blockIdx.x, channel)));
+  if constexpr (OVERLAP) {
+    for (long long channel = threadIdx.x; channel < p.c; channel += BLOCK_SIZE) {
+      asm volatile("prefetch.global.L2 [%0];" ::"l"(first_value(p, blockIdx.x, channel)));
+    }
+    wait_for_previous();
   }
-  asm volatile("griddepcontrol.wait;" ::: "memory");  // until the first kernel is done and its sums are visible
-#endif
   p.finish(blockIdx.x, scratch);
 }
 #endif
@@ -201,7 +193,7 @@ __device__ PivotSums sum_values(const float* values, long long count, Map map, d
 template <class Task>
 __global__ void __launch_bounds__(BLOCK_SIZE) sum_channels(const Task p) {
   __shared__ PivotSums scratch[reduce_scratch(BLOCK_SIZE, REDUCE)];
-  let_finish_start();
+  if constexpr (OVERLAP) let_next_start();
   const long long block = block_number(), group = block / BLOCKS_PER_GROUP;  // group: sample * g + group
   const long long channels = p.c / p.g, length = p.slice_length(), sample = group / p.g;
   for (long long task = block % BLOCKS_PER_GROUP; task < channels * p.slices; task += BLOCKS_PER_GROUP) {
@@ -298,7 +290,7 @@ __device__ void sum_rows(PivotSums* stage, int columns, int rows, int wanted, Pi
 template <int V, class Task>
 __global__ void __launch_bounds__(BLOCK_SIZE) sum_channels_last(const Task p) {
   __shared__ PivotSums stage[BLOCK_SIZE];
-  let_finish_start();
+  if constexpr (OVERLAP) let_next_start();
   const Tiling t = tiling<V>(p.c);
   const long long block = block_number(), tile = block % t.tiles, slice = block / t.tiles % p.slices;
   const long long sample = block / t.tiles / p.slices;
@@ -361,12 +353,6 @@ static cudaError_t launch_channel_sums(const Task& p, cudaStream_t on) {
   return sum(p, on);
 #else
   if (const cudaError_t error = sum(p, on)) return error;
-  cudaLaunchAttribute overlap{};
-  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  overlap.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t launch{};
-  launch.gridDim = dim3(static_cast<unsigned>(p.n)), launch.blockDim = dim3(BLOCK_SIZE), launch.stream = on;
-  launch.attrs = &overlap, launch.numAttrs = OVERLAP;
-  return cudaLaunchKernelEx(&launch, finish_samples<Task>, p);
+  return launch_next(OVERLAP, finish_samples<Task>, static_cast<unsigned>(p.n), BLOCK_SIZE, on, p);
 #endif
 }

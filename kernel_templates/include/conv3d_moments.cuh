@@ -84,7 +84,7 @@ __global__ void __launch_bounds__(DIRECT_THREADS) direct_moments(const Conv3d c,
   const int n = blockIdx.x / c.slots, slot = blockIdx.x % c.slots;
   const long long plane = static_cast<long long>(c.h) * c.w, volume = c.d * plane;
   const long long taps = c.taps, weights = c.in * taps * taps * taps;
-  const float* sample = c.x + n * c.in * volume;
+  const float* sample = c.x + static_cast<long long>(n) * c.in * volume;
   const Box box = box_of(c, slot);
   const long long count = static_cast<long long>(box.planes) * box.rows * c.ow;
 

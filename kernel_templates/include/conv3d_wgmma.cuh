@@ -157,6 +157,7 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS)
   using S = Walking<IN, TAPS>;
   constexpr int SLOT = CHANNEL_TILES * 4;  // accumulators of one output row
   extern __shared__ uint4 shared_memory[];
+  let_next_start();
   uint32_t* shared = reinterpret_cast<uint32_t*>(shared_memory);
   float* scales = reinterpret_cast<float*>(shared + S::SCALES_AT);
   float* maxima = reinterpret_cast<float*>(shared + S::MAXIMA_AT);

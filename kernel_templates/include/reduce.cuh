@@ -43,7 +43,9 @@ __device__ __forceinline__ T warp_reduce(T value, Op op, int width = 32) {
 }
 
 // Elements of T that block_reduce needs in shared memory.
-__host__ __device__ constexpr int reduce_scratch(int threads, Reduction how) { return how == Reduction::shuffle ? threads / 32 : threads; }
+__host__ __device__ constexpr int reduce_scratch(int threads, Reduction how) {
+  return how == Reduction::shuffle ? threads / 32 : threads;
+}
 
 // Over the block's THREADS threads (a power of two from 32 to 1024); every thread gets the result.
 // All threads must call it. `scratch` may be used again at once: the call ends with a barrier.

@@ -6,6 +6,8 @@ import torch
 def fused_cpu(model, kernel, x):
     """x (N, in_channels, D, H, W) -> (N, out_channels, D + k - 1, H + k - 1, W + k - 1), contiguous."""
     conv, norm, knobs = model.conv_transpose, model.group_norm, kernel.knobs
+    if x.dim() != 5:
+        raise RuntimeError(f"fused_cpu takes an input (N, in_channels, D, H, W), not {tuple(x.shape)}")
     layout = torch.channels_last_3d if knobs["memory_format"] == "channels_last" else torch.contiguous_format
     x = x.contiguous(memory_format=layout)
     if knobs["conv"] == "flipped":
@@ -20,8 +22,8 @@ def fused_cpu(model, kernel, x):
         f"normalise_{knobs['memory_format']}",
         y,
         result,
-        norm.weight.contiguous(),
-        norm.bias.contiguous(),
+        aligned(norm.weight, 4),
+        aligned(norm.bias, 4),
         n,
         c,
         math.prod(sizes),

@@ -6,6 +6,8 @@ import torch
 def fused_cuda(model, kernel, x):
     """x (N, in_channels, D, H, W) -> (N, out_channels, D + k - 1, H + k - 1, W + k - 1), contiguous."""
     conv, norm, knobs = model.conv_transpose, model.group_norm, kernel.knobs
+    if x.dim() != 5:
+        raise RuntimeError(f"fused_cuda takes an input (N, in_channels, D, H, W), not {tuple(x.shape)}")
     last = knobs["memory_format"] == "channels_last"
     layout = torch.channels_last_3d if last else torch.contiguous_format
     if not x.is_contiguous(memory_format=layout):
@@ -61,9 +63,9 @@ def fused_cuda_chunk(model, kernel, x, weight, layout, result, workspace):
     kernel.launch(
         f"normalise_{knobs['memory_format']}",
         y,
-        model.conv_transpose.bias,
-        norm.weight.contiguous(),
-        norm.bias.contiguous(),
+        aligned(model.conv_transpose.bias, 4),
+        aligned(norm.weight, 4),
+        aligned(norm.bias, 4),
         result,
         *workspace,
         *y.shape[:2],
