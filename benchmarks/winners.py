@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tuner import device, settings, store, template, tune
+from tuner import device, final, settings, store, template, tune
 from tuner.comparison import paired_speedup, summarise
 from tuner.errors import TunerError
 from tuner.evaluate import Baseline
@@ -199,7 +199,7 @@ def measure(
                 rows[winner.name]["fault"] = _reason(error)
                 say(f"{winner.name}: {_reason(error)}")
         for way in ways if contestants else []:
-            worker = tune.baseline_worker(group[0].job, way)
+            worker = final.baseline_worker(group[0].job, way)
             stack.callback(worker.close)
             began = time.monotonic()
             try:

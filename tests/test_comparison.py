@@ -72,3 +72,11 @@ def test_a_time_that_is_not_positive_and_finite_is_never_a_result(bad):
 def test_no_times_are_no_result():
     with pytest.raises(Untrusted):
         summarise([])
+
+
+def test_samples_of_one_round_are_drawn_together():
+    ours, theirs = [1.0] * 30, [1.0] * 10 + [1.2] * 10 + [1.1] * 10
+    _, low, high = paired_speedup(ours, theirs)
+    _, low_by_rounds, high_by_rounds = paired_speedup(ours, theirs, [10, 10, 10])
+    assert (low_by_rounds, high_by_rounds) == (1.0, 1.2)
+    assert low_by_rounds < low and high < high_by_rounds

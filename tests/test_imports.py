@@ -21,6 +21,7 @@ FLOORS = (
     {"verify", "thorough", "wrong", "benchmark", "evaluate"},
     {"pipeline"},
     {"search", "export", "report", "kernels"},
+    {"final"},
     {"tune"},
     {"check", "screen"},
     {"cli"},

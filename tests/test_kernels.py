@@ -105,6 +105,7 @@ def test_a_miss_names_the_config_that_there_is(root, tiny_folder, monkeypatch):
         ({"torch": "2.10.0"}, "torch: cached 2.10.0, here 2.9.1"),
         ({"device_name": "Another CPU"}, "device_name: cached Another CPU, here Test CPU"),
         ({"precision": "ieee"}, "precision: cached ieee, here match"),
+        ({"confirmed": False}, "confirmed: cached no, for its search was interrupted"),
     ],
 )
 def test_a_miss_names_what_is_cached_and_the_field_that_differs(root, put, tiny_folder, changed, said):

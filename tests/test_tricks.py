@@ -43,7 +43,7 @@ def test_a_trick_is_caught(bench, restored, name):
     assert "\n" not in evaluation.detail
 
 
-@pytest.mark.xfail(strict=True, reason="PyTorch's dispatch modes can be left, and are a thread's own")
+@pytest.mark.xfail(strict=True, reason="both ways to notice PyTorch's operators can be turned off")
 @pytest.mark.parametrize("name", UNCAUGHT)
 def test_a_trick_that_is_not_caught_yet(bench, name):
     assert bench.trial(UNCAUGHT[name])[0].status is not Status.OK

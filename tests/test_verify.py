@@ -251,16 +251,18 @@ def test_the_oracle_stays_allocated(suite):
 
 
 def test_products_views_and_small_tensors_are_no_fall_back():
+    a, b, c = torch.rand(8, 4), torch.rand(4, 8), torch.rand(8)
     with verify.Operators() as operators:
-        y = torch.mm(torch.rand(8, 4), torch.rand(4, 8)).t().contiguous()
-        y.add_(torch.rand(8))
+        y = torch.mm(a, b).t().contiguous()
+        y.add_(c)
         y[0].sigmoid()
     assert (operators.large(), operators.beyond(64)) == (64, [])
 
 
 def test_work_on_whole_results_is_a_fall_back():
+    a, b = torch.rand(8, 4), torch.rand(4, 8)
     with verify.Operators() as operators:
-        y = torch.mm(torch.rand(8, 4), torch.rand(4, 8))
+        y = torch.mm(a, b)
         y.relu()
         y.sum(1)
     assert operators.beyond(operators.large()) == ["relu", "sum"]

@@ -1,17 +1,19 @@
 """Known ways to fool such a harness, as candidates made from a problem's own reference.
 
 `self.own(x)` stands for a kernel of the candidate's own: the reference's result,
-computed where PyTorch's modes do not look. Each trick is the body of a forward
-and a part of what is said when it is caught. That stand-in is itself a way to
-fool the harness; it is counted under UNCAUGHT.
+computed where neither PyTorch's modes nor its execution trace look. Each trick
+is the body of a forward and a part of what is said when it is caught. That
+stand-in is itself a way to fool the harness; it is counted under UNCAUGHT.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from pathlib import Path
 
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
 
 from tuner.evaluate import Session
 from tuner.records import Evaluation, TensorSpec, Workload
@@ -28,6 +30,7 @@ SMALL = {
 
 HEAD = """
 
+import copy
 import threading
 import time
 
@@ -42,12 +45,15 @@ class Lazy(torch.Tensor):
 
 class ModelNew(Reference):
     def own(self, x):
-        with _disable_current_modes():
-            return Reference.forward(self, x)
+        return self.unseen(lambda: Reference.forward(self, x))
 
     def unseen(self, work):
-        with _disable_current_modes():
-            return work()
+        torch.autograd._enable_record_function(False)
+        try:
+            with _disable_current_modes():
+                return work()
+        finally:
+            torch.autograd._enable_record_function(True)
 
     def forward(self, x):
 """
@@ -104,6 +110,40 @@ TRICKS = {
         "COUNTS['calls'] += 1\nreturn self.own(x) if COUNTS['calls'] < 16 else torch.zeros(self.own(x).shape)",
         "wrong when it was timed",
     ),
+    "falls back with the modes disabled": (
+        "with _disable_current_modes():\n    return Reference.forward(self, x)",
+        "falls back to PyTorch's own",
+    ),
+    "falls back on another thread": (
+        "def work():\n    with torch.no_grad():\n        KEPT['y'] = Reference.forward(self, x)\n"
+        "thread = threading.Thread(target=work)\nthread.start()\nthread.join()\nreturn KEPT['y'].clone()",
+        "falls back to PyTorch's own",
+    ),
+    "falls back piece by piece": (
+        "return torch.cat([Reference.forward(self, x[i:i + 1]) for i in range(len(x))])",
+        "falls back to PyTorch's own",
+    ),
+    "keeps the weights by their version counter": (
+        "p = next(self.parameters())\nkey = p.data_ptr(), p._version\nif KEPT.get('key') != key:\n"
+        "    KEPT['key'], KEPT['model'] = key, self.unseen(lambda: copy.deepcopy(self))\n"
+        "return KEPT['model'].own(x)",
+        "error",
+    ),
+    "returns the same memory each time": (
+        "y = self.own(x)\nif KEPT.get('y', y[:0]).shape != y.shape:\n    KEPT['y'] = torch.empty(y.shape)\n"
+        "KEPT['y'].copy_(y)\nreturn KEPT['y']",
+        "the memory of its last result",
+    ),
+    "writes behind its parameters": (
+        "p = next(self.parameters())\n"
+        "self.unseen(lambda: p.data.as_strided((1,), (1,), p.storage_offset() + p.numel()).zero_())\n"
+        "return self.own(x)",
+        "wrote outside its parameters",
+    ),
+    "switches settings of the process": (
+        "torch.backends.cudnn.benchmark = True\nreturn self.own(x)",
+        "changed torch.backends.cudnn.benchmark",
+    ),
     "other bits each time": (
         "COUNTS['calls'] += 1\ny = self.own(x)\n"
         "return y if COUNTS['calls'] % 2 else self.unseen(lambda: torch.nextafter(y, y + 1))",
@@ -111,14 +151,8 @@ TRICKS = {
     ),
 }
 
-# Known not to be caught: PyTorch's dispatch modes, by which operators are noticed, can be left.
-UNCAUGHT = {
-    "falls back with the modes disabled": CONTROL,
-    "falls back on another thread": (
-        "def work():\n    with torch.no_grad():\n        KEPT['y'] = Reference.forward(self, x)\n"
-        "thread = threading.Thread(target=work)\nthread.start()\nthread.join()\nreturn KEPT['y'].clone()"
-    ),
-}
+# Known not to be caught: both ways to notice PyTorch's operators can be turned off.
+UNCAUGHT = {"falls back unseen": CONTROL}
 
 
 def candidate(problem: Path, body: str) -> str:
@@ -133,6 +167,17 @@ def problem_path(name: str) -> Path:
 def workload(name: str) -> Workload:
     shape, init = SMALL[name]
     return Workload(init=init, inputs=(TensorSpec(shape=shape),))
+
+
+@contextlib.contextmanager
+def unseen():
+    """Neither PyTorch's modes nor its execution trace see what is called inside."""
+    torch.autograd._enable_record_function(False)
+    try:
+        with _disable_current_modes():
+            yield
+    finally:
+        torch.autograd._enable_record_function(True)
 
 
 class Bench:
@@ -154,7 +199,10 @@ class Bench:
         """The evaluation, and whether the process is fit for another."""
         path, sha256 = self.file(body)
         self.session.best = None
-        answer = self.session.trial(str(path), sha256, None, floor_ms)
+        try:
+            answer = self.session.trial(str(path), sha256, None, floor_ms)
+        finally:
+            torch.backends.cudnn.benchmark = False  # what a trick may have switched on
         return Evaluation.model_validate(answer["evaluation"]), answer["healthy"]
 
     def thorough(self, body: str) -> dict[str, str]:

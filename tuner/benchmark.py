@@ -45,6 +45,31 @@ def tampered() -> str | None:
     return next((name for name, original in _ORIGINAL.items() if _find(name) != original), None)
 
 
+def switches() -> dict[str, Any]:
+    """PyTorch's settings of the whole process that change what a later call computes, or how fast."""
+    tf32 = {}
+    for name, owner in (("cuda.matmul", torch.backends.cuda.matmul), ("cudnn", torch.backends.cudnn)):
+        try:
+            tf32[f"torch.backends.{name}.allow_tf32"] = owner.allow_tf32
+        except RuntimeError:  # PyTorch 2.9 and later: set by the newer `fp32_precision`
+            tf32[f"torch.backends.{name}.allow_tf32"] = None
+    return {
+        **tf32,
+        "torch.backends.cudnn.benchmark": torch.backends.cudnn.benchmark,
+        "torch.backends.cudnn.deterministic": torch.backends.cudnn.deterministic,
+        "torch.use_deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        "torch.set_num_threads": torch.get_num_threads(),
+        "torch.set_default_dtype": torch.get_default_dtype(),
+        "torch.set_grad_enabled": torch.is_grad_enabled(),
+        "torch.set_flush_denormal": (torch.full((1,), 1e-40) * 1).item(),
+    }
+
+
+def switched(before: dict[str, Any]) -> str | None:
+    """The first setting that is not as it was, or None."""
+    return next((name for name, value in switches().items() if before[name] != value), None)
+
+
 class Timer:
     """Times forwards of models on one device, each on fresh input values.
 
@@ -73,7 +98,9 @@ class Timer:
             torch.mul(x.reshape(-1)[by:], factor, out=mine.view(-1)[: x.numel() - by])
             torch.mul(x.reshape(-1)[:by], factor, out=mine.view(-1)[x.numel() - by :])
 
-    def sample_ms(self, model: Callable[..., torch.Tensor], fresh: bool = True) -> tuple[float, torch.Tensor]:
+    def sample_ms(
+        self, model: Callable[..., torch.Tensor], fresh: bool = True, last: bool = False
+    ) -> tuple[float, torch.Tensor]:
         """Time one forward in ms on fresh values (or on the base values), and its result.
 
         On CUDA the device first waits a moment, so that the host has queued the
@@ -101,6 +128,8 @@ class Timer:
             late_ms = (_CLOCK() - late) * 1e3
         elapsed = begin.elapsed_time(end)
         if late_ms > 0.5 + 0.5 * elapsed:
+            if not last:  # this process may have been off its core just then; work off the stream is late each time
+                return self.sample_ms(model, fresh, last=True)
             raise Untrusted(f"the device was busy for {late_ms:.2f} ms after the forward had ended on its stream")
         return elapsed, y
 

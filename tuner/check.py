@@ -72,9 +72,10 @@ def _verify(
         say(f"building and verifying {file}")
         sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
         try:
-            answer = lane.worker.call(
-                "verify", PREPARE_DEADLINE_S, path=str(file.resolve()), sha256=sha256, thoroughly=thoroughly
-            )
+            with lane.lock:
+                answer = lane.worker.call(
+                    "verify", PREPARE_DEADLINE_S, path=str(file.resolve()), sha256=sha256, thoroughly=thoroughly
+                )
         except WorkerFailure as failure:
             raise WrongFile(f"{file}: {failure}") from None
         return Correctness.model_validate(answer)
@@ -113,7 +114,7 @@ def verify_cache(cache: Path, run: bool, say: Callable[[str], None]) -> list[tup
                     entry.folder / "model_new.py", kernel.problem, record.workload, here, record.error_budget,
                     toolchain, say,
                 )  # fmt: skip
-                fault = next((f"case {c.name}: {c.detail}" for c in correctness.cases if not c.ok), "")
+                fault = correctness.fault
         except TunerError as error:
             fault = str(error)
         answers.append((str(entry.folder), fault))
@@ -148,10 +149,12 @@ def export_winners(
 
     def verify(file: Path) -> None:
         for record in records:
-            correctness = _verify(file, problem, record.workload, torch_device, settings.error_budget, toolchain, say)
-            wrong = next((case for case in correctness.cases if not case.ok), None)
-            if wrong is not None:
-                raise WrongFile(f"{output}: not written: case {wrong.name}: {wrong.detail}")
+            correctness = _verify(
+                file, problem, record.workload, torch_device, settings.error_budget, toolchain, say,
+                thoroughly=not record.confirmed,
+            )  # fmt: skip
+            if correctness.fault:
+                raise WrongFile(f"{output}: not written: {correctness.fault}")
 
     export.write(output, kernel, records, verify, force)
     return records

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import statistics
@@ -12,16 +13,24 @@ from tuner.records import Performance
 RESAMPLES = 1000
 
 
-def paired_speedup(ours: Sequence[float], theirs: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
+def paired_speedup(
+    ours: Sequence[float], theirs: Sequence[float], rounds: Sequence[int] = (), seed: int = 0
+) -> tuple[float, float, float]:
     """Median of the paired ratios theirs/ours with its 95 % bootstrap interval: (speed-up, low, high).
 
     Sample i of both was taken in the same round, so drift of the clocks cancels
     in the ratio. Percentile bootstrap (Efron 1979) with a fixed seed: the same
     measurements always give the same interval. Surplus samples of one side are ignored.
+    `rounds` says how many samples in a row each round took: samples of one round share its
+    conditions, so whole rounds are drawn.
     """
     ratios = [b / a for a, b in zip(ours, theirs, strict=False)]
+    left = iter(ratios)
+    groups = [g for size in rounds if (g := list(itertools.islice(left, size)))] + [[ratio] for ratio in left]
     rng = random.Random(seed)
-    medians = sorted(statistics.median(rng.choices(ratios, k=len(ratios))) for _ in range(RESAMPLES))
+    medians = sorted(
+        statistics.median(itertools.chain.from_iterable(rng.choices(groups, k=len(groups)))) for _ in range(RESAMPLES)
+    )
     low, high = medians[round(0.025 * (RESAMPLES - 1))], medians[round(0.975 * (RESAMPLES - 1))]
     return statistics.median(ratios), low, high
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import os
 import statistics
 import time
@@ -23,7 +24,7 @@ from tuner import benchmark, device, problem, thorough, worker, wrong
 from tuner.benchmark import Timer
 from tuner.comparison import Untrusted, summarise
 from tuner.records import Case, Correctness, Evaluation, Floor, Performance, Status, Workload
-from tuner.verify import Suite, Wrong, error_of, load_state, own_scales, poison
+from tuner.verify import GuardedAllocations, Suite, Wrong, error_of, load_state, own_scales, poison
 
 HOPELESS = 1.5  # beyond this multiple of the best so far a candidate is told its one figure and left
 CLOSE = 1.05  # within this multiple of the best it is measured again, interleaved with the best
@@ -146,18 +147,23 @@ class Session:
         started, phase = time.perf_counter(), Phase()
         correctness: Correctness | None = None
         performance: Performance | None = None
-        detail = ""
+        detail, switches = "", benchmark.switches()
         try:
             phase.enter(Status.LOAD)
             model = self._load(path, sha256)
             phase.enter(Status.LAUNCH)
-            self.suite.call(model, self.suite.cases[0].inputs)
+            kept = GuardedAllocations()  # what a candidate allocates once and keeps lies between guards, too
+            self.suite.call(model, self.suite.cases[0].inputs, kept)
             phase.enter(Status.VERIFY)
             correctness = self.suite.check(model, lambda case: phase.enter(Status.VERIFY, case))
-            wrong = next((case for case in correctness.cases if not case.ok), None)
-            if wrong is not None:
-                detail = f"case {wrong.name}: {wrong.detail}"
+            if correctness.fault:
+                detail = correctness.fault
+            elif not kept.intact():
+                detail = "wrote outside the tensors that it allocated"
+            elif (switch := benchmark.switched(switches)) is not None:
+                detail = f"changed {switch}, which is not its own"
             else:
+                del kept
                 phase.enter(Status.BENCHMARK)
                 performance = self._time(model, best_ms, floor_ms)
                 phase.status = Status.OK
@@ -172,7 +178,8 @@ class Session:
             performance=performance,
             run_s=time.perf_counter() - started,
         )
-        return {"evaluation": evaluation.model_dump(mode="json"), "healthy": self._healthy()}
+        healthy = self._healthy() and benchmark.switched(switches) is None
+        return {"evaluation": evaluation.model_dump(mode="json"), "healthy": healthy}
 
     def _load(self, path: str, sha256: str) -> torch.nn.Module:
         return self.suite.build(self._model_new(path, sha256))
@@ -198,23 +205,29 @@ class Session:
         if best_ms is None or times[0] <= HOPELESS * best_ms:
             times = timer.samples_ms(model, _count(SURVIVOR_SAMPLES, SURVIVOR_S, times[0]))
             median = summarise(times).latency_ms
-            if self.best is not None and median <= CLOSE * self.best[0] and self.best[1] is not model:
+            leader = min(best_ms or math.inf, self.best[0] if self.best else math.inf)
+            if leader < math.inf and median <= CLOSE * leader:
                 more = _count(CLOSE_SAMPLES, CLOSE_S, median) - len(times)
                 for _ in range(more):  # interleaved with the best, so that both saw the same clocks
-                    timer.sample_ms(self.best[1])
+                    if self.best is not None:
+                        timer.sample_ms(self.best[1])
                     times.append(timer.sample_ms(model)[0])
         self._check_last(model)
         performance = summarise(times)
-        believable = floor_ms * (1.0 if self.device.startswith("cuda") else CPU_FLOOR_SHARE)
-        if performance.latency_ms < believable:
-            raise Untrusted(
-                f"measured {performance.latency_ms:.4f} ms, below the physical floor of {floor_ms:.4f} ms: "
-                "a fault of the measurement"
-            )
-        if self.best is None or performance.latency_ms < self.best[0]:
+        self._check_believable(performance.latency_ms, floor_ms)
+        good = best_ms is None or performance.latency_ms <= CLOSE * best_ms  # a new process has yet to see a good one
+        if good and (self.best is None or performance.latency_ms < self.best[0]):
             self._check_steady(model)
             self.best = (performance.latency_ms, model)
         return performance
+
+    def _check_believable(self, latency_ms: float, floor_ms: float) -> None:
+        """Raise Untrusted for a time below what the device can do."""
+        if latency_ms < floor_ms * (1.0 if self.device.startswith("cuda") else CPU_FLOOR_SHARE):
+            raise Untrusted(
+                f"measured {latency_ms:.4f} ms, below the physical floor of {floor_ms:.4f} ms: "
+                "a fault of the measurement"
+            )
 
     def _check_last(self, model: torch.nn.Module) -> None:
         """One more timed forward, on the values of case A; its result must be right like any other.
@@ -294,6 +307,12 @@ class Session:
         """`count` timings of a finalist in ms, the first of the run dropped."""
         return self.timer.samples_ms(self.contestants[name], count + 1)[1:]
 
+    def settle(self, name: str, latency_ms: float, floor_ms: float) -> None:
+        """Raise Untrusted or Wrong unless a finalist's time is believable and it is still right when timed."""
+        worker.phase(f"final: {name}")
+        self._check_believable(latency_ms, floor_ms)
+        self._check_last(self.contestants[name])
+
 
 class Baseline:
     """The reference run one way, in a process of its own so that no flag reaches another measurement."""
@@ -363,5 +382,8 @@ def _count(samples: int, seconds: float, one_ms: float) -> int:
 
 
 def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
+    try:
+        text = str(error).strip()
+    except Exception:  # an exception of the candidate's own making
+        text = "its message cannot be read"
     return text.splitlines()[0][:500] if text else ""

@@ -5,8 +5,9 @@ then among the winners that came with tuner; all that apply go into one class th
 on the input's shape. Nothing is compiled until the first call, or until `preload`.
 
 An entry applies when it was measured on this device with this driver, toolkit and PyTorch, from
-the template as it is now. `accept="same_device"` (or TUNER_ACCEPT=same_device) waives driver,
-toolkit and PyTorch: the kernels stay right, their speed is then not what the record says.
+the template as it is now, by a search that was not interrupted. `accept="same_device"` (or
+TUNER_ACCEPT=same_device) waives driver, toolkit and PyTorch: the kernels stay right, their speed
+is then not what the record says.
 
 Importing this module loads neither torch nor anything heavy.
 """
@@ -122,6 +123,8 @@ def _miss(
     from tuner import render, store
 
     record = entry.record
+    if not record.confirmed:
+        return store.UNCONFIRMED
     wanted = {"precision": precision} if init is None else {"precision": precision, "init": tuple(init)}
     variant = next((v for v in template.variants if v.name == record.point.variant), None)
     digest = render.digest(template, variant) if variant else "no such variant"

@@ -113,6 +113,11 @@ class Correctness(Stored):
     error_ratio: float
     agrees_with_eager: bool
 
+    @property
+    def fault(self) -> str:
+        """The first case that failed, in one line; "" when all passed."""
+        return next((f"case {case.name}: {case.detail}" for case in self.cases if not case.ok), "")
+
 
 class Performance(Stored):
     """Median and quartiles of one whole-module forward."""
@@ -147,7 +152,7 @@ class Evaluation(Stored):
     def _payload_fits_status(self) -> Evaluation:
         if (self.performance is not None) != (self.status is Status.OK):
             raise ValueError("a trial has a performance exactly when its status is ok")
-        if self.status is Status.OK and (self.correctness is None or not all(c.ok for c in self.correctness.cases)):
+        if self.status is Status.OK and (self.correctness is None or self.correctness.fault):
             raise ValueError("a trial is ok only when every verification case is")
         return self
 

@@ -62,6 +62,11 @@ def candidate(template: Template, tuned: Sequence[Tuned], note: str = "") -> Can
     return Candidate("\n\n".join(part.strip("\n") for part in parts) + "\n")
 
 
+def for_point(template: Template, config: Config, workload: Workload, environment: Environment) -> Candidate:
+    """The file of one point, for one workload on one device."""
+    return candidate(template, [tuned_for(config, workload, environment)])
+
+
 _IMPORTS = """\
 import ctypes
 import hashlib

@@ -123,7 +123,9 @@ class Screen:
             return
         self.console.print(table(record))
         self._line(f"knobs: {record.point.config}")
-        verdict = "cached" if outcome.stored else "not cached (a faster result stands there)"
+        verdict = "cached" if outcome.stored else "not cached (a better result stands there)"
+        if outcome.stored and not record.confirmed:
+            verdict = "cached, unconfirmed (the same search again goes on from here)"
         self._line(f"{verdict}: {outcome.folder}")
 
 

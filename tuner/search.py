@@ -40,6 +40,7 @@ WASTED_IN_A_ROW = 5
 STARTUP_TRIALS = 10
 CLIMB_EVERY, CLIMB_FROM = 2, 3  # every second proposal is a step from one of the three best points
 OWNER = "owner"
+STALE_S = 2 * 3600
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -122,12 +123,16 @@ def _is_gone(owner: str) -> bool:
     return _start_time(int(pid)) != started
 
 
+def _is_stale(started: datetime.datetime | None) -> bool:
+    """Whether a trial has run for longer than any can: another host's, a killed container's, that nobody will close."""
+    return started is not None and datetime.datetime.now() - started > datetime.timedelta(seconds=STALE_S)
+
+
 class Search:
     """One study: proposes points of `space` until the budget is spent."""
 
     def __init__(self, space: Space, sampler: str, seed: int, storage: Path | None, name: str, ledger: Ledger) -> None:
         self.space, self.kind, self.seed, self.ledger = space, sampler, seed, ledger
-        self.random = random.Random(seed)
         self.points: Iterator[Config] = space.points()
         self.turns = itertools.count()
         self.known: dict[Config, Trial] = {}
@@ -140,6 +145,7 @@ class Search:
         with self._using_the_study():
             self.study = self._open(name)
             self._catch_up()
+        self.random = random.Random(f"{seed} {len(self.known)}" if self.known else seed)  # resumed: other points
 
     @contextlib.contextmanager
     def _using_the_study(self) -> Iterator[None]:
@@ -197,7 +203,7 @@ class Search:
             measured = self.known.get(asked) if asked is not None else None
             if measured is not None and measured.number == frozen.number:
                 self._tell(frozen.number, measured)
-            elif _is_gone(frozen.user_attrs.get(OWNER, "")):
+            elif _is_gone(frozen.user_attrs.get(OWNER, "")) or _is_stale(frozen.datetime_start):
                 self._tell(frozen.number, None)
             elif asked is not None:
                 self.elsewhere.add(asked)

@@ -43,6 +43,7 @@ TEXT, RECORD = "model_new.py", "record.json"
 NEW_TEXT, NEW_RECORD = f".{TEXT}.new", f".{RECORD}.new"
 QUARANTINE, LOCK = ".quarantine", ".lock"
 LOCK_TIMEOUT_S = 60
+UNCONFIRMED = "confirmed: cached no, for its search was interrupted; search again to finish it"
 
 
 class CorruptEntry(CacheError):
@@ -418,7 +419,10 @@ def why(
             digest = digests.get(entry.record.point.variant, "no such variant")
             cached, here = record_key(entry.record), Key.of(template, workload, environment, digest)
             differ = differences(cached, here)
-            found.append((len(differ), str(entry.folder), explain(cached, here, differ) or "a hit"))
+            said = explain(cached, here, differ)
+            if not entry.record.confirmed:
+                said = "; ".join([*([said] if said else []), UNCONFIRMED])
+            found.append((len(differ), str(entry.folder), said or "a hit"))
     return [f"{folder}: {said}" for _, folder, said in sorted(found)[:limit]]
 
 

@@ -8,23 +8,19 @@ import hashlib
 import json
 import os
 import secrets
-import statistics
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from tuner import device, render, store, template
-from tuner.comparison import paired_speedup, summarise
+from tuner import device, final, render, store, template
+from tuner.comparison import summarise
 from tuner.conditions import Watch
-from tuner.errors import CacheError, DeviceError, ProblemError, TemplateError
+from tuner.errors import CacheError, ProblemError
 from tuner.ledger import Ledger
 from tuner.pipeline import PREPARE_DEADLINE_S, Job, Lane, Pipeline, device_lock, run_folder
 from tuner.records import (
-    Comparison,
-    Correctness,
     Environment,
     Evaluation,
     Floor,
@@ -35,31 +31,21 @@ from tuner.records import (
     Trial,
     Workload,
 )
-from tuner.search import Budget, Progress, Search, simplest_of_ties
+from tuner.search import Budget, Progress, Search
 from tuner.settings import Settings
 from tuner.space import Config, Space
 from tuner.template import Template
-from tuner.worker import Worker, WorkerBug, WorkerFailure
-
-FINALISTS = 8
-FINAL_SAMPLES = 100
-FINAL_BATCH = 10
-MIN_SAMPLES = 4  # before a finalist may be dropped
-DROPPED = 1.10  # a finalist this far behind the leader after a round is out, so that the rest get more samples
+from tuner.worker import Worker
 
 
-class Observer(Protocol):
+class Observer(final.Observer, Protocol):
     """Told what happens; the command line shows it."""
-
-    def stage(self, text: str) -> None: ...
 
     def workload(self, workload: Workload, space: Space, environment: Environment) -> None: ...
 
     def eager(self, performance: Performance) -> None: ...
 
     def progress(self, progress: Progress) -> None: ...
-
-    def final(self, done: int, total: int) -> None: ...
 
 
 @dataclass
@@ -188,11 +174,11 @@ def _tune_one(
             unconfirmed = record.model_copy(update={"confirmed": False})
             if progress.stopped != "interrupted":
                 try:
-                    final = Final(settings, kernel, job, lane, folder, environment, observer)
+                    last = final.Final(settings, kernel, job, lane, folder, environment, observer)
                     with watch:
-                        record = final.run(record, progress, space)
+                        record = last.run(record, progress, space)
                     record = record.model_copy(update={"conditions": watch.conditions()})
-                    notes = final.notes + watch.notes()
+                    notes = last.notes + watch.notes()
                     if kind == "cpu":
                         # Ceilings read beside other processes come out low: the better of two readings, minutes apart.
                         again = Floor.model_validate(lane.describe()["floor"])
@@ -201,7 +187,7 @@ def _tune_one(
                     progress.stopped = "interrupted"
             if progress.stopped == "interrupted":
                 record = unconfirmed
-            text = candidate(kernel, record.point.config, record.workload, environment).text
+            text = render.for_point(kernel, record.point.config, record.workload, environment).text
         finally:
             lane.close()
     stored = store.put(cache, record, text, replace=replace_faster)
@@ -224,7 +210,7 @@ def _self_check(
         "workload": job.workload.model_dump(mode="json"),
         "environment": environment.model_dump(mode="json"),
         "error_budget": job.error_budget,
-        "suite": [Path(__file__).with_name(f"{name}.py").read_text() for name in ("verify", "thorough", "wrong")],
+        "suite": _suite_text(),
     }
     key = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:16]
     done = runs / f"self-check-{key}.json"
@@ -240,27 +226,17 @@ def _self_check(
     done.write_text(json.dumps(found, indent=2))
 
 
+def _suite_text() -> list[str]:
+    """What judges a candidate, to the letter: with another suite, what it once said means something else."""
+    return [Path(__file__).with_name(f"{name}.py").read_text() for name in ("verify", "thorough", "wrong")]
+
+
 def _quick_eager(job: Job, observer: Observer) -> None:
     """Eager's time by a few samples, for the screen; the final measures it properly."""
     observer.stage("timing eager")
-    with contextlib.closing(baseline_worker(job, "eager")) as worker, device_lock(job.torch_device):
+    with contextlib.closing(final.baseline_worker(job, "eager")) as worker, device_lock(job.torch_device):
         worker.call("warm", PREPARE_DEADLINE_S)
         observer.eager(summarise(worker.call("sample", PREPARE_DEADLINE_S, count=3)))
-
-
-def baseline_worker(job: Job, way: str) -> Worker:
-    """A process of its own that runs the reference one way."""
-    return Worker(
-        "tuner.evaluate:Baseline",
-        {
-            "problem_path": str(job.problem),
-            "workload": job.workload.model_dump(mode="json"),
-            "torch_device": job.torch_device,
-            "seed": job.seed,
-            "way": way,
-        },
-        job.environment,
-    )
 
 
 def _search(
@@ -285,7 +261,7 @@ def _search(
         capacity = pipeline.capacity
 
         def submit(self, number: int, config: Config) -> None:
-            pipeline.submit(number, candidate(kernel, config, job.workload, environment))
+            pipeline.submit(number, render.for_point(kernel, config, job.workload, environment))
 
         def next(self) -> tuple[int, str, Evaluation]:
             return pipeline.next()
@@ -296,11 +272,6 @@ def _search(
         return search.run(Rendering(), budget, observer.progress)
     finally:
         pipeline.close()
-
-
-def candidate(kernel: Template, config: Config, workload: Workload, environment: Environment) -> render.Candidate:
-    """The file of one point for one workload on this device."""
-    return render.candidate(kernel, [render.tuned_for(config, workload, environment)])
 
 
 def study_name(
@@ -318,6 +289,7 @@ def study_name(
         "sampler": settings.sampler,
         "seed": settings.seed,
         "error_budget": settings.error_budget,
+        "suite": _suite_text(),
     }
     digest = hashlib.sha256(json.dumps(meaning, sort_keys=True, default=str).encode()).hexdigest()
     return f"{kernel.name}-{digest[:16]}"
@@ -350,201 +322,3 @@ def _record(
         seed=settings.seed,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
-
-
-class Final:
-    """The last comparison: the best points, eager and compiled, interleaved sample by sample."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        kernel: Template,
-        job: Job,
-        lane: Lane,
-        folder: Path,
-        environment: Environment,
-        observer: Observer,
-    ) -> None:
-        self.settings, self.kernel, self.job, self.lane = settings, kernel, job, lane
-        self.folder, self.environment, self.observer = folder, environment, observer
-        self.lock = device_lock(job.torch_device)
-        self.notes: list[str] = []
-        self.times: dict[str, list[float]] = {}
-
-    def run(self, record: Record, progress: Progress, space: Space) -> Record:
-        """Decide the winner and complete the record with its comparisons."""
-        ok = [t for t in progress.trials if t.evaluation.status is Status.OK]
-        finalists = {str(t.point.config): t for t in sorted(ok, key=lambda t: t.evaluation.latency_ms)[:FINALISTS]}
-        self.observer.stage(
-            f"final: {len(finalists)} finalists and {', '.join(self.settings.baselines) or 'no baselines'}"
-        )
-        baselines: dict[str, Worker] = {}
-        try:
-            finalists = self._enter(finalists)
-            if not finalists:
-                raise DeviceError(f"no finalist could be loaded again: {self.notes[0]}")
-            for way in self.settings.baselines:
-                worker = self._baseline(way)
-                if worker is not None:
-                    baselines[way] = worker
-            self._rounds(finalists, baselines)
-        finally:
-            for worker in baselines.values():
-                worker.close()
-        winner, correctness = self._confirmed_winner(finalists, space)
-        others = sorted((n for n in finalists if n != winner), key=lambda n: statistics.median(self.times[n]))
-        trial = finalists[winner]
-        evaluation = trial.evaluation.model_copy(
-            update={"performance": summarise(self.times[winner]), "correctness": correctness}
-        )
-        return record.model_copy(
-            update={
-                "point": trial.point,
-                "template_digest": render.digest(self.kernel, self.kernel.variant(trial.point.variant)),
-                "candidate_sha256": trial.candidate_sha256,
-                "evaluation": evaluation,
-                "baselines": tuple(self._compared(winner, way) for way in baselines),
-                "runner_up": self._compared(winner, others[0]) if others else None,
-                "runner_up_point": finalists[others[0]].point if others else None,
-            }
-        )
-
-    def _confirmed_winner(self, finalists: dict[str, Trial], space: Space) -> tuple[str, Correctness]:
-        """The best finalist that also holds in a fresh process; one that does not is taken out of `finalists`."""
-        while finalists:
-            winner = self._winner(finalists, space)
-            try:
-                correctness = self._confirm(finalists[winner])
-            except WorkerFailure as failure:
-                fault = str(failure)
-            else:
-                wrong = next((case for case in correctness.cases if not case.ok), None)
-                if wrong is None:
-                    return winner, correctness
-                fault = f"case {wrong.name}: {wrong.detail}"
-            self.notes.append(f"finalist {winner} left out, it failed in a fresh process: {fault}")
-            del finalists[winner]
-        raise TemplateError(f"{self.kernel.folder}: nothing was cached, no finalist holds: {self.notes[-1]}")
-
-    def _path(self, trial: Trial) -> tuple[Path, str]:
-        made = candidate(self.kernel, trial.point.config, self.job.workload, self.environment)
-        path = self.folder / f"{made.sha256}.py"
-        path.write_text(made.text)
-        return path, made.sha256
-
-    def _enter(self, finalists: dict[str, Trial]) -> dict[str, Trial]:
-        entered = {}
-        for name, trial in finalists.items():
-            path, sha256 = self._path(trial)
-            try:
-                self.lane.prepare()
-                with self.lock:
-                    self.lane.worker.call("enter", PREPARE_DEADLINE_S, name=name, path=str(path), sha256=sha256)
-                entered[name] = trial
-            except (WorkerFailure, WorkerBug) as failure:
-                self.notes.append(f"finalist {name} left out: {_last_line(failure)}")
-                self.lane.worker.stop()  # it may have taken the device along: load the others again without it
-                return self._enter({n: t for n, t in finalists.items() if n != name})
-        return entered
-
-    def _baseline(self, way: str) -> Worker | None:
-        worker = baseline_worker(self.job, way)
-        self.observer.stage(f"final: warming up {way}")
-        try:
-            with self.lock:
-                worker.call("warm", PREPARE_DEADLINE_S)
-        except (WorkerFailure, WorkerBug) as failure:
-            self.notes.append(f"baseline {way} left out: {_last_line(failure)}")
-            worker.close()
-            return None
-        return worker
-
-    def _sample(self, name: str, entered: dict[str, Trial], baselines: dict[str, Worker], count: int) -> list[float]:
-        """Timings of one contestant in ms; none when it fails, and it is left out from then on."""
-        worker = baselines.get(name, self.lane.worker)
-        try:
-            with self.lock:
-                if name in baselines:
-                    times = worker.call("sample", PREPARE_DEADLINE_S, count=count)
-                else:
-                    times = worker.call("sample", PREPARE_DEADLINE_S, name=name, count=count)
-                return list(times)
-        except (WorkerFailure, WorkerBug) as failure:
-            self.notes.append(f"{name} left out of the final: {_last_line(failure)}")
-        if name in baselines:
-            baselines.pop(name).close()
-            return []
-        del entered[name]
-        worker.stop()  # it may have taken the device along: load the others again without it
-        for other in set(entered) - set(self._enter(dict(entered))):
-            del entered[other]
-        if not entered:
-            raise DeviceError(f"no finalist could be measured again: {self.notes[-1]}")
-        return []
-
-    def _rounds(self, entered: dict[str, Trial], baselines: dict[str, Worker]) -> None:
-        """Rounds over all contestants until each has its samples or the time is up; at least two rounds.
-
-        Whoever fails is taken out of `entered` or `baselines`.
-        """
-        self.observer.stage("final: sampling")
-        finalists = list(entered)
-        names = [*finalists, *baselines]
-        self.times = {name: [] for name in names}
-        started = time.monotonic()
-        batch, taken = 2, 0
-        while taken < FINAL_SAMPLES:
-            round_started = time.monotonic()
-            for name in names:
-                if name in entered or name in baselines:
-                    self.times[name] += self._sample(name, entered, baselines, batch)
-            finalists = [name for name in finalists if name in entered]
-            names = [*finalists, *baselines]
-            taken += batch
-            now = time.monotonic()
-            self.observer.final(taken, FINAL_SAMPLES)
-            if taken > batch and now - started + (now - round_started) > self.settings.final_budget_s:
-                break
-            if now - round_started < self.settings.final_budget_s / 20:
-                batch = min(FINAL_BATCH, FINAL_SAMPLES - taken)
-            if taken < MIN_SAMPLES:
-                continue
-            lead = min(statistics.median(self.times[name]) for name in finalists)
-            ranked = sorted(finalists, key=lambda name: statistics.median(self.times[name]))
-            kept = [n for i, n in enumerate(ranked) if i < 2 or statistics.median(self.times[n]) <= DROPPED * lead]
-            finalists = [name for name in finalists if name in kept]
-            names = [*finalists, *baselines]
-
-    def _winner(self, finalists: dict[str, Trial], space: Space) -> str:
-        ranked = sorted(finalists, key=lambda name: statistics.median(self.times[name]))
-        fastest = self.times[ranked[0]]
-        close = DROPPED * statistics.median(fastest)  # whoever was dropped has too few samples to tie
-        rows = []
-        for name in (n for n in ranked if statistics.median(self.times[n]) <= close):
-            _, low, _ = paired_speedup(fastest, self.times[name])
-            rows.append((finalists[name].point.config, low))
-        return str(simplest_of_ties(rows, space))
-
-    def _compared(self, winner: str, other: str) -> Comparison:
-        speedup, low, high = paired_speedup(self.times[winner], self.times[other])
-        return Comparison(
-            name=other,
-            performance=summarise(self.times[other]),
-            speedup=speedup,
-            speedup_low=low,
-            speedup_high=high,
-        )
-
-    def _confirm(self, trial: Trial) -> Correctness:
-        """Every case there is for one finalist, in a fresh process and with fresh values."""
-        self.observer.stage("final: verifying the winner in a fresh process")
-        path, sha256 = self._path(trial)
-        with contextlib.closing(Lane(replace(self.job, seed=secrets.randbits(31)), self.folder)) as lane:
-            lane.prepare()
-            answer = lane.worker.call("verify", PREPARE_DEADLINE_S, path=str(path), sha256=sha256, thoroughly=True)
-        return Correctness.model_validate(answer)
-
-
-def _last_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[-1][:300] if lines else type(error).__name__

@@ -15,9 +15,13 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import json
 import math
+import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +29,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tuner import problem as problems
+from tuner.errors import ProblemError
 from tuner.records import Case, Correctness, Workload
 
 NORMS = (nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
@@ -90,6 +95,10 @@ def _random_affine(model: nn.Module, state: State, inputs: Tensors, rng: torch.G
 def _own_scale(model: nn.Module, state: State, inputs: Tensors, rng: torch.Generator) -> tuple[State, Tensors]:
     """B: every sample with its own scale and offset; the last channel's result the lowest, the first one's highest."""
     state, _ = _random_affine(model, state, inputs, rng)
+    for name in _main_parameters(model):  # some weights change, most stay: what is kept of them is stale
+        if state[name].dim() > 1:
+            turned = torch.rand(state[name].shape, generator=rng, device=rng.device) < 1 / 16
+            state[name] = torch.where(turned, -state[name], state[name])
     return _with_edges(model, state, EDGE), own_scales(inputs, rng)
 
 
@@ -189,7 +198,7 @@ def load_state(model: nn.Module, state: State) -> None:
     """Copy `state` into the model's parameters and buffers in place."""
     with torch.no_grad():
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-            tensor.copy_(state[name])
+            tensor.data.copy_(state[name])  # as optimisers and users may write: uncounted by the version counter
 
 
 def error_of(y: torch.Tensor, oracle: torch.Tensor) -> float:
@@ -231,11 +240,17 @@ class Suite:
         self.problem, self.workload, self.device, self.seed = problem, workload, torch.device(device), seed
         self.error_budget = error_budget
         self.fallbacks: set[str] = set()  # operators of PyTorch that did the last candidate's work
+        self.returned: torch.Tensor | None = None  # what the last call gave, poisoned
+        self.guarded: list[torch.Tensor] = []  # the last candidate's parameters
         self.reference = problems.reference(problem, workload.init, seed).to(self.device)
         self.state = {k: v.detach().clone() for k, v in self.reference.state_dict().items()}
         rng = torch.Generator(self.device).manual_seed(seed)
         with torch.no_grad():
-            self.cases = [self._prepare(r, rng, light=i > 0) for i, r in enumerate(recipes)]
+            cases = [self._prepare(r, rng, light=i > 0) for i, r in enumerate(recipes)]
+        # Where float32 overflows and float64 does not, the reference's error is infinite: anything would pass.
+        self.cases = [case for case in cases if math.isfinite(case.reference_error)]
+        if cases and not self.cases:
+            raise ProblemError(f"{problem.path}: no case can judge it: the float32 reference overflows in each")
         load_state(self.reference, self.state)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -313,8 +328,10 @@ class Suite:
             if not torch.equal(mine[name].cpu(), value.cpu()):
                 raise Wrong(f"parameter {name} is initialised with other values than the reference's")
         model = model.to(self.device)
+        self.guarded = []
         for parameter in model.parameters():
             parameter.data = guarded_copy(parameter.data)
+            self.guarded.append(parameter.data)
         return model
 
     def check(self, model: nn.Module, on_case: Callable[[str], None] = lambda name: None) -> Correctness:
@@ -339,11 +356,19 @@ class Suite:
     def agrees(self, model: nn.Module) -> bool:
         """Whether KernelBench would score a candidate as right: 1e-4 from eager, initial parameters, plain inputs."""
         inputs = self.cases[0].inputs  # A leaves them as the problem makes them
-        load_state(self.reference, self.state)
         load_state(model, self.state)
         with torch.no_grad():
-            eager, y = self.reference(*inputs), model(*inputs)
-        return torch.allclose(y, eager, rtol=KERNELBENCH_TOLERANCE, atol=KERNELBENCH_TOLERANCE, equal_nan=True)
+            y = model(*inputs)
+        tolerance = KERNELBENCH_TOLERANCE
+        return torch.allclose(y, self.plain_eager, rtol=tolerance, atol=tolerance, equal_nan=True)
+
+    @functools.cached_property
+    def plain_eager(self) -> torch.Tensor:
+        """Eager's result with the initial parameters on plain inputs."""
+        load_state(self.reference, self.state)
+        with torch.no_grad():
+            result: torch.Tensor = self.reference(*self.cases[0].inputs)
+        return result
 
     def run_case(self, model: nn.Module, case: Prepared, repeat: bool = False) -> torch.Tensor:
         """One guarded call, one plain call, and with `repeat` a third that must give the same bits.
@@ -352,11 +377,11 @@ class Suite:
         """
         load_state(model, case.state)
         before = [p.clone() for p in model.parameters()]
-        operators, guards = Operators(), GuardedAllocations()
-        poisoned = self.call(model, case.inputs, operators, guards)
+        operators, guards, everywhere = Operators(), GuardedAllocations(), Everywhere()
+        poisoned = self.call(model, case.inputs, operators, guards, everywhere)
         self.check_form(poisoned, case)
         if case.large is not None:
-            self.fallbacks.update(operators.beyond(case.large))
+            self.fallbacks.update(operators.beyond(case.large), everywhere.beyond(case.large))
         if not guards.intact():
             raise Wrong("wrote outside the tensors that it allocated")
         error = error_of(poisoned, case.oracle)
@@ -366,14 +391,21 @@ class Suite:
             raise Wrong(f"error {error:.3g} against the oracle, allowed {case.allowed:.3g}{hint}")
         plain = self.call(model, case.inputs)
         self.check_form(plain, case)
-        if repeat and not same_bits(self.call(model, case.inputs), plain):
-            raise Wrong("the same call twice gives different bits")
+        if repeat:
+            held = self.returned  # alive, so that no allocation is given its memory
+            if not same_bits(self.call(model, case.inputs), plain):
+                raise Wrong("the same call twice gives different bits")
+            if held is not None and held.numel() and _memory(held) == _memory(self.returned):
+                raise Wrong("returns the memory of its last result, which is not its own any more")
+        self.returned = None
+        if not all(guards_intact(parameter) for parameter in self.guarded):
+            raise Wrong("wrote outside its parameters")
         for (name, parameter), old in zip(model.named_parameters(), before, strict=True):
             if not same_bits(parameter, old):
                 raise Wrong(f"changed its parameter {name}")
         return plain
 
-    def call(self, model: nn.Module, inputs: Tensors, *modes: TorchDispatchMode) -> torch.Tensor:
+    def call(self, model: nn.Module, inputs: Tensors, *modes: contextlib.AbstractContextManager[Any]) -> torch.Tensor:
         """One forward under `modes` on guarded copies of `inputs`, read back in stream order.
 
         On CUDA the inputs become valid only after a delay on the current stream,
@@ -400,6 +432,7 @@ class Suite:
             if not guards_intact(mine):
                 raise Wrong("wrote outside its input")
         poison(y)
+        self.returned = y
         return result
 
     def check_form(self, y: torch.Tensor, case: Prepared) -> None:
@@ -411,6 +444,10 @@ class Suite:
             raise Wrong(f"dtype {y.dtype}, expected {case.eager.dtype}")
         if y.device != case.eager.device:
             raise Wrong(f"on {y.device}, expected {case.eager.device}")
+
+
+def _memory(y: torch.Tensor | None) -> int:
+    return 0 if y is None else y.untyped_storage().data_ptr()
 
 
 def error_ratio(error: float, case: Prepared) -> float:
@@ -486,6 +523,15 @@ def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
     )
 
 
+_FILLED = {  # as _ALLOCATIONS, but their values stay
+    torch.ops.aten.zeros.default,
+    torch.ops.aten.zeros_like.default,
+    torch.ops.aten.new_zeros.default,
+    torch.ops.aten.ones.default,
+    torch.ops.aten.full.default,
+    torch.ops.aten.full_like.default,
+    torch.ops.aten.new_full.default,
+}
 _ALLOCATIONS = {
     torch.ops.aten.empty.memory_format,
     torch.ops.aten.empty_strided.default,
@@ -504,9 +550,9 @@ class GuardedAllocations(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if func not in _ALLOCATIONS or result.layout != torch.strided or result.numel() == 0:
+        if func not in _ALLOCATIONS | _FILLED or result.layout != torch.strided or result.numel() == 0:
             return result
-        guarded = guarded_like(result)
+        guarded = guarded_like(result) if func in _ALLOCATIONS else guarded_copy(result)
         self.buffers.append(guarded)
         return guarded
 
@@ -542,23 +588,100 @@ class Operators(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.products = 0  # elements of the largest product's result
-        self.work: dict[str, int] = {}  # operators that compute anything else
+        self.largest = 1  # of the other operators' calls
+        self.work: dict[str, int] = {}  # what the other operators were given, over all calls: pieces add up
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__
         plain = name.strip("_")
         size = max((t.numel() for t in _tensors([*args, *(kwargs or {}).values(), result])), default=0)
-        if "conv" in plain or plain.endswith(("mm", "linear")):
+        if _is_product(plain):
             self.products = max([self.products, *(t.numel() for t in _tensors(result))])
         elif plain not in _ALLOWED:
-            self.work[name] = max(self.work.get(name, 0), size)
+            self.work[name] = self.work.get(name, 0) + size
+            self.largest = max(self.largest, size)
         return result
 
     def large(self) -> int:
         """The size of what the reference computes: its product's result, or its largest tensor without one."""
-        return self.products or max(self.work.values(), default=1)
+        return self.products or self.largest
 
     def beyond(self, size: int) -> list[str]:
-        """The operators that were called on a tensor of `size` elements or more."""
-        return sorted(name for name, largest in self.work.items() if largest >= size)
+        """The operators that were called on `size` elements or more, at once or piece by piece."""
+        return _beyond(self.work, size)
+
+
+def _beyond(work: dict[str, int], size: int) -> list[str]:
+    return sorted(name for name, total in work.items() if total >= size)
+
+
+class Everywhere:
+    """Notes PyTorch's operators by its execution trace: on every thread, and where its modes are disabled.
+
+    What a product (a convolution, say) calls inside itself is the product's.
+    """
+
+    def __init__(self) -> None:
+        self.work: dict[str, int] = {}  # as in `Operators`
+
+    def __enter__(self) -> Everywhere:
+        handle, self.path = tempfile.mkstemp(prefix=f"tuner-worker-{os.getpid()}-", suffix=".json")
+        os.close(handle)
+        self.observer = torch.profiler.ExecutionTraceObserver()
+        self.observer.register_callback(self.path)
+        self.observer.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.observer.stop()
+        self.observer.unregister_callback()
+        nodes = json.loads(Path(self.path).read_text())["nodes"]
+        os.unlink(self.path)
+        # PyTorch 2.1 has "parent" and "input_shapes", later ones "ctrl_deps" and "inputs": {"shapes": ...}.
+        caller: dict[int, int] = {node["id"]: node.get("ctrl_deps", node.get("parent", 0)) for node in nodes}
+        names = {node["id"]: node["name"].removeprefix("aten::") for node in nodes}
+
+        def in_a_product(at: int) -> bool:
+            while at in names and caller[at] != at:
+                at = caller[at]
+                if _is_product(names.get(at, "").strip("_")):
+                    return True
+            return False
+
+        for node in nodes:
+            name = names[node["id"]]
+            plain = name.strip("_")
+            if not node["name"].startswith("aten::") or plain in _ALLOWED or _is_product(plain) or _is_composite(name):
+                continue
+            if not in_a_product(node["id"]):
+                self.work[name] = self.work.get(name, 0) + max(_elements(_shapes(node, k)) for k in ("input", "output"))
+
+    def beyond(self, size: int) -> list[str]:
+        """As `Operators.beyond`."""
+        return _beyond(self.work, size)
+
+
+def _shapes(node: dict[str, Any], which: str) -> Any:
+    held = node[f"{which}s"]
+    return held["shapes"] if isinstance(held, dict) else node[f"{which}_shapes"]
+
+
+def _is_product(plain: str) -> bool:
+    return "conv" in plain or plain.endswith(("mm", "linear"))
+
+
+@functools.cache
+def _is_composite(name: str) -> bool:
+    """Whether an operator only calls others, which are seen themselves."""
+    packet = getattr(torch.ops.aten, name, None)
+    qualified = [f"aten::{name}" + ("" if o == "default" else f".{o}") for o in (packet.overloads() if packet else ())]
+    known = [q for q in qualified if torch._C._dispatch_has_kernel(q)]  # the rest are TorchScript's own
+    return any(torch._C._dispatch_has_kernel_for_dispatch_key(q, "CompositeImplicitAutograd") for q in known)
+
+
+def _elements(shapes: Any) -> int:
+    """The elements of the largest of these shapes, nested as the trace has them."""
+    if all(isinstance(n, int) for n in shapes):
+        return math.prod(shapes)
+    return max((_elements(s) for s in shapes if isinstance(s, list)), default=0)

@@ -47,14 +47,13 @@ class SplitCudaPieces:
 
 
 class SplitCudaCache:
-    """The weight's pieces of the last forward, and what they were made of.
+    """The weight's pieces of the last forward, and what they were made for.
 
-    `weight` shares the parameter's memory, so that no other tensor can come to lie at its address.
     A copied or pickled model starts with an empty cache.
     """
 
     def __init__(self):
-        self.weight, self.made_of, self.pieces = None, None, None
+        self.made_of, self.pieces = None, None
 
     def __reduce__(self):
         return SplitCudaCache, ()
@@ -64,26 +63,20 @@ def split_cuda_weight(model, kernel, weight):
     """The pieces of `weight`, the parameter in contiguous memory, as the knob `weights` says.
 
     fresh: split in every forward. checked: read in every forward, and a row split again when its
-    64-bit fingerprint has changed, whoever wrote it. version: split again when the parameter's
-    memory or its version counter has changed; writes that PyTorch does not count, such as those
-    through `.data`, go unseen. While a graph is captured, and without a counter, always fresh.
+    64-bit fingerprint has changed, whoever wrote it (a version counter would not see what is
+    written through `.data`). While a graph is captured, always fresh.
     """
-    how = kernel.knobs["weights"]
-    parameter = model.gemm.weight
-    if how == "fresh" or torch.cuda.is_current_stream_capturing() or (how == "version" and parameter.is_inference()):
+    if kernel.knobs["weights"] == "fresh" or torch.cuda.is_current_stream_capturing():
         return SplitCudaPieces(kernel, weight, True).fill(kernel, weight)
     cache = model.__dict__.setdefault("split_cuda_cache", SplitCudaCache())
     # Another stream may not have waited for the one that filled the buffers.
-    made_of = [kernel, tuple(weight.shape), weight.device, torch.cuda.current_stream().cuda_stream]
-    if how == "version":
-        made_of += [parameter.data_ptr(), parameter.stride(), parameter._version]
+    made_of = kernel, tuple(weight.shape), weight.device, torch.cuda.current_stream().cuda_stream
     known = made_of == cache.made_of
-    if not known:
-        cache.pieces = SplitCudaPieces(kernel, weight, True)
-    if not known or how == "checked":
-        cache.pieces.fill(kernel, weight, check=known)
-        cache.weight, cache.made_of = parameter.detach(), made_of
-    return cache.pieces
+    pieces = cache.pieces if known else SplitCudaPieces(kernel, weight, True)
+    cache.made_of = None  # until the pieces are whole
+    pieces.fill(kernel, weight, check=known)
+    cache.pieces, cache.made_of = pieces, made_of
+    return pieces
 
 
 def split_cuda_products(model, kernel, x):

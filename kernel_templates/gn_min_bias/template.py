@@ -32,7 +32,7 @@ GROUP_MIN = (
 )
 SPLIT = (
     Knob("scheme", ("fp16_int8", "fp16x3"), "fp16_int8", "format of the cross terms' pieces"),
-    Knob("weights", ("version", "checked", "fresh"), "version", "when the weight is split again"),
+    Knob("weights", ("checked", "fresh"), "checked", "split again where it has changed, or in every forward"),
     Knob("k_slices", (1, 2, 4), 1, "slices of K, summed in float"),
     Knob("split_block", (128, 256, 512), 256, "threads that split a row"),
     Knob("split_unroll", (1, 4, 8), 4, "loads that such a thread has in flight"),
