@@ -110,6 +110,16 @@ def test_the_defaults_come_first(open_search, kind):
     assert evaluator.measured[:2] == list(TWO.defaults)
 
 
+def test_hints_come_after_the_defaults_where_they_are_valid(tmp_path):
+    good = Config("two", (("a", 8), ("b", 4), ("mode", "fast"), ("off", False)))
+    invalid = Config("one", (("a", 16), ("b", 8), ("mode", "fast"), ("off", False)))
+    elsewhere = Config("one", (("a", 3), ("b", 8), ("mode", "fast"), ("off", False)))
+    hints = [invalid, elsewhere, TWO.defaults[0], good]
+    evaluator = Fake()
+    Search(TWO, "tpe", 0, None, "s", Ledger(tmp_path / "s.jsonl"), hints).run(evaluator, Budget(3))
+    assert evaluator.measured == [*TWO.defaults, good]
+
+
 def test_a_default_that_a_constraint_rejects_is_not_tried(open_search):
     never = Constraint("mode is not slow", lambda k, f: k.mode != "slow")
     evaluator = Fake()

@@ -21,7 +21,7 @@ import socket
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -131,8 +131,19 @@ def _is_stale(started: datetime.datetime | None) -> bool:
 class Search:
     """One study: proposes points of `space` until the budget is spent."""
 
-    def __init__(self, space: Space, sampler: str, seed: int, storage: Path | None, name: str, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        space: Space,
+        sampler: str,
+        seed: int,
+        storage: Path | None,
+        name: str,
+        ledger: Ledger,
+        hints: Sequence[Config] = (),
+    ) -> None:
+        """`hints` are points that were good elsewhere: measured right after the defaults, where they are valid here."""
         self.space, self.kind, self.seed, self.ledger = space, sampler, seed, ledger
+        self.starts = [*space.defaults, *(c for c in hints if space.has(c) and space.rejected_by(c) is None)]
         self.points: Iterator[Config] = space.points()
         self.turns = itertools.count()
         self.known: dict[Config, Trial] = {}
@@ -264,7 +275,7 @@ class Search:
 
     def _propose(self) -> tuple[int, Config] | None:
         """The next point to measure, or None when no unseen valid point can be found."""
-        first = next((c for c in self.space.defaults if self._is_new(c)), None)
+        first = next((c for c in self.starts if self._is_new(c)), None)
         if first is not None:
             return self._accept(self._ask_for(first))
         if self.kind == "exhaustive":

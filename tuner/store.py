@@ -410,20 +410,31 @@ def why(
 ) -> list[str]:
     """For each of the nearest entries of a template one line: which fields differ, and how.
 
-    `digests` has the present digest of each variant (`render.digest`). An entry that
-    applies is "a hit".
+    An entry that applies is "a hit". Arguments as of `nearest`.
+    """
+    lines = []
+    for entry, cached, here in nearest(root, template, workload, environment, digests)[:limit]:
+        said = explain(cached, here, differences(cached, here))
+        if not entry.record.confirmed:
+            said = "; ".join([*([said] if said else []), UNCONFIRMED])
+        lines.append(f"{entry.folder}: {said or 'a hit'}")
+    return lines
+
+
+def nearest(
+    root: Path, template: str, workload: Workload, environment: Environment, digests: Mapping[str, str]
+) -> list[tuple[Entry, Key, Key]]:
+    """The entries of a template, each with its key and the one that would be a hit; fewest differing fields first.
+
+    `digests` has the present digest of each variant (`render.digest`).
     """
     found = []
     for entry in entries(root):
         if entry.record.template == template:
             digest = digests.get(entry.record.point.variant, "no such variant")
             cached, here = record_key(entry.record), Key.of(template, workload, environment, digest)
-            differ = differences(cached, here)
-            said = explain(cached, here, differ)
-            if not entry.record.confirmed:
-                said = "; ".join([*([said] if said else []), UNCONFIRMED])
-            found.append((len(differ), str(entry.folder), said or "a hit"))
-    return [f"{folder}: {said}" for _, folder, said in sorted(found)[:limit]]
+            found.append((entry, cached, here))
+    return sorted(found, key=lambda each: (len(differences(each[1], each[2])), str(each[0].folder)))
 
 
 def explain(cached: Key, here: Key, names: Sequence[str]) -> str:
