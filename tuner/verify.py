@@ -421,9 +421,9 @@ class Suite:
             for mode in modes:
                 stack.enter_context(mode)
             y = model(*given)
-        if type(y) is not torch.Tensor:
-            raise Wrong(f"returned a {type(y).__name__}, not a plain tensor")
-        result = y.clone()
+            if type(y) is not torch.Tensor:
+                raise Wrong(f"returned a {type(y).__name__}, not a plain tensor")
+            result = y.clone()  # at once: leaving a mode may take long enough for what is late to be there
         if self.device.type == "cuda":
             torch.cuda.synchronize()
         for mine, x in zip(given, inputs, strict=True):
