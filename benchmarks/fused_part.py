@@ -36,7 +36,7 @@ from tuner.template import Template
 GOAL = 1.3  # reads of the convolution's output
 # A bias added in place would change the tensor from call to call; the other two are the convolution's alone.
 NARROWED = {"conv_bias": ["fused"], "cudnn_benchmark": [False], "tf32": [False]}
-SAMPLES = 30
+SAMPLES, ROUNDS = 40, 8
 SECONDS = 10.0  # of sampling at most, where one call takes long
 
 
@@ -181,11 +181,13 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         def chain(y: torch.Tensor) -> Any:
             return reference.group_norm(y).mean(dim=[1, 2, 3, 4])
 
-        ours, pytorch = [], []
-        for _ in range(3):  # interleaved
-            ours += samples_ms(timer, call, SAMPLES // 3)
-            pytorch += samples_ms(timers[torch.contiguous_format], chain, SAMPLES // 3)
-    speedup, low, high = paired_speedup(ours, pytorch)
+        ours, pytorch, rounds = [], [], []
+        for _ in range(ROUNDS):  # interleaved
+            mine = samples_ms(timer, call, SAMPLES // ROUNDS)
+            theirs = samples_ms(timers[torch.contiguous_format], chain, SAMPLES // ROUNDS)
+            taken = min(len(mine), len(theirs))
+            ours, pytorch, rounds = ours + mine[:taken], pytorch + theirs[:taken], [*rounds, taken]
+    speedup, low, high = paired_speedup(ours, pytorch, rounds)
     return {
         "environment": here.model_dump(mode="json"),
         "tensor": list(y.shape),

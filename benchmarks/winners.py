@@ -29,10 +29,10 @@ from tuner.comparison import paired_speedup, summarise
 from tuner.errors import TunerError
 from tuner.evaluate import Baseline
 from tuner.pipeline import Job, Lane, device_lock, run_folder
-from tuner.records import Correctness, Floor, Record, Workload
+from tuner.records import Correctness, Environment, Floor, Record, Workload
 from tuner.worker import Worker, WorkerBug, WorkerFailure
 
-ROUND = 10  # samples of one contestant in a row
+ROUND = 5  # samples of one contestant in a row
 RESULTS = Path(__file__).resolve().parent / "results"
 WAYS = Baseline.WAYS
 HEADINGS = {
@@ -210,10 +210,10 @@ def measure(
             except (TunerError, WorkerFailure, WorkerBug) as error:
                 faults[way] = _reason(error)
                 say(f"{shown}: {way} left out: {_reason(error)}")
-        times = _rounds(contestants, lock, samples, seconds, deadline_s, faults)
+        times, rounds = _rounds(contestants, lock, samples, seconds, deadline_s, faults)
     say(f"{shown}: {', '.join(f'{name} {statistics.median(t):.4g} ms ({len(t)})' for name, t in times.items() if t)}")
     for winner in group:
-        rows[winner.name] |= _summary(winner, times, ways, faults)
+        rows[winner.name] |= _summary(winner, times, rounds, ways, faults)
     return list(rows.values())
 
 
@@ -259,9 +259,13 @@ def _rounds(
     seconds: float,
     deadline_s: float,
     faults: dict[str, str],
-) -> dict[str, list[float]]:
-    """Rounds over all contestants until each has its samples or the time is up, two rounds at least."""
+) -> tuple[dict[str, list[float]], list[int]]:
+    """Rounds over all contestants until each has its samples or the time is up, two rounds at least.
+
+    Returns the samples in ms, and how many each round took.
+    """
     times: dict[str, list[float]] = {name: [] for name in contestants}
+    rounds: list[int] = []
     started, batch = time.monotonic(), 2
     while contestants and max(map(len, times.values())) < samples:
         began = time.monotonic()
@@ -273,16 +277,19 @@ def _rounds(
                 faults[name] = _reason(error)
                 times[name] = []
                 del contestants[name]
+        rounds.append(batch)
         now = time.monotonic()
         done = max(map(len, times.values()), default=0)
         if done > batch and now - started + (now - began) > seconds:
             break
         if now - began < seconds / 20:
             batch = max(1, min(ROUND, samples - done))
-    return times
+    return times, rounds
 
 
-def _summary(winner: Winner, times: dict[str, list[float]], ways: list[str], faults: dict[str, str]) -> Row:
+def _summary(
+    winner: Winner, times: dict[str, list[float]], rounds: list[int], ways: list[str], faults: dict[str, str]
+) -> Row:
     """What the samples of one winner and of the baselines say."""
     ours = times.get(winner.name)
     baselines: Row = {way: {"fault": faults.get(way, "not measured")} for way in ways}
@@ -298,7 +305,7 @@ def _summary(winner: Winner, times: dict[str, list[float]], ways: list[str], fau
     found["ours"] = summarise(ours).model_dump()
     for way in ways:
         if times.get(way):
-            speedup, low, high = paired_speedup(ours, times[way])
+            speedup, low, high = paired_speedup(ours, times[way], rounds)
             baselines[way] = summarise(times[way]).model_dump() | {"speedup": speedup, "low": low, "high": high}
     measured = [way for way in ways if "speedup" in baselines[way]]
     found["strongest"] = min(measured, key=lambda way: baselines[way]["latency_ms"], default=None)
@@ -454,9 +461,15 @@ def save(path: Path, environment: dict[str, Any], rows: list[Row]) -> list[Row]:
     return list(kept.values())
 
 
+def print_table(environment: Environment, rows: list[Row]) -> None:
+    print(f"{environment.device_name}, PyTorch {environment.torch}, driver {environment.driver}, toolkit "
+          f"{environment.toolkit}; medians of whole-module forwards.\n")  # fmt: skip
+    print(shown(rows, environment.device_name))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("configs", nargs="+", type=Path)
+    parser.add_argument("configs", nargs="*", type=Path, help="none: print the table of the file at -o")
     parser.add_argument("--device", help="auto, cuda, cuda:N or cpu; default: the config's")
     parser.add_argument("--samples", type=int, default=100, help="of each contestant")
     parser.add_argument("--seconds", type=float, default=30, help="of sampling for one problem, at most")
@@ -469,6 +482,12 @@ def main() -> int:
     unknown = [way for way in ways if way not in WAYS]
     if unknown:
         parser.error(f"--baselines: {unknown[0]!r} is not one of {', '.join(WAYS)}")
+    if not options.configs:
+        if options.output is None:
+            parser.error("name configs to measure, or with -o the file whose table is wanted")
+        found = json.loads(options.output.read_text())
+        print_table(Environment.model_validate(found["environment"]), found["rows"])
+        return 0
     groups: dict[str, list[Winner]] = {}
     rows: list[Row] = []
     try:
@@ -489,9 +508,7 @@ def main() -> int:
     for group in groups.values():
         rows += measure(group, ways, options.samples, options.seconds, options.deadline, options.thorough)
         save(output, environment.model_dump(mode="json"), rows)
-    print(f"{environment.device_name}, PyTorch {environment.torch}, driver {environment.driver}, toolkit "
-          f"{environment.toolkit}; medians of whole-module forwards.\n")  # fmt: skip
-    print(shown(rows, environment.device_name))
+    print_table(environment, rows)
     if groups:
         say(f"written: {output}")
     return 0 if rows and all("ours" in row and row.get("right") for row in rows) else 1
