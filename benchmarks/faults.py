@@ -1,9 +1,10 @@
-"""Faults injected and faults survived: runs the tests that inject them, prints a table.
+"""The tests of what can go wrong, by kind of fault: runs them, prints a table.
 
     python benchmarks/faults.py
 
-A fault is survived when its test passes: it failed its own trial or command with its own
-phase or line, and the control after it was clean. Without a GPU its row is skipped.
+A test passes when its fault failed its own trial or command with its own phase or line, and the
+control after it was clean. Every test of these files counts, also those of the ordinary way
+beside a fault. Without a GPU its row is skipped.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def main() -> int:
     with contextlib.redirect_stdout(io.StringIO()):
         pytest.main([*files, "-q", "-p", "no:cacheprovider", "--rootdir", str(TESTS.parent)], plugins=[outcomes])
     print(f"{platform.machine()}, Python {platform.python_version()}, {time.perf_counter() - began:.0f} s\n")
-    print("| faults | injected | survived | skipped |")
+    print("| tests of | run | passed | skipped |")
     print("|---|---|---|---|")
     total: Counter[str] = Counter()
     for row, names in ROWS.items():
@@ -63,7 +64,7 @@ def main() -> int:
         print(f"| {row} | {counts['passed'] + counts['failed']} | {counts['passed']} | {counts['skipped']} |")
     print(f"| all | {total['passed'] + total['failed']} | {total['passed']} | {total['skipped']} |")
     for name in outcomes.failed:
-        print(f"not survived: {name}")
+        print(f"failed: {name}")
     return 1 if outcomes.failed or not total["passed"] else 0
 
 

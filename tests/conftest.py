@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from tuner import render, store, template
 from tuner.records import (
@@ -24,6 +28,16 @@ from tuner.records import (
     TensorSpec,
     Workload,
 )
+
+# Nothing that the machine's user has set reaches a test, a fixture of any scope or a process that they start.
+for _name in [name for name in os.environ if name.startswith("TUNER_")]:
+    del os.environ[_name]
+
+# Every run draws the same examples and leaves nothing behind.
+hypothesis.settings.register_profile("same", derandomize=True, database=None, deadline=None)
+hypothesis.settings.load_profile("same")
+_HYPOTHESIS_HOME = tempfile.TemporaryDirectory(prefix="hypothesis-")  # its tables of characters and constants
+set_hypothesis_home_dir(_HYPOTHESIS_HOME.name)
 
 TINY = {
     "problem.py": """\
@@ -148,16 +162,6 @@ HERE = Environment(
     python="3.11.7",
     tuner="0.1.0",
 )
-
-
-@pytest.fixture(autouse=True)
-def _no_outside_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing that the machine's user has set reaches a test."""
-    import os
-
-    for name in list(os.environ):
-        if name.startswith("TUNER_"):
-            monkeypatch.delenv(name)
 
 
 @pytest.fixture

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import TINY
-from test_tune import CONFIG, Project
+from conftest import HERE, TINY
+from project import CONFIG, Project
 
-from tuner import device
+from tuner import device, store, tune
 
 GN_MEAN = "template: gn_mean\ndevice: cpu\n"
 PROBLEM = TINY["problem.py"]
@@ -86,7 +87,7 @@ def test_a_config_that_is_wrong(project, text, says):
         (["search", "a" * 5000], "cannot be read: File name too long"),
         (["search"], "Missing argument"),
         (["search", "tiny.yaml", "--no-such"], "No such option"),
-        (["search", "tiny.yaml", "--trials", "x"], "option trials"),
+        (["search", "tiny.yaml", "--trials", "x"], "--trials: should be a valid integer"),
         (["search", "tiny.yaml", "--device", "cuda:999"], "device"),
         (["no-such-command"], "No such command"),
         (["verify", "no_such.py", "--problem", "templates/tiny/problem.py"], "no such file"),
@@ -191,6 +192,69 @@ def test_a_template_that_is_wrong(project, old, new, says):
 # ---- the cache ---------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def kept(project, put):
+    """A project with two winners of another template in its cache, without a search; their folders."""
+    put(project.cache)
+    put(project.cache, shape=(5, 8), confirmed=False)
+    return store.folders(project.cache)
+
+
+@pytest.mark.parametrize("command", [["ls"], ["ls", "--json"], ["verify"], ["rm", "tiny"]])
+@pytest.mark.parametrize("folder", ["nowhere", "tiny.yaml"])
+def test_a_cache_that_is_not_there(project, command, folder):
+    assert refused(project, "cache", *command, "--cache", folder) == f"tuner: no such cache: {folder}\n"
+
+
+def test_cache_ls_marks_what_a_final_has_not_confirmed(project, kept):
+    code, out, err = project.run("cache", "ls")
+    assert (code, err) == (0, "")
+    confirmed, unconfirmed = out.splitlines()[1:]
+    assert "2.00x" in confirmed and "unconfirmed" not in confirmed
+    assert "unconfirmed" in unconfirmed and "2.00x" not in unconfirmed
+
+
+def test_cache_verify_says_each_entry_once_and_quarantines(project, kept, tiny_folder):
+    (kept[0] / "model_new.py").write_text("import os\n")
+    code, out, err = project.run("cache", "verify", "--template", f"{tiny_folder}/", "--json")
+    assert (code, err) == (1, "")
+    bad, good = json.loads(out)
+    assert (bad["folder"], bad["ok"]) == (str(kept[0]), False)
+    assert bad["said"].startswith("model_new.py: is not the text") and "was moved to" in bad["said"]
+    assert good == {"folder": str(kept[1]), "ok": True, "said": "ok"}
+    assert not kept[0].exists()
+    assert project.run("cache", "verify", "--template", f"{tiny_folder}/") == (0, f"{kept[1]}: ok\n", "")
+    code, out, _ = project.run("cache", "verify")
+    assert code == 0 and f"{kept[1]}: not checked: its template tiny" in out
+
+
+def test_cache_rm_takes_damaged_entries_by_their_folder(project, kept):
+    (kept[0] / "record.json").unlink()
+    (kept[0] / "record.json").mkdir()
+    assert project.run("cache", "rm", kept[0].name) == (0, f"removed {kept[0]}\n", "")
+    code, out, _ = project.run("cache", "rm", "tiny", kept[1].name, "--json")
+    assert (code, json.loads(out)) == (0, [str(kept[1])])
+    assert store.folders(project.cache) == []
+
+
+def test_cache_rm_removes_nothing_when_a_name_is_wrong(project, kept):
+    assert "'no_such' names no entry" in refused(project, "cache", "rm", "tiny", "no_such")
+
+
+def test_cache_why_shows_damaged_entries(project, kept, monkeypatch):
+    monkeypatch.setattr(tune, "here", lambda *arguments: HERE)
+    project.config.write_text(CONFIG + "init: [8]\nshapes: [[4, 8]]\n")
+    (kept[0] / "model_new.py").write_text("import os\n")
+    code, out, _ = project.run("cache", "why", "tiny.yaml")
+    assert code == 1 and out.startswith("tiny 4x8-") and out.splitlines()[0].endswith(": miss")
+    assert f"  {kept[0]}: model_new.py: is not the text" in out
+    code, out, _ = project.run("cache", "why", "tiny.yaml", "--json")
+    (row,) = json.loads(out)
+    assert (code, row["hit"], row["entries"][0]["folder"]) == (1, False, str(kept[0]))
+    assert project.run("cache", "rm", "tiny")[0] == 0
+    assert project.run("cache", "why", "tiny.yaml")[1].splitlines()[1:] == ["  nothing is cached"]
+
+
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
     made = Project(tmp_path_factory.mktemp("cli"), CONFIG.replace("trials: 6", "trials: 1"))
@@ -213,6 +277,21 @@ def test_an_altered_entry_is_quarantined_and_never_executed(searched, tmp_path):
     assert code == 2 and "run `tuner search` first" in err
     assert searched.run("search", "tiny.yaml")[0] == 0  # the control: it is found anew
     searched.entry()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("needs_compiler")
+def test_a_search_goes_on_over_a_damaged_entry_and_says_so(searched):
+    folder = searched.entry().folder
+    (folder / "record.json").unlink()
+    (folder / "record.json").mkdir()
+    code, out, err = searched.run("search", "tiny.yaml")
+    assert code == 0, err
+    assert f"note: {folder}: record.json: cannot be read: Is a directory; it is not used, and was moved to" in out
+    searched.entry()
+    code, out, _ = searched.run("cache", "why", "tiny.yaml")
+    assert code == 0 and out.endswith(": hit\n")
+    assert searched.run("cache", "verify", "--template", "templates/tiny/") == (0, f"{folder}: ok\n", "")
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -18,25 +19,33 @@ CAPPED = "1500, 3201, 699.90, 71, 100, 0x0000000000000004"
 
 @pytest.fixture
 def smi(tmp_path, monkeypatch):
-    """An nvidia-smi that says one thing when asked once, and another while it is left to loop."""
+    """An nvidia-smi that says one thing when asked once, and another while it is left to loop.
 
-    def smi(once: str, loop: list[str]) -> None:
+    Returns the path of a file that is there once it has said the latter.
+    """
+
+    def smi(once: str, loop: list[str]) -> Path:
         path = tmp_path / "nvidia-smi"
         lines = "".join(f"echo '{line}'\n" for line in loop)
         path.write_text(
             f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n'
-            f'case "$*" in *loop-ms*) {lines} exec sleep 60;; *) echo "{once}";; esac\n'
+            f'case "$*" in *loop-ms*) {lines} : > {tmp_path}/told; exec sleep 60;; *) echo "{once}";; esac\n'
         )
         path.chmod(0o755)
         monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+        return tmp_path / "told"
 
     return smi
 
 
-def watched() -> Watch:
+def watched(told: Path | None = None) -> Watch:
+    """A watch that was entered until nvidia-smi had told everything, or had ended."""
     watch = Watch("cuda:0")
     with watch:
-        time.sleep(0.5)
+        while told is not None and not told.exists():
+            time.sleep(0.005)
+        if told is None and watch.process is not None:
+            watch.process.wait()
     return watch
 
 
@@ -60,8 +69,7 @@ def test_what_the_driver_does_not_tell_is_left_out():
 
 
 def test_a_quiet_gpu_has_no_notes(smi):
-    smi(IDLE, [WORKING, WORKING])
-    watch = watched()
+    watch = watched(smi(IDLE, [WORKING, WORKING]))
     assert watch.notes() == []
     assert watch.conditions() == {
         "busy before the search": "0%", "sm": "1980 MHz", "memory": "3201 MHz", "power": "512.3 W",
@@ -70,14 +78,12 @@ def test_a_quiet_gpu_has_no_notes(smi):
 
 
 def test_a_busy_gpu_is_said(smi):
-    smi(WORKING, [WORKING])
-    (note,) = watched().notes()
+    (note,) = watched(smi(WORKING, [WORKING])).notes()
     assert "cuda:0 was 100% busy with something else before the search" in note
 
 
 def test_a_throttled_gpu_is_said(smi):
-    smi(IDLE, [WORKING, CAPPED, CAPPED, WORKING])
-    watch = watched()
+    watch = watched(smi(IDLE, [WORKING, CAPPED, CAPPED, WORKING]))
     assert watch.notes() == ["cuda:0 was throttled in 50% of the final: power cap"]
     assert watch.conditions()["throttling"] == "power cap 50%"
 
@@ -101,15 +107,25 @@ def test_an_nvidia_smi_that_does_not_work_is_as_none(tmp_path, monkeypatch, text
     assert watched().conditions() == {} and watched().notes() == []
 
 
-def test_a_busy_cpu_is_said(monkeypatch):
-    ticks = iter([(100, 1000), (160, 1100)])
-    monkeypatch.setattr(conditions, "_cpu_ticks", lambda: next(ticks))
+@pytest.fixture
+def cpu(monkeypatch):
+    """A CPU that is used for so many ticks out of a hundred."""
+
+    def cpu(used: int) -> None:
+        ticks = iter([(100, 1000), (100 + used, 1100)])
+        monkeypatch.setattr(conditions, "CPU_SAMPLE_S", 0.0)
+        monkeypatch.setattr(conditions, "_cpu_ticks", lambda: next(ticks))
+
+    return cpu
+
+
+def test_a_busy_cpu_is_said(cpu):
+    cpu(60)
     watch = Watch("cpu")
     assert watch.notes() == ["cpu was 60% busy with something else before the search; times may suffer"]
     assert set(watch.conditions()) == {"busy before the search", "load average before the search"}
 
 
-def test_a_quiet_cpu_has_no_notes(monkeypatch):
-    ticks = iter([(100, 1000), (105, 1100)])
-    monkeypatch.setattr(conditions, "_cpu_ticks", lambda: next(ticks))
+def test_a_quiet_cpu_has_no_notes(cpu):
+    cpu(5)
     assert Watch("cpu").notes() == []

@@ -15,8 +15,8 @@ import uuid
 from pathlib import Path
 
 import pytest
-from test_tune import CONFIG, Project
-from test_worker import alive, gone_within
+from processes import alive, gone_within, written
+from project import CONFIG, Project
 
 pytestmark = [pytest.mark.usefixtures("needs_compiler"), pytest.mark.slow]
 
@@ -78,9 +78,7 @@ class Outside(Project):
         return found
 
     def wait_for(self, count: int) -> None:
-        end = time.monotonic() + 120
         while len(self.trials()) < count:
-            assert time.monotonic() < end
             time.sleep(0.02)
 
 
@@ -105,7 +103,7 @@ def test_a_search_killed_again_and_again_ends_where_one_left_alone_does(tmp_path
         project.wait_for(count)
         search.kill()
         search.communicate()
-        assert gone_within(2, *project.processes()), "workers or compilers outlived their search"
+        assert gone_within(10, *project.processes()), "workers or compilers outlived their search"
         before, kept = kept, project.trials()
         assert kept[: len(before)] == before and len(kept) >= count
     assert list(project.tmp.glob("tuner-run-*"))
@@ -126,15 +124,12 @@ def test_a_search_killed_while_it_compiles_leaves_no_compiler(tmp_path):
     compiler.chmod(0o755)
     project.environment["CXX"] = str(compiler)
     search = project.start()
-    end = time.monotonic() + 120
-    while not started.exists() or not started.read_text():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    compiling = int(written(started))
     running = project.processes()
-    assert int(started.read_text()) in running
+    assert compiling in running
     search.kill()
     search.communicate()
-    assert gone_within(2, *running)
+    assert gone_within(10, *running)
 
 
 def test_ctrl_c_is_130_and_leaves_the_best_and_nothing_else(tmp_path):
@@ -146,7 +141,7 @@ def test_ctrl_c_is_130_and_leaves_the_best_and_nothing_else(tmp_path):
     assert search.returncode == 130, out + err
     assert "stopped: interrupted" in out and "cached" in out and "Traceback" not in out + err
     project.entry()
-    assert gone_within(2, *project.processes())
+    assert gone_within(10, *project.processes())
     assert not list(project.tmp.glob("tuner-run-*"))
 
 

@@ -23,7 +23,7 @@ from tuner.ledger import Ledger
 from tuner.records import Record
 
 BOUNDED = settings(
-    derandomize=True, database=None, deadline=None, max_examples=400,
+    max_examples=400,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much],
 )  # fmt: skip
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import filelock
 import injected
 import pytest
 from conftest import TINY
-from test_worker import alive, gone_within
+from processes import alive, gone_within, written
 
 from tuner import device
 from tuner import pipeline as module
@@ -20,6 +19,8 @@ from tuner.pipeline import Lane, Pipeline, device_lock, run_folder
 from tuner.records import Evaluation, Status
 
 pytestmark = pytest.mark.usefixtures("needs_compiler")
+
+NEVER_S = 600.0  # a deadline that no test reaches: its own timeout comes first
 
 
 class Rig:
@@ -36,7 +37,7 @@ class Rig:
 
     def measure(self, **faults) -> Evaluation:
         self.count += 1
-        candidate = injected.candidate(self.root / f"template-{self.count}", **faults)
+        candidate = injected.candidate(self.root / f"template_{self.count}", **faults)
         self.pipeline.submit(self.count, candidate)
         number, sha256, evaluation = self.pipeline.next()
         assert (number, sha256) == (self.count, candidate.sha256)
@@ -45,7 +46,7 @@ class Rig:
     def works(self, new: bool = False) -> bool:
         """A sound candidate is measured; with `new` it is compiled as well."""
         if new or self.sound is None:
-            self.sound = injected.candidate(self.root / f"sound-{self.count}", kernel=f"// sound {self.count}")
+            self.sound = injected.candidate(self.root / f"sound_{self.count}", kernel=f"// sound {self.count}")
         self.count += 1
         self.pipeline.submit(self.count, self.sound)
         evaluation = self.pipeline.next()[2]
@@ -132,6 +133,7 @@ def compiler(folder: Path, script: str) -> str:
     return str(path)
 
 
+@pytest.mark.timeout(120)
 def test_a_hung_compiler_is_killed_with_what_it_started(own_rig, tmp_path):
     """The C++ compiler starts a grandchild and neither ever ends."""
     pids = tmp_path / "pids"
@@ -139,12 +141,10 @@ def test_a_hung_compiler_is_killed_with_what_it_started(own_rig, tmp_path):
         tmp_path, f'case "$*" in *main.cpp*) sleep 600 & echo $! $$ >> {pids}; wait;; *) exec g++ "$@";; esac'
     )
     rig = own_rig(compile_timeout_s=6, CXX=hung)
-    started = time.monotonic()
     evaluation = rig.measure()
-    assert time.monotonic() - started < 15
     assert evaluation.status is Status.TIMEOUT
     assert evaluation.detail.startswith("the compiler gave no answer within 6 s")
-    assert gone_within(1, *map(int, pids.read_text().split()))
+    assert gone_within(10, *map(int, pids.read_text().split()))
     Path(hung).write_text('#!/bin/sh\nexec g++ "$@"\n')
     assert rig.works()
 
@@ -162,19 +162,18 @@ def test_a_compiler_that_fails_or_is_missing_is_a_compile_fault(own_rig, tmp_pat
     assert rig.works()
 
 
+@pytest.mark.timeout(120)
 def test_a_lock_that_a_killed_build_left_is_not_waited_for(own_rig):
     """PyTorch's own lock, in the folder where it would look, and in that of a build which was killed."""
-    rig = own_rig()
+    rig = own_rig(compile_timeout_s=NEVER_S)
     candidate = injected.candidate(rig.root / "template")
     name = _library_name(rig, candidate)
     root = rig.folder / "extensions"
     for folder in (root / name, root / f"{name}.abcdefgh"):
         folder.mkdir(parents=True)
         (folder / "lock").touch()
-    started = time.monotonic()
     rig.pipeline.submit(1, candidate)
     assert rig.pipeline.next()[2].status is Status.OK
-    assert time.monotonic() - started < 60
 
 
 def _library_name(rig: Rig, candidate) -> str:
@@ -282,10 +281,9 @@ def test_a_process_whose_device_is_broken_is_replaced(rig, monkeypatch):
 
 def test_a_worker_killed_between_two_trials_goes_unnoticed(rig):
     assert rig.works()
-    os.kill(rig.lane.worker.process.pid, signal.SIGKILL)
-    os.kill(rig.pipeline.all_compilers[0].process.pid, signal.SIGKILL)
-    assert gone_within(2, rig.lane.worker.process.pid)
-    time.sleep(0.2)
+    for process in (rig.lane.worker.process, rig.pipeline.all_compilers[0].process):
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
     assert rig.works()
 
 
@@ -346,19 +344,15 @@ def test_results_come_in_order_as_far_as_they_are_ready(tmp_path):
         pipeline.close()
 
 
-def test_closing_ends_compilers_at_once(own_rig, tmp_path):
+@pytest.mark.timeout(120)
+def test_closing_waits_for_no_compiler(own_rig, tmp_path):
     pids = tmp_path / "pids"
     hung = compiler(tmp_path, f'case "$*" in *main.cpp*) echo $$ > {pids}; sleep 600;; *) exec g++ "$@";; esac')
-    rig = own_rig(CXX=hung)
+    rig = own_rig(compile_timeout_s=NEVER_S, CXX=hung)
     rig.pipeline.submit(1, injected.candidate(rig.root / "template"))
-    deadline = time.monotonic() + 30
-    while not pids.exists() or not pids.read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    started = time.monotonic()
+    compiling = int(written(pids))
     rig.pipeline.close()
-    assert time.monotonic() - started < 3
-    assert gone_within(1, int(pids.read_text()))
+    assert gone_within(10, compiling)
 
 
 def test_a_build_that_failed_on_a_full_disk_is_no_trial(rig, monkeypatch):

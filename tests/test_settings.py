@@ -207,10 +207,10 @@ def test_a_path_with_a_nul_is_no_config():
 
 def test_a_wrong_option_is_named(config):
     path = config("template: t")
-    assert fault(path, trials="many") == "option trials: should be a valid integer, not 'many'"
-    assert fault(path, sampler="grid").startswith("option sampler: should be 'tpe'")
+    assert fault(path, trials="many") == "--trials: should be a valid integer, not 'many'"
+    assert fault(path, sampler="grid").startswith("--sampler: should be 'tpe'")
     assert fault(path, trails="3") == "option trails: unknown key 'trails'; did you mean 'trials'?"
-    assert fault(path, knobs="{a: [").startswith("option knobs: line 1: ")
+    assert fault(path, knobs="{a: [").startswith("--knobs: line 1: ")
 
 
 def test_a_wrong_variable_is_named(config, monkeypatch):
@@ -234,7 +234,7 @@ BYTES = (
 )
 
 
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 @given(BYTES)
 def test_any_bytes_give_settings_or_one_line(config, text):
     assert lines_of_fault(config(text)) <= 1
@@ -247,7 +247,7 @@ VALUES = st.recursive(
 )
 
 
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
 @given(st.dictionaries(st.sampled_from(list(settings.Settings.model_fields)), VALUES, max_size=4))
 def test_any_values_give_settings_or_one_line(config, values):
     assert lines_of_fault(config(json.dumps({"template": "t", **values}))) <= 1
@@ -296,3 +296,26 @@ def test_outside_any_project_the_user_s_cache_is_used(monkeypatch, xdg, expected
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.setenv("XDG_CACHE_HOME", xdg)
     assert settings.cache_root(Path("/somewhere")) == Path(expected)
+
+
+def test_a_misspelt_variable_is_refused(config, monkeypatch):
+    monkeypatch.setenv("TUNER_TRAILS", "3")
+    said = fault(config("template: gn_mean"))
+    assert said == "TUNER_TRAILS: is set, and nothing reads it; did you mean TUNER_TRIALS?"
+
+
+def test_a_variable_of_somebody_else_s_is_left_alone(config, monkeypatch):
+    monkeypatch.setenv("TUNER_OF_PIANOS", "3")
+    assert settings.load(config("template: gn_mean")).trials == 200
+
+
+@pytest.mark.parametrize("given_by", ["yaml", "variable", "option"])
+def test_a_fault_is_blamed_on_the_place_where_its_key_was_given(config, monkeypatch, given_by):
+    path = config("template: gn_mean\n" + ("device: cpu\n" if given_by == "yaml" else ""))
+    if given_by == "variable":
+        monkeypatch.setenv("TUNER_DEVICE", "cpu")
+    one = settings.load(path, {"device": "cpu"} if given_by == "option" else {})
+    with pytest.raises(ConfigError) as caught, one.blame("device"):
+        raise ConfigError("device: is not there")
+    place = {"yaml": f"{path}: device", "variable": "TUNER_DEVICE", "option": "--device"}[given_by]
+    assert str(caught.value) == f"{place}: is not there"

@@ -13,7 +13,7 @@ from conftest import HERE, text_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tuner import render, store
+from tuner import render, store, template
 from tuner.errors import CacheError
 
 
@@ -90,14 +90,14 @@ def test_winners_are_those_of_one_device_and_template(root, put):
 
 def test_remove_leaves_nothing(root, put):
     put(root)
-    store.remove(only(root))
+    store.remove(only(root).folder)
     assert [p.name for p in root.iterdir()] == [store.LOCK]
 
 
 def test_remove_keeps_the_neighbours(root, put):
     put(root)
     put(root, shape=(5, 8))
-    store.remove(store.entries(root)[0])
+    store.remove(store.entries(root)[0].folder)
     assert len(store.entries(root)) == 1
 
 
@@ -145,12 +145,77 @@ def test_under_other_conditions_the_newest_wins(root, put, changed):
     assert only(root).record == second
 
 
-def test_another_version_of_the_template_wins_over_the_older_one(root, put, tiny_folder):
-    put(root, latency_ms=1.0)
+def newer(tiny_folder):
+    """Make another version of the template."""
     with (tiny_folder / "plain.cpp").open("a") as file:
         file.write("// newer\n")
+
+
+def test_another_version_of_the_template_wins_over_the_older_one(root, put, tiny_folder):
+    put(root, latency_ms=1.0)
+    newer(tiny_folder)
     second = put(root, latency_ms=2.0)
     assert only(root).record == second
+
+
+@pytest.fixture
+def put_plainer(root, tiny_folder, make_record):
+    """Store a winner of a second variant, the template at hand: whether it was stored, what was said, the record."""
+    path = tiny_folder / "template.py"
+    path.write_text(path.read_text() + "VARIANTS += (dataclasses.replace(VARIANTS[0], name='plainer'),)\n")
+    path.write_text("import dataclasses\n" + path.read_text())
+    (tiny_folder / "plainer.py").write_text(
+        (tiny_folder / "plain.py").read_text().replace("def plain(", "def plainer(")
+    )
+
+    def put_plainer(**changes):
+        kernel, said = template.load(tiny_folder), []
+        record = make_record(**changes)
+        record = record.model_copy(
+            update={
+                "template_digest": render.digest(kernel, kernel.variant("plainer")),
+                "point": record.point.model_copy(update={"variant": "plainer"}),
+            }
+        )
+        text = text_of(kernel, record)
+        record = record.model_copy(update={"candidate_sha256": text.sha256})
+        return store.put(root, record, text.text, template=kernel, say=said.append), said, record
+
+    return put_plainer
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "stored"),
+    [
+        ({"latency_ms": 1.0}, {"latency_ms": 2.0}, False),
+        ({"latency_ms": 1.0}, {"latency_ms": 1.0}, False),
+        ({"latency_ms": 1.0}, {"latency_ms": 0.5}, True),
+        ({"latency_ms": 1.0}, {"latency_ms": 0.5, "confirmed": False}, False),
+        ({"latency_ms": 1.0, "confirmed": False}, {"latency_ms": 2.0}, True),
+        ({"latency_ms": 1.0, "driver": "580.1"}, {"latency_ms": 2.0}, True),
+        ({"latency_ms": 1.0, "error_budget": 2.0}, {"latency_ms": 2.0}, True),
+    ],
+)
+def test_winners_of_different_variants_compare(root, put, put_plainer, old, new, stored):
+    first = put(root, **old)
+    was_stored, said, second = put_plainer(**new)
+    assert (was_stored, said) == (stored, [])
+    assert only(root).record == (second if stored else first)
+
+
+def test_a_stale_winner_of_another_variant_does_not_stand_in_the_way(root, put, put_plainer, tiny_folder):
+    put(root, latency_ms=1.0)
+    newer(tiny_folder)
+    stored, said, second = put_plainer(latency_ms=2.0)
+    assert (stored, said) == (True, [])
+    assert only(root).record == second
+
+
+def test_a_winner_of_a_variant_that_is_gone_does_not_stand_in_the_way(root, put_plainer, tiny, make_record):
+    put_plainer(latency_ms=1.0)
+    new = make_record(latency_ms=2.0)
+    assert store.put(root, new, text_of(tiny, new).text, template=tiny)  # it knows no plainer
+    assert only(root).record == new
 
 
 # ---- killed, full, read-only ----
@@ -378,6 +443,7 @@ DAMAGES = {
     "record cut": lambda f: cut(f / "record.json"),
     "record empty": lambda f: (f / "record.json").write_bytes(b""),
     "record not UTF-8": lambda f: (f / "record.json").write_bytes(b"\xff"),
+    "record is a folder": lambda f: ((f / "record.json").unlink(), (f / "record.json").mkdir()),
     "record of another kind": lambda f: (f / "record.json").write_text("[1]"),
 }
 
@@ -398,11 +464,64 @@ def test_a_damaged_entry_goes_to_the_quarantine_and_is_said(root, put, damage):
     assert store.scan(root) == ([], [])
 
 
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_entry_is_moved_aside_for_a_new_one_and_that_is_said(root, put, tiny, make_record, damage):
+    put(root, latency_ms=1.0)
+    folder = only(root).folder
+    damage(folder)
+    new, said = make_record(latency_ms=2.0), []
+    assert store.put(root, new, text_of(tiny, new).text, template=tiny, say=said.append)
+    assert only(root).record == new
+    (line,) = said
+    assert line.startswith(f"{folder}: ") and "it is not used, and was moved to" in line and "\n" not in line
+    assert len(list((root / ".quarantine").iterdir())) == 1
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_sweep_passes_over_a_damaged_entry(root, put, damage):
+    put(root)
+    put(root, shape=(5, 8))
+    damaged, sound = store.folders(root)
+    damage(damaged)
+    (sound / store.NEW_TEXT).write_text("half")
+    store.sweep(root)
+    assert not (sound / store.NEW_TEXT).exists()
+    assert len(store.scan(root)[1]) == 1
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_entry_can_be_removed(root, put, damage):
+    put(root)
+    folder = only(root).folder
+    damage(folder)
+    store.remove(folder)
+    assert [p.name for p in root.iterdir()] == [store.LOCK]
+
+
 def edit(entry, change):
     """Alter a record on disk."""
     value = json.loads((entry.folder / store.RECORD).read_text())
     change(value)
     (entry.folder / store.RECORD).write_text(json.dumps(value))
+
+
+def test_an_altered_entry_does_not_keep_a_new_one_out(root, put, tiny, make_record):
+    put(root, latency_ms=1.0)
+    edit(only(root), lambda v: v["point"]["knobs"].update(unroll=8))
+    new, said = make_record(latency_ms=2.0), []
+    assert store.put(root, new, text_of(tiny, new).text, template=tiny, say=said.append)
+    assert only(root).record == new
+    assert "is not what the template renders" in said[0]
+
+
+@pytest.mark.parametrize("name", [store.NEW_TEXT, store.NEW_RECORD])
+def test_a_folder_in_the_place_of_a_half_written_file_is_moved_aside(root, put, tiny, make_record, name):
+    put(root, latency_ms=1.0)
+    (only(root).folder / name).mkdir()
+    store.sweep(root)
+    new, said = make_record(latency_ms=2.0), []
+    assert store.put(root, new, text_of(tiny, new).text, template=tiny, say=said.append)
+    assert said and only(root).record == new
 
 
 @pytest.mark.parametrize(
@@ -471,8 +590,7 @@ def test_a_device_name_cannot_carry_code_into_the_text(root, make_record, tiny):
 
 def test_a_changed_template_is_a_miss_that_names_the_digest_and_moves_nothing(root, put, tiny, tiny_folder):
     put(root)
-    with (tiny_folder / "plain.cpp").open("a") as file:
-        file.write("// newer\n")
+    newer(tiny_folder)
     with pytest.raises(store.StaleEntry, match="template_digest differs"):
         store.load_checked(only(root), tiny)
     assert len(store.entries(root)) == 1
@@ -521,14 +639,19 @@ def test_any_byte_altered_in_an_entry_is_noticed_or_harmless(tmp_path_factory, p
 # ---- misses ----
 
 
-def explain(root, record, **environment):
-    here = record.environment.model_copy(update=environment)
-    return store.why(root, "tiny", record.workload, here, {"plain": record.template_digest})
+@pytest.fixture
+def explain(root, tiny):
+    """Reasons that `why` gives for a record's workload on its device, changed."""
+
+    def explain(record, problem_sha256="0" * 64, **environment):
+        here = record.environment.model_copy(update=environment)
+        return [answer.reason for answer in store.why(root, tiny, record.workload, here, problem_sha256)]
+
+    return explain
 
 
-def test_why_calls_a_hit_a_hit(root, put):
-    (line,) = explain(root, put(root))
-    assert line.endswith(": a hit")
+def test_why_has_nothing_to_say_of_a_hit(root, put, explain):
+    assert explain(put(root)) == [""]
 
 
 @pytest.mark.parametrize(
@@ -540,36 +663,61 @@ def test_why_calls_a_hit_a_hit(root, put):
         ({"device_name": "B"}, "device_name: cached Test CPU, here B"),
         ({"cores": 4}, "cores: cached 2, here 4"),
         ({"capability": (9, 0)}, "capability: cached 0.0, here 9.0"),
+        ({"problem_sha256": "f" * 64}, "problem: cached 000000000000, here ffffffffffff"),
     ],
 )
-def test_why_names_the_field_of_the_environment(root, put, changed, said):
-    (line,) = explain(root, put(root), **changed)
-    assert line.endswith(": " + said)
+def test_why_names_the_field_of_the_environment(root, put, explain, changed, said):
+    assert explain(put(root), **changed) == [said]
 
 
 @pytest.mark.parametrize(
     "changed", [{"torch": "2.9.1+cu130"}, {"python": "3.13.0"}, {"tuner": "9"}, {"memory_bytes": 1}]
 )
-def test_some_fields_are_recorded_and_no_cause_of_a_miss(root, put, changed):
-    (line,) = explain(root, put(root), **changed)
-    assert line.endswith(": a hit")
+def test_some_fields_are_recorded_and_no_cause_of_a_miss(root, put, explain, changed):
+    assert explain(put(root), **changed) == [""]
 
 
-def test_why_names_the_template_version(root, put):
+def test_why_names_the_template_version(root, put, tiny, tiny_folder, explain):
     record = put(root)
-    (line,) = store.why(root, "tiny", record.workload, record.environment, {"plain": "f" * 64})
-    assert line.endswith(f"template_digest: cached {record.template_digest[:12]}, here ffffffffffff")
+    newer(tiny_folder)
+    now = render.digest(tiny, tiny.variant("plain"))
+    assert explain(record) == [f"template_digest: cached {record.template_digest[:12]}, here {now[:12]}"]
 
 
-def test_why_names_the_workload_and_lists_the_nearest_first(root, put, make_record):
+def test_why_says_that_a_search_was_interrupted(root, put, explain):
+    assert explain(put(root, confirmed=False)) == [store.UNCONFIRMED]
+
+
+def test_why_names_the_workload_and_lists_the_nearest_first(root, put, make_record, explain):
     put(root, shape=(5, 8), driver="580.1")
     put(root, shape=(6, 8))
-    lines = explain(root, make_record())
-    assert [line.split(": ", 1)[1] for line in lines] == [
+    assert explain(make_record()) == [
         "shapes: cached 6x8, here 4x8",
         "shapes: cached 5x8, here 4x8; driver: cached 580.1, here none",
     ]
 
 
-def test_why_of_an_empty_cache_is_nothing(root, make_record):
-    assert explain(root, make_record()) == []
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_why_lists_a_damaged_entry_and_moves_nothing(root, put, explain, damage):
+    record = put(root)
+    put(root, shape=(5, 8))
+    damage(store.folders(root)[0])
+    before = files(root)
+    damaged, other = explain(record)
+    assert damaged.startswith(("model_new.py: ", "record.json: "))
+    assert other == "shapes: cached 5x8, here 4x8"
+    assert files(root) == before
+
+
+@pytest.mark.parametrize("knobs", [{"unroll": 8}, {"unroll": 3}, {"extra": 1}])
+def test_why_does_not_call_an_entry_a_hit_that_would_be_refused(root, put, explain, knobs):
+    record = put(root)
+    edit(only(root), lambda v: v["point"]["knobs"].update(knobs))
+    before = files(root)
+    (reason,) = explain(record)
+    assert reason
+    assert files(root) == before
+
+
+def test_why_of_an_empty_cache_is_nothing(make_record, explain):
+    assert explain(make_record()) == []

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import shutil
+import sys
 
 import pytest
 
@@ -54,6 +57,71 @@ def test_a_broken_template_file_is_one_line_with_its_path(tiny_folder, text, fau
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["my kernel", "my-kernel", "kérnel", "核", "a.b"])
+def test_a_folder_s_name_that_no_compiler_takes_is_refused(tiny_folder, name):
+    folder = tiny_folder.rename(tiny_folder.with_name(name))
+    with pytest.raises(TemplateError, match=rf"{re.escape(name)}: a template folder's name has letters, digits and _"):
+        template.load(folder)
+
+
+# ---- Python that templates share --------------------------------------------------------------------
+
+
+def sharing(folder, size=None):
+    """Make a template ask include/ for a choice of its knob; with `size`, put that there."""
+    path = folder / "template.py"
+    path.write_text("from sizes import SIZE\n" + path.read_text().replace("(64, 128), 128", "(64, SIZE), SIZE"))
+    if size is not None:
+        (folder.parent / "include").mkdir()
+        (folder.parent / "include" / "sizes.py").write_text(f"SIZE = {size}\n")
+    return folder
+
+
+def size(folder):
+    return template.load(folder).variant("gpu").knobs[0].default
+
+
+def test_modules_of_one_name_in_two_trees_stay_apart(tiny_folder, tmp_path):
+    other = shutil.copytree(tiny_folder, tmp_path / "others" / "tiny")
+    trees = [sharing(tiny_folder, 256), sharing(other, 512)]
+    path = list(sys.path)
+    assert [size(folder) for folder in trees * 2] == [256, 512, 256, 512]
+    assert sys.path == path and "sizes" not in sys.modules
+
+
+def test_a_module_of_that_name_which_the_process_has_is_neither_used_nor_lost(tiny_folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sizes", dataclasses)
+    assert size(sharing(tiny_folder, 256)) == 256
+    assert sys.modules["sizes"] is dataclasses
+
+
+def test_a_fault_in_what_is_shared_is_the_template_s(tiny_folder):
+    path = list(sys.path)
+    with pytest.raises(TemplateError, match=r"template.py: ZeroDivisionError"):
+        template.load(sharing(tiny_folder, "1 / 0"))
+    assert sys.path == path and "sizes" not in sys.modules
+
+
+def test_the_shipped_include_comes_second(tiny_folder, tmp_path, monkeypatch):
+    shipped = tmp_path / "shipped"
+    (shipped / "include").mkdir(parents=True)
+    (shipped / "include" / "sizes.py").write_text("SIZE = 1024\n")
+    monkeypatch.setattr(template, "shipped_folder", lambda: shipped)
+    assert size(sharing(tiny_folder)) == 1024
+    (tiny_folder.parent / "include").mkdir()
+    (tiny_folder.parent / "include" / "sizes.py").write_text("SIZE = 256\n")
+    assert size(tiny_folder) == 256
+
+
+def test_a_copy_of_a_shipped_template_loads_anywhere(tmp_path):
+    copy = shutil.copytree(template.shipped_folder() / "gn_mean", tmp_path / "mine")
+    shipped = template.load(template.shipped_folder() / "gn_mean")
+    assert [v.knobs for v in template.load(copy).variants] == [v.knobs for v in shipped.variants]
+
+
+# ---- facts and spaces -------------------------------------------------------------------------------
+
+
 def test_facts_join_axes_and_limits(tiny):
     assert (facts(tiny).C, facts(tiny).cores) == (8, 2)
 
@@ -94,6 +162,39 @@ def test_narrowing_keeps_the_default_where_it_can(tiny):
 def test_a_wrong_request_is_one_line(tiny, asked, fault):
     with pytest.raises(ConfigError, match=fault):
         tiny.space("cpu", facts(tiny), **asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "fault"),
+    [
+        ({"variants": ["gpu"], "device": "cpu"}, "template tiny has no variant for this cpu device among those asked"),
+        ({"variants": ["plain"], "device": "cuda:1"}, "template tiny has no variant for this cuda device"),
+        ({"narrowing": {"unroll": [16]}, "device": "cpu"}, "knobs: no variant is left: plain has unroll [1, 2, 4, 8]"),
+        ({"variants": ["plain"], "narrowing": {"unroll": [16]}}, "knobs: no variant is left: plain has unroll"),
+        ({"narrowing": {"unroll": [2]}, "variants": ["wide"]}, "knobs: no variant is left: wide has unroll [16, 32]"),
+    ],
+)
+def test_what_a_config_alone_rules_out_is_refused_before_a_search(tiny, asked, fault):
+    wide = dataclasses.replace(tiny.variant("gpu"), name="wide", knobs=(Knob("unroll", (16, 32), 16),))
+    both = dataclasses.replace(tiny, variants=(*tiny.variants, wide))
+    with pytest.raises(ConfigError, match=re.escape(fault)):
+        both.check_names(**asked)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"variants": ["gpu"]},
+        {"variants": ["gpu"], "device": "cuda:1"},
+        {"variants": ["plain"], "device": "cpu"},
+        {"narrowing": {"unroll": [2]}, "device": "cpu"},
+        {"narrowing": {"block_size": [64]}, "device": "cpu"},  # of the other device's variant: `--device` needs no edit
+        {"variants": ["plain", "gpu"], "narrowing": {"block_size": [64]}},
+    ],
+)
+def test_what_only_the_machine_can_rule_out_is_not_refused(tiny, asked):
+    tiny.check_names(**asked)
 
 
 def test_a_variant_that_knows_none_of_a_knobs_choices_is_left_out(tiny):

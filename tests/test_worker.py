@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -13,10 +12,13 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import alive, gone_within, written
 
 from tuner import worker
 from tuner.errors import ConfigError, ProblemError, TunerError
 from tuner.worker import Worker, WorkerBug, WorkerCrash, WorkerFailure, WorkerTimeout
+
+NEVER_S = 600.0  # a deadline that no test reaches: its own timeout comes first
 
 
 class Peculiar(ProblemError):
@@ -70,15 +72,19 @@ class Target:
         subprocess.run(["echo", "from a child"], check=True)
         return size
 
-    def sleep(self, seconds: float, phase: str = "") -> None:
-        if phase:
-            worker.phase(phase)
+    def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
+
+    def wait(self, pid_file: str) -> None:
+        """For longer than any test; in the phase `waiting` once the file is written."""
+        worker.phase("waiting")
+        Path(pid_file).write_text(f"{os.getpid()}\n")
+        time.sleep(600)
 
     def spin(self, pid_file: str) -> None:
         """An endless loop with a child beside it."""
-        Path(pid_file).write_text(str(subprocess.Popen(["sleep", "600"]).pid))
         worker.phase("spinning")
+        Path(pid_file).write_text(f"{subprocess.Popen(['sleep', '600']).pid}\n")
         while True:
             pass
 
@@ -103,19 +109,6 @@ def shared():
 def fresh():
     with Worker("test_worker:Target", {"greeting": "Hello"}) as made:
         yield made
-
-
-def alive(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    return False
-
-
-def gone_within(seconds: float, *pids: int) -> bool:
-    end = time.monotonic() + seconds
-    while any(map(alive, pids)) and time.monotonic() < end:
-        time.sleep(0.02)
-    return not any(map(alive, pids))
 
 
 def works(made: Worker) -> bool:
@@ -183,12 +176,10 @@ def test_a_megabyte_on_stdout_blocks_nothing_and_its_end_is_kept(shared):
 
 def test_a_deadline_kills_the_process_and_what_it_started(fresh, tmp_path):
     works(fresh)
-    started = time.monotonic()
     with pytest.raises(WorkerTimeout, match=r"no answer within 1 s while in spinning") as caught:
         fresh.call("spin", 1, pid_file=str(tmp_path / "pid"))
-    assert time.monotonic() - started < 3
     assert caught.value.phase == "spinning"
-    assert gone_within(1, int((tmp_path / "pid").read_text()))
+    assert gone_within(10, int((tmp_path / "pid").read_text()))
     assert works(fresh) and fresh.started == 2
 
 
@@ -196,44 +187,44 @@ def test_a_call_within_its_deadline_is_no_timeout(shared):
     shared.call("sleep", 30, seconds=0.2)
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     ("how", "says"),
     [(signal.SIGKILL, "was ended by SIGKILL"), (signal.SIGSEGV, "was ended by SIGSEGV"),
      (signal.SIGABRT, "was ended by SIGABRT"), (signal.SIGBUS, "was ended by SIGBUS"), (0, "exited with code 7")],
 )  # fmt: skip
-def test_a_death_is_noticed_within_a_second_and_named(shared, how, says):
+def test_a_death_is_noticed_ahead_of_the_deadline_and_named(shared, how, says):
     works(shared)
-    started = time.monotonic()
     with pytest.raises(WorkerCrash, match=f"the worker {says} while in dying"):
-        shared.call("die", 60, how=how)
-    assert time.monotonic() - started < 1
+        shared.call("die", NEVER_S, how=how)
     assert works(shared)
 
 
-def test_a_death_from_outside_is_noticed_within_a_second(fresh):
-    pid = fresh.call("greet", 60, name="a")["pid"]
-    threading.Timer(0.3, os.kill, (pid, signal.SIGKILL)).start()
-    started = time.monotonic()
+@pytest.mark.timeout(60)
+def test_a_death_from_outside_is_noticed_ahead_of_the_deadline(fresh, tmp_path):
+    def kill() -> None:
+        os.kill(int(written(tmp_path / "pid")), signal.SIGKILL)
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
     with pytest.raises(WorkerCrash, match="SIGKILL while in waiting"):
-        fresh.call("sleep", 60, seconds=50, phase="waiting")
-    assert time.monotonic() - started < 1.5
+        fresh.call("wait", NEVER_S, pid_file=str(tmp_path / "pid"))
+    thread.join()
     assert works(fresh)
 
 
 def test_a_death_between_two_calls_goes_unnoticed(fresh):
     pid = fresh.call("greet", 60, name="a")["pid"]
     os.kill(pid, signal.SIGKILL)
-    gone_within(2, pid)
-    time.sleep(0.1)
+    fresh.process.join()
     assert works(fresh) and fresh.started == 2
 
 
+@pytest.mark.timeout(60)
 def test_a_death_is_noticed_though_a_fork_holds_the_pipe(fresh):
     works(fresh)
-    started = time.monotonic()
     with pytest.raises(WorkerCrash, match="SIGKILL"):
-        fresh.call("die_but_leave_a_fork", 30)
-    assert time.monotonic() - started < 3
+        fresh.call("die_but_leave_a_fork", NEVER_S)
     assert works(fresh)
 
 
@@ -249,25 +240,26 @@ def test_the_log_is_gone_with_the_worker(fresh):
     pid, log = fresh.process.pid, fresh.log_path
     assert log.exists()
     fresh.close()
-    assert not log.exists() and gone_within(1, pid)
+    assert not log.exists() and gone_within(10, pid)
 
 
-def test_a_worker_that_was_killed_for_good_starts_no_process(fresh):
+@pytest.mark.timeout(60)
+def test_a_worker_that_was_killed_for_good_starts_no_process(fresh, tmp_path):
     works(fresh)
     waiting = []
 
     def wait() -> None:
         with pytest.raises(WorkerCrash):
-            fresh.call("sleep", 60, seconds=50)
+            fresh.call("wait", NEVER_S, pid_file=str(tmp_path / "pid"))
         with pytest.raises(WorkerCrash, match="was ended"):
             fresh.call("greet", 60, name="a")
         waiting.append("told")
 
-    thread = threading.Thread(target=wait)
+    thread = threading.Thread(target=wait, daemon=True)
     thread.start()
-    time.sleep(0.3)
+    written(tmp_path / "pid")
     fresh.kill()
-    thread.join(5)
+    thread.join()
     assert waiting == ["told"] and fresh.started == 1
 
 
@@ -285,7 +277,7 @@ if __name__ == "__main__":
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_nothing_outlives_the_main_process(tmp_path, how):
-    """One worker spins with a child, the other waits: both and the child are gone within two seconds."""
+    """One worker spins with a child, the other waits: both and the child go with it."""
     script = tmp_path / "main.py"
     script.write_text(MAIN)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])}
@@ -294,10 +286,8 @@ def test_nothing_outlives_the_main_process(tmp_path, how):
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, start_new_session=True,
     )  # fmt: skip
     pids = json.loads(main.stdout.readline())
-    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-        time.sleep(0.02)
-    pids.append(int((tmp_path / "pid").read_text()))
+    pids.append(int(written(tmp_path / "pid")))
     assert all(map(alive, pids))
     main.send_signal(how)
     main.wait(10)
-    assert gone_within(2, *pids)
+    assert gone_within(10, *pids)

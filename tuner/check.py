@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuner import device, export, render, store, template, tune
+from tuner import device, export, store, template, tune
 from tuner.errors import CacheError, ConfigError, TunerError
 from tuner.pipeline import PREPARE_DEADLINE_S, Job, Lane, run_folder
 from tuner.records import Correctness, Precision, Record, TensorSpec, Workload
 from tuner.settings import Settings
+from tuner.store import Entry
+from tuner.template import Template
 from tuner.worker import Worker, WorkerFailure
 
 
@@ -81,44 +85,66 @@ def _verify(
         return Correctness.model_validate(answer)
 
 
-def why(settings: Settings, cache: Path) -> list[tuple[str, list[str]]]:
-    """For each workload of a config: its name and which key fields keep the cache from answering (none: a hit)."""
+def why(settings: Settings, cache: Path) -> list[tuple[str, list[store.Answer]]]:
+    """For each workload of a config: its name and what the entries of the cache have to say to it."""
     kernel = template.find(settings.template, Path.cwd())
     toolchain = device.toolchain_environment()
     here = tune.here(device.resolve(settings.device), toolchain)
-    digests = {v.name: render.digest(kernel, v) for v in kernel.variants}
-    answers = []
-    for workload in tune.workloads(settings, tune.problem_path(settings, kernel), toolchain):
-        lines = store.why(cache, kernel.name, workload, here, digests)
-        hit = any(line.endswith(": a hit") for line in lines)
-        answers.append((f"{kernel.name} {workload.slug}", [] if hit else lines or ["nothing is cached"]))
-    return answers
+    problem = tune.problem_path(settings, kernel)
+    wanted = tune.workloads(settings, problem, toolchain)
+    sha256 = hashlib.sha256(problem.read_bytes()).hexdigest()
+    return [(f"{kernel.name} {each.slug}", store.why(cache, kernel, each, here, sha256)) for each in wanted]
 
 
-def verify_cache(cache: Path, run: bool, say: Callable[[str], None]) -> list[tuple[str, str]]:
-    """Each entry's folder and what is wrong with it ("" for nothing); with `run` the suite judges it as well."""
+@dataclass(frozen=True)
+class Verdict:
+    """What `verify_cache` found in one entry; `said` is one line without the folder."""
+
+    folder: Path
+    ok: bool
+    said: str
+
+
+def verify_cache(cache: Path, run: bool, templates: Sequence[str], say: Callable[[str], None]) -> list[Verdict]:
+    """Judge every entry; a damaged one is moved to the quarantine. With `run` the suite judges them as well.
+
+    `templates` are those to know beside the shipped ones, and before them.
+    """
+    kernels = {k.name: k for k in (template.find(n, Path.cwd()) for n in [*template.shipped_names(), *templates])}
     toolchain = device.toolchain_environment()
     devices = {tune.here(d, toolchain).slug: d for d in ({"cpu", device.resolve("auto")} if run else set())}
-    answers = []
-    store.sweep(cache)
-    entries, faults = store.scan(cache)
-    for entry in entries:
-        fault = ""
-        try:
-            kernel = template.find(entry.record.template, Path.cwd())
-            store.load_checked(entry, kernel)
-            here = devices.get(entry.record.environment.slug)
-            if here is not None:
-                record = entry.record
-                correctness = _verify(
-                    entry.folder / "model_new.py", kernel.problem, record.workload, here, record.error_budget,
-                    toolchain, say,
-                )  # fmt: skip
-                fault = correctness.fault
-        except TunerError as error:
-            fault = str(error)
-        answers.append((str(entry.folder), fault))
-    return answers + [(str(cache), fault) for fault in faults]
+
+    def suite(entry: Entry, kernel: Template) -> str:
+        record, here = entry.record, devices.get(entry.record.environment.slug)
+        if here is None:
+            return ""
+        file = entry.folder / store.TEXT
+        return _verify(file, kernel.problem, record.workload, here, record.error_budget, toolchain, say).fault
+
+    with contextlib.suppress(CacheError):  # a cache that cannot be written is judged as it lies
+        store.sweep(cache)
+    verdicts = (_verdict(folder, kernels, suite) for folder in store.folders(cache))
+    return [verdict for verdict in verdicts if verdict is not None]
+
+
+def _verdict(folder: Path, kernels: Mapping[str, Template], suite: Callable[[Entry, Template], str]) -> Verdict | None:
+    """None where no entry is."""
+    try:
+        entry = store.fetch(folder)
+        if entry is None:
+            return None
+        name = entry.record.template
+        if name not in kernels:
+            return Verdict(
+                folder, True, f"not checked: its template {name} is not among the shipped ones; --template names others"
+            )
+        store.load_checked(entry, kernels[name])
+        fault = suite(entry, kernels[name])
+    except store.EntryFault as error:
+        fault = error.reason
+    except TunerError as error:
+        fault = str(error).removeprefix(f"{folder}/")
+    return Verdict(folder, not fault, fault or "ok")
 
 
 def export_winners(

@@ -8,12 +8,16 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from tuner import __version__
 from tuner.errors import ConfigError, TunerError
+
+if TYPE_CHECKING:
+    from tuner.settings import Settings
+    from tuner.template import Template
 
 # Of files, and the user's to mend: a disk may fill up at any write, and any path may be one that cannot be.
 FILE_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.ENAMETOOLONG)
@@ -35,7 +39,7 @@ def _config_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "sampler": "tpe, random or exhaustive",
         "precision": "match, ieee or tf32",
         "variants": "only these, separated by commas",
-        "baselines": "eager,eager_benchmark,compile,compile_benchmark,max_autotune",
+        "baselines": "of eager, eager_benchmark, compile, compile_benchmark, max_autotune",
     }
     for key in reversed(OPTIONS):
         command = click.option(
@@ -52,35 +56,36 @@ def _config_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--json", "as_json", is_flag=True, help="records as JSON on stdout, progress on stderr")
 def search(configs: tuple[Path, ...], fresh: bool, replace: bool, as_json: bool, **options: str | None) -> None:
     """Search the knobs for every shape of each CONFIG and cache the winners."""
-    from tuner import screen, settings, template, tune
+    from tuner import screen, settings, tune
 
     loaded = [(path, settings.load(path, options)) for path in configs]  # all of them read before the first search
-    for path, one in loaded:
-        template.find(one.template, Path.cwd()).check_names(one.variants, one.knobs, f"{path}: ")
+    for _, one in loaded:
+        _checked_template(one)
     console = screen.console(stderr=as_json)
     missing = interrupted = False
-    results = []
-    for path, one in loaded:
-        with screen.Screen(console, one.template) as view:
-            outcomes = tune.tune(one, settings.cache_root(path), view, fresh, replace)
-        for outcome in outcomes:
-            view.outcome(outcome)
-            missing |= outcome.record is None
-            interrupted |= outcome.progress.stopped == "interrupted"
-            results.append(
-                {
-                    "config": str(path),
-                    "stopped": outcome.progress.stopped,
-                    "trials": len(outcome.progress.trials),
-                    "seconds": outcome.progress.elapsed_s,
-                    "stored": outcome.stored,
-                    "record": outcome.record.model_dump(mode="json") if outcome.record else None,
-                }
-            )
-        if interrupted:
-            break
-    if as_json:
-        click.echo(json.dumps(results, indent=2))
+    results: list[dict[str, Any]] = []
+    try:
+        for path, one in loaded:
+            with screen.Screen(console, one.template) as view:
+                for outcome in tune.tune(one, settings.cache_root(path), view, fresh, replace):
+                    view.outcome(outcome)
+                    missing |= outcome.record is None
+                    interrupted |= outcome.progress.stopped == "interrupted"
+                    results.append(
+                        {
+                            "config": str(path),
+                            "stopped": outcome.progress.stopped,
+                            "trials": len(outcome.progress.trials),
+                            "seconds": outcome.progress.elapsed_s,
+                            "stored": outcome.stored,
+                            "record": outcome.record.model_dump(mode="json") if outcome.record else None,
+                        }
+                    )
+            if interrupted:
+                break
+    finally:  # what was found before a fault is said all the same
+        if as_json:
+            click.echo(json.dumps(results, indent=2))
     if interrupted:
         sys.exit(130)
     if missing:
@@ -92,18 +97,30 @@ def search(configs: tuple[Path, ...], fresh: bool, replace: bool, as_json: bool,
 @click.option("--json", "as_json", is_flag=True)
 def validate(configs: tuple[Path, ...], as_json: bool) -> None:
     """Check CONFIG files without running anything."""
-    from tuner import settings, template
+    from tuner import settings
 
     checked = []
     for path in configs:
         one = settings.load(path)
-        kernel = template.find(one.template, Path.cwd())
-        kernel.check_names(one.variants, one.knobs, f"{path}: ")
+        kernel = _checked_template(one)
         checked.append({"config": str(path), "settings": one.model_dump(mode="json")})
         if not as_json:
             click.echo(f"{path}: ok ({kernel.name})")
     if as_json:
         click.echo(json.dumps(checked, indent=2))
+
+
+def _checked_template(one: Settings) -> Template:
+    """The template of a config, whose variants and knobs are known to be there."""
+    from tuner import template
+
+    with one.blame("template"):
+        kernel = template.find(one.template, Path.cwd())
+    with one.blame("variants"):
+        kernel.check_names(one.variants, device=one.device)
+    with one.blame("knobs"):
+        kernel.check_names(one.variants, one.knobs, device=one.device)
+    return kernel
 
 
 @cli.command()
@@ -132,7 +149,7 @@ def export(config: Path, output: Path, device: str | None, precision: str | None
 @click.option("--init", help="constructor arguments as JSON, such as '[3, 24, 3, 8]'")
 @click.option("--device", default="auto", help="auto, cuda, cuda:N or cpu")
 @click.option("--precision", default="match", type=click.Choice(["match", "ieee", "tf32"]))
-@click.option("--error-budget", default=8.0, type=click.FloatRange(min=0, min_open=True))
+@click.option("--error-budget", default=8.0, type=click.FloatRange(min=0, min_open=True, max=1e6))
 @click.option("--json", "as_json", is_flag=True)
 def verify(
     file: Path,
@@ -258,6 +275,8 @@ def cache() -> None:
 def _root(folder: Path | None) -> Path:
     from tuner import settings
 
+    if folder is not None and not folder.is_dir():
+        raise ConfigError(f"no such cache: {folder}")
     return folder or settings.cache_root(Path.cwd())
 
 
@@ -279,6 +298,7 @@ def cache_ls(folder: Path | None, as_json: bool) -> None:
         for entry in found:
             record = entry.record
             eager = next((f"{b.speedup:.2f}x" for b in record.baselines if b.name == "eager"), "")
+            eager = eager if record.confirmed else "unconfirmed"  # of a search that was interrupted
             rows.append(
                 [record.template, screen.shapes(record.workload), record.workload.precision,
                  record.environment.device_name, f"{record.latency_ms:.4g} ms", eager, str(record.point.config)]
@@ -293,56 +313,78 @@ def cache_ls(folder: Path | None, as_json: bool) -> None:
 @cache.command("why")
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--device", help="auto, cuda, cuda:N or cpu")
-def cache_why(config: Path, device: str | None) -> None:
+@click.option("--json", "as_json", is_flag=True)
+def cache_why(config: Path, device: str | None, as_json: bool) -> None:
     """Say for each shape of CONFIG whether the cache answers for this device, and if not, which field differs."""
     from tuner import check, settings
 
     one = settings.load(config, {"device": device})
-    missed = False
-    for name, reasons in check.why(one, settings.cache_root(config)):
-        click.echo(f"{name}: {'hit' if not reasons else 'miss'}")
-        for reason in reasons:
-            missed = True
-            click.echo(f"  {reason}")
-    sys.exit(1 if missed else 0)
+    rows: list[dict[str, Any]] = [
+        {
+            "workload": name,
+            "hit": any(not answer.reason for answer in answers),
+            "entries": [{"folder": str(answer.folder), "reason": answer.reason} for answer in answers],
+        }
+        for name, answers in check.why(one, settings.cache_root(config))
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    else:
+        for row in rows:
+            click.echo(f"{row['workload']}: {'hit' if row['hit'] else 'miss'}")
+            if not row["hit"]:
+                lines = [f"{entry['folder']}: {entry['reason']}" for entry in row["entries"]]
+                click.echo("\n".join(f"  {line}" for line in lines or ["nothing is cached"]))
+    sys.exit(0 if all(row["hit"] for row in rows) else 1)
 
 
 @cache.command("verify")
 @_FOLDER
 @click.option("--run", is_flag=True, help="also run the suite on every winner of this machine's devices")
-def cache_verify(folder: Path | None, run: bool) -> None:
+@click.option("--template", "templates", multiple=True, help="a template folder of your own, as in a config")
+@click.option("--json", "as_json", is_flag=True)
+def cache_verify(folder: Path | None, run: bool, templates: tuple[str, ...], as_json: bool) -> None:
     """Check every entry: its hash, and that its template renders the same text. Damaged ones are quarantined."""
     from tuner import check
 
-    bad = 0
-    for name, fault in check.verify_cache(_root(folder), run, _say(False)):
-        click.echo(f"{name}: {fault or 'ok'}")
-        bad += bool(fault)
-    sys.exit(1 if bad else 0)
+    verdicts = check.verify_cache(_root(folder), run, templates, _say(as_json))
+    if as_json:
+        click.echo(json.dumps([{"folder": str(v.folder), "ok": v.ok, "said": v.said} for v in verdicts], indent=2))
+    else:
+        for verdict in verdicts:
+            click.echo(f"{verdict.folder}: {verdict.said}")
+    sys.exit(0 if all(verdict.ok for verdict in verdicts) else 1)
 
 
 @cache.command("rm")
 @_FOLDER
 @click.argument("names", nargs=-1, required=True)
-def cache_rm(names: tuple[str, ...], folder: Path | None) -> None:
-    """Remove entries. NAMES are templates, workloads or devices as `tuner cache ls --json` shows them."""
+@click.option("--json", "as_json", is_flag=True)
+def cache_rm(names: tuple[str, ...], folder: Path | None, as_json: bool) -> None:
+    """Remove entries, damaged ones too. NAMES are templates, workloads or devices as their folders are called."""
     from tuner import store
 
     root = _root(folder)
-    found = store.entries(root)
+    found = {entry: entry.relative_to(root).parts for entry in store.folders(root)}
     for name in names:
-        chosen = [e for e in found if name in e.folder.relative_to(root).parts]
-        if not chosen:
+        if not any(name in parts for parts in found.values()):
             raise ConfigError(f"cache rm: {name!r} names no entry of {root}")
-        for entry in chosen:
+    removed = []
+    for entry, parts in found.items():
+        if not set(names).isdisjoint(parts):
             store.remove(entry)
-            click.echo(f"removed {entry.folder}")
+            removed.append(str(entry))
+            _say(as_json)(f"removed {entry}")
+    if as_json:
+        click.echo(json.dumps(removed, indent=2))
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Entry point: every TunerError and usage error is one line and exit code 2."""
     try:
-        cli.main(args=arguments, prog_name="tuner", standalone_mode=False)
+        # Not `cli.main`, which makes an exit code 1 of a reader that has seen enough.
+        with cli.make_context("tuner", list(sys.argv[1:] if arguments is None else arguments)) as context:
+            cli.invoke(context)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.exceptions.NoArgsIsHelpError as shown:

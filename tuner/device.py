@@ -455,7 +455,10 @@ def _fma_tflops(best_s: Callable[[Callable[[], object]], float]) -> float:
         source.write_text(_FMA_SOURCE)
         flags = ["-O3", "-march=native", "-ffp-contract=fast", "-funroll-loops", "-shared", "-fPIC"]
         command = [compiler() or "c++", *flags, "-o", str(library), str(source)]
-        subprocess.run(command, check=True, capture_output=True)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        if done.returncode != 0:
+            said = (done.stderr.strip().splitlines() or ["it said nothing"])[0]
+            raise DeviceError(f"the C++ compiler {command[0]} failed: {said}; `tuner doctor` shows what works here")
         call = ctypes.CDLL(str(library)).multiply_add
         call.restype, call.argtypes = ctypes.c_longlong, [ctypes.c_longlong, ctypes.c_void_p]
 

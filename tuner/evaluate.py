@@ -62,6 +62,10 @@ class Inspector:
     def workload(self) -> dict[str, Any]:
         return problem.default_workload(self.problem).model_dump(mode="json")
 
+    def check(self, workload: dict[str, Any]) -> None:
+        """Raise ProblemError unless the reference takes this workload."""
+        problem.check(self.problem, Workload.model_validate(workload))
+
 
 class Session:
     """One problem, workload and device; `seed` is the parent's secret for verification values."""

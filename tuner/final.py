@@ -171,6 +171,9 @@ class Final:
             self.notes.append(f"baseline {way} left out: {_last_line(failure)}")
             worker.close()
             return None
+        except BaseException:  # Ctrl-C: nothing is left behind
+            worker.close()
+            raise
         return worker
 
     def _sample(self, name: str, entered: dict[str, Trial], baselines: dict[str, Worker], count: int) -> list[float]:

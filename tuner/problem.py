@@ -44,12 +44,12 @@ def execute(path: Path, name: str) -> ModuleType:
 
 
 def load(path: Path) -> Problem:
-    """Execute a problem file. Raises ProblemError when it lacks a part of the format."""
+    """Execute a problem file. Raises ProblemError when it raises or lacks a part of the format."""
     if not os.path.isfile(path):
         raise ProblemError(f"{path}: no such problem file")
     try:
         module = execute(path, f"tuner_problem_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}")
-    except (Exception, SystemExit) as error:  # the user's own code: whatever it raises, the file is at fault
+    except BaseException as error:  # the user's own code: whatever it raises, the file is at fault
         raise ProblemError(f"{path}: {type(error).__name__}: {error}") from error
     for name in ("Model", "get_inputs", "get_init_inputs"):
         if not callable(getattr(module, name, None)):
@@ -60,15 +60,12 @@ def load(path: Path) -> Problem:
 
 def default_workload(problem: Problem) -> Workload:
     """The workload that the problem's own get_init_inputs and get_inputs describe."""
+    specs = tuple(TensorSpec(shape=shape, dtype=dtype) for shape, dtype in map(_spec, _own_inputs(problem)))
     try:
-        specs = tuple(
-            TensorSpec(shape=tuple(x.shape), dtype=str(x.dtype).removeprefix("torch.")) for x in problem.get_inputs()
-        )
         init = json.loads(json.dumps(list(problem.get_init_inputs()), allow_nan=False))
-    except (Exception, SystemExit) as error:  # the user's own code again
+    except BaseException as error:  # the user's own code again
         raise ProblemError(
-            f"{problem.path}: get_inputs wants to return tensors and get_init_inputs plain values: "
-            f"{type(error).__name__}: {_line(error)}"
+            f"{problem.path}: get_init_inputs wants to return plain values: {type(error).__name__}: {_line(error)}"
         ) from error
     if not specs:
         raise ProblemError(f"{problem.path}: get_inputs returns no tensor")
@@ -85,19 +82,52 @@ def reference(problem: Problem, init: Sequence[Any], seed: int) -> torch.nn.Modu
     torch.manual_seed(seed)
     try:
         return problem.model(*init).eval()
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise ProblemError(f"{problem.path}: Model refuses init {list(init)}: {_line(error)}") from error
 
 
 def inputs(problem: Problem, workload: Workload, seed: int, device: str) -> list[torch.Tensor]:
-    """Inputs for `workload`: the problem's own where the shapes are, else uniform in [0, 1)."""
+    """Inputs for `workload`: the problem's own where shapes and dtypes are its own, else uniform in [0, 1)."""
     import torch
 
     torch.manual_seed(seed)
-    own = problem.get_inputs()
-    if tuple(tuple(x.shape) for x in own) != workload.shapes:
+    own = _own_inputs(problem)
+    if [_spec(x) for x in own] != [(spec.shape, spec.dtype) for spec in workload.inputs]:
         own = [torch.rand(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in workload.inputs]
     return [x.to(device) for x in own]
+
+
+def _own_inputs(problem: Problem) -> list[torch.Tensor]:
+    """What get_inputs returns. Raises ProblemError unless that is tensors."""
+    import torch
+
+    try:
+        own = list(problem.get_inputs())
+    except BaseException as error:  # the user's own code
+        raise ProblemError(f"{problem.path}: get_inputs: {type(error).__name__}: {_line(error)}") from error
+    odd = next((x for x in own if not isinstance(x, torch.Tensor)), None)
+    if odd is not None:
+        raise ProblemError(f"{problem.path}: get_inputs wants to return tensors, not {type(odd).__name__}")
+    return own
+
+
+def _spec(x: torch.Tensor) -> tuple[tuple[int, ...], str]:
+    return tuple(x.shape), str(x.dtype).removeprefix("torch.")
+
+
+def forward(problem: Problem, model: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The reference's forward. Raises ProblemError unless it gives one floating-point tensor."""
+    import torch
+
+    try:
+        result = model(*inputs)
+    except BaseException as error:  # the user's own code
+        shapes = [list(x.shape) for x in inputs]
+        raise ProblemError(f"{problem.path}: Model refuses inputs of shapes {shapes}: {_line(error)}") from error
+    if not isinstance(result, torch.Tensor) or not result.is_floating_point():
+        found = str(result.dtype) if isinstance(result, torch.Tensor) else type(result).__name__
+        raise ProblemError(f"{problem.path}: Model wants to return one tensor of floating-point numbers, not {found}")
+    return result
 
 
 def check(problem: Problem, workload: Workload) -> None:
@@ -109,12 +139,7 @@ def check(problem: Problem, workload: Workload) -> None:
 
     with torch.no_grad(), torch.device("meta"):
         model = reference(problem, workload.init, 0)
-        fake = [torch.empty(s.shape, dtype=getattr(torch, s.dtype)) for s in workload.inputs]
-        try:
-            model(*fake)
-        except (Exception, SystemExit) as error:
-            shapes = [list(shape) for shape in workload.shapes]
-            raise ProblemError(f"{problem.path}: Model refuses inputs of shapes {shapes}: {_line(error)}") from error
+        forward(problem, model, [torch.empty(s.shape, dtype=getattr(torch, s.dtype)) for s in workload.inputs])
 
 
 def _line(error: BaseException) -> str:

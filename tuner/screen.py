@@ -19,10 +19,15 @@ from tuner.tune import Outcome
 PLAIN_EVERY_S = 5.0
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise  # rich would exit with 1; a reader that has seen enough is no fault
+
+
 def console(stderr: bool = False) -> Console:
     """A console as wide as the terminal; wide enough for every table where there is none."""
-    made = Console(stderr=stderr, highlight=False)
-    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=160)
+    made = _Console(stderr=stderr, highlight=False)
+    return made if made.is_terminal else _Console(stderr=stderr, highlight=False, width=160)
 
 
 def shapes(workload: Workload) -> str:
@@ -117,11 +122,16 @@ class Screen:
         for note in outcome.notes:
             self._line(f"  note: {note}")
         if record is None:
+            if not progress.trials:
+                self._line("nothing was measured yet")
+                return
             for said, count in Counter(_said(trial) for trial in progress.trials).most_common(3):
                 self._line(f"  {count} x {said}")
             self._line("no right kernel was found; the ledger of trials has every log")
             return
-        self.console.print(table(record))
+        rows = table(record)
+        rows.width = Console(width=200).measure(rows).maximum  # a narrow terminal wraps it; no digit is cut off
+        self.console.print(rows, crop=False, soft_wrap=True)
         self._line(f"knobs: {record.point.config}")
         verdict = "cached" if outcome.stored else "not cached (a better result stands there)"
         if outcome.stored and not record.confirmed:

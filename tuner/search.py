@@ -17,6 +17,7 @@ import itertools
 import math
 import os
 import random
+import shutil
 import socket
 import time
 import warnings
@@ -41,6 +42,7 @@ STARTUP_TRIALS = 10
 CLIMB_EVERY, CLIMB_FROM = 2, 3  # every second proposal is a step from one of the three best points
 OWNER = "owner"
 STALE_S = 2 * 3600
+NO_SPACE_BYTES = 2**20  # with less left, whatever is wrong with a file is most likely that
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -173,6 +175,8 @@ class Search:
             if type(error).__module__.startswith(("sqlalchemy", "alembic", "optuna")):
                 line = str(error.__cause__ or error).splitlines()[0]
                 hint = "it may be deleted, the ledger beside it has every trial"
+                if self.storage is not None and shutil.disk_usage(self.storage.parent).free < NO_SPACE_BYTES:
+                    hint = "free some space, or set TUNER_CACHE_DIR to where there is"
                 raise CacheError(f"{self.storage}: cannot use the study: {line}; {hint}") from error
             raise
 

@@ -6,19 +6,20 @@ Whatever is wrong becomes one `ConfigError` line that names the place and the ke
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
-from tuner.errors import ConfigError
+from tuner.errors import ConfigError, TunerError
 from tuner.records import Precision
 from tuner.space import Choice
 
@@ -83,6 +84,23 @@ class Settings(BaseModel):
     run_timeout_s: Annotated[Seconds, Field(description="one trial's verification and timing")] = 60.0
     final_budget_s: Annotated[Seconds, Field(description="the time that the final may take")] = 60.0
 
+    _path: str = PrivateAttr("")
+    _given_by: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    def place(self, key: str) -> str:
+        """Where `key` was given: "FILE: key", a variable or an option; for a default, the file."""
+        return self._given_by.get(key, self._path)
+
+    @contextlib.contextmanager
+    def blame(self, key: str) -> Iterator[None]:
+        """A fault raised inside is said to be that of `key`, by its place."""
+        try:
+            yield
+        except TunerError as fault:
+            if not self.place(key):
+                raise
+            raise type(fault)(f"{self.place(key)}: {str(fault).removeprefix(f'{key}: ')}") from fault
+
     @property
     def input_shapes(self) -> tuple[tuple[tuple[int, ...], ...], ...] | None:
         """For each search the shapes of all inputs, whichever way `shapes` was written."""
@@ -109,11 +127,13 @@ def load(path: Path, overrides: Mapping[str, str | None] | None = None) -> Setti
     for key in Settings.model_fields:
         variable = f"TUNER_{key.upper()}"
         option = (overrides or {}).get(key)
-        text, place = (option, f"option {key}") if option is not None else (os.environ.get(variable), variable)
+        flag = f"--{key.replace('_', '-')}"
+        text, place = (option, flag) if option is not None else (os.environ.get(variable), variable)
         if text is None or (option is None and text == ""):
             continue
         values[key] = _parse_override(key, text, place)
         given_by[key], bases[key] = place, Path.cwd()
+    _refuse_misspelt_variables()
     unknown = sorted(set(overrides or {}) - set(Settings.model_fields))
     if unknown:
         raise ConfigError(f"option {unknown[0]}: {_unknown_key(unknown[0])}")
@@ -129,7 +149,17 @@ def load(path: Path, overrides: Mapping[str, str | None] | None = None) -> Setti
         raise ConfigError(_first_fault(error, values, path, given_by)) from None
     if settings.problem is not None and not os.path.isfile(settings.problem):
         raise ConfigError(f"{given_by['problem']}: no such file: {settings.problem}")
+    settings._path, settings._given_by = str(path), given_by
     return settings
+
+
+def _refuse_misspelt_variables() -> None:
+    """Raise ConfigError for a TUNER_… variable that nobody reads and that is close to one that is read."""
+    known = [*(f"TUNER_{key.upper()}" for key in Settings.model_fields), "TUNER_CACHE_DIR", "TUNER_ACCEPT"]
+    for name in sorted(os.environ):
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+        if name.startswith("TUNER_") and name not in known and near:
+            raise ConfigError(f"{name}: is set, and nothing reads it; did you mean {near[0]}?")
 
 
 def json_schema() -> dict[str, Any]:
@@ -286,6 +316,8 @@ def _first_fault(error: ValidationError, values: dict[str, Any], path: Path, giv
             steps.append(str(step))
     wants = re.sub(r"^.*?\bshould ", "", fault["msg"])
     wants = wants.replace("valid tuple", "list").replace("valid dictionary", "mapping")
+    if fault["type"] == "too_short":
+        wants = f"be a list of at least one {key.rstrip('s')}"
     if key == "device":
         wants = "be auto, cuda, cuda:N or cpu"
     elif key == "shapes":

@@ -13,7 +13,8 @@ exchanging two folders in one step does not. Writers hold one lock file; readers
 
 **Reading.** Nothing is believed: the text's hash must be the record's, the record must lie
 where its own fields say, and the template rendered with its knobs must give the same bytes
-(`load_checked`). An entry that fails is moved to `.quarantine/`, never executed.
+(`load_checked`). An entry that fails is moved to `.quarantine/`, never executed; it stands in
+the way of no new one.
 
 **Matching.** A `Key` has one field for each cause for an entry not to apply; a miss names those
 that differ.
@@ -26,9 +27,10 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -46,11 +48,19 @@ LOCK_TIMEOUT_S = 60
 UNCONFIRMED = "confirmed: cached no, for its search was interrupted; search again to finish it"
 
 
-class CorruptEntry(CacheError):
+class EntryFault(CacheError):
+    """Why an entry is not used; `reason` is the message without the folder that it begins with."""
+
+    def __init__(self, folder: Path, reason: str) -> None:
+        super().__init__(f"{folder}: {reason}")
+        self.folder, self.reason = folder, reason
+
+
+class CorruptEntry(EntryFault):
     """An entry that is not what a `put` wrote."""
 
 
-class StaleEntry(CacheError):
+class StaleEntry(EntryFault):
     """A sound entry made from another version of the template: a miss."""
 
 
@@ -120,10 +130,6 @@ class Entry:
     record: Record
     text: str
 
-    @property
-    def root(self) -> Path:
-        return self.folder.parents[2]
-
 
 def folder_of(root: Path, environment_slug: str, template: str, workload_slug: str) -> Path:
     """The entry's folder. Raises CacheError for a name that would lead elsewhere."""
@@ -138,21 +144,25 @@ def get(root: Path, environment_slug: str, template: str, workload_slug: str) ->
 
     Raises CorruptEntry, the entry moved to the quarantine, when it is damaged.
     """
-    folder = folder_of(root, environment_slug, template, workload_slug)
+    return fetch(folder_of(root, environment_slug, template, workload_slug))
+
+
+def fetch(folder: Path) -> Entry | None:
+    """`get` by the entry's folder, one of `folders`."""
     try:
         return _read(folder)
     except CorruptEntry as fault:
-        raise _quarantined(folder, None, str(fault)) from None
+        raise _quarantined(fault, None) from None
 
 
-def scan(root: Path) -> tuple[list[Entry], list[str]]:
-    """All entries, by path, and one line for each damaged one. Moves and changes nothing."""
+def scan(root: Path) -> tuple[list[Entry], list[CorruptEntry]]:
+    """All entries, and the fault of each damaged one, by path. Moves and changes nothing."""
     entries, faults = [], []
-    for folder in _folders(root):
+    for folder in folders(root):
         try:
             entry = _read(folder)
         except CorruptEntry as fault:
-            faults.append(str(fault))
+            faults.append(fault)
         else:
             entries += [entry] if entry else []
     return entries, faults
@@ -165,7 +175,7 @@ def entries(root: Path) -> list[Entry]:
 def winners(root: Path, environment_slug: str, template: str) -> list[Entry]:
     """A device's entries for a template. Raises CorruptEntry like `get`."""
     device_folder = folder_of(root, environment_slug, template, "any").parent
-    names = sorted(f.name for f in _folders(root) if f.parent == device_folder)
+    names = sorted(f.name for f in folders(root) if f.parent == device_folder)
     found = (get(root, environment_slug, template, name) for name in names)
     return [entry for entry in found if entry is not None]
 
@@ -176,22 +186,31 @@ def load_checked(entry: Entry, template: Template) -> str:
     Raises StaleEntry when the template is another version than the record's (a miss: nothing
     is moved), and CorruptEntry, the entry moved to the quarantine, when something was altered.
     """
+    try:
+        _check(entry, template)
+    except CorruptEntry as fault:
+        raise _quarantined(fault, entry) from None
+    return entry.text
+
+
+def _check(entry: Entry, template: Template) -> None:
+    """What `load_checked` raises, nothing moved."""
     record = entry.record
     if record.template != template.name:
-        raise StaleEntry(f"{entry.folder}: is for template {record.template}, not {template.name}")
+        raise StaleEntry(entry.folder, f"is for template {record.template}, not {template.name}")
     variant = next((v for v in template.variants if v.name == record.point.variant), None)
     digest = render.digest(template, variant) if variant else "no such variant"
     if digest != record.template_digest:
         raise StaleEntry(
-            f"{entry.folder}: template_digest differs: {record.template_digest[:12]} when it was tuned, "
-            f"{digest[:12] if variant else digest} now: {template.name} has changed since"
+            entry.folder,
+            f"template_digest differs: {record.template_digest[:12]} when it was tuned, "
+            f"{digest[:12] if variant else digest} now: {template.name} has changed since",
         )
     fault = _altered(record, template)
     if fault is None and render.candidate(template, [tuned(record)]).text != entry.text:
         fault = f"{TEXT} is not what the template renders with the record's knobs"
     if fault is not None:
-        raise _quarantined(entry.folder, entry, f"{entry.folder}: {fault}")
-    return entry.text
+        raise CorruptEntry(entry.folder, fault)
 
 
 def _altered(record: Record, template: Template) -> str | None:
@@ -212,7 +231,8 @@ def _altered(record: Record, template: Template) -> str | None:
     return None
 
 
-def _folders(root: Path) -> list[Path]:
+def folders(root: Path) -> list[Path]:
+    """Every folder where an entry may lie, sound, damaged or left over."""
     found = root.glob("[!.]*/[!.]*/[!.]*") if root.is_dir() else ()
     return sorted(folder for folder in found if folder.is_dir())
 
@@ -233,9 +253,9 @@ def _read(folder: Path) -> Entry | None:
             home = folder_of(folder.parents[2], record.environment.slug, record.template, record.workload.slug)
         except (ValidationError, CacheError, IndexError) as error:
             reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-            raise CorruptEntry(f"{folder / RECORD}: is not a record: {reason}") from None
+            raise CorruptEntry(folder, f"{RECORD}: is not a record: {reason}") from None
         if home != folder:
-            raise CorruptEntry(f"{folder / RECORD}: belongs at {home}")
+            raise CorruptEntry(folder, f"{RECORD}: belongs at {home}")
         for name in (TEXT, NEW_TEXT):
             text = _bytes(folder / name)
             if text is not None and hashlib.sha256(text).hexdigest() == record.candidate_sha256:
@@ -243,7 +263,7 @@ def _read(folder: Path) -> Entry | None:
         if raw == before and raw == _bytes(folder / RECORD):
             break
         before = raw
-    raise CorruptEntry(f"{folder / TEXT}: is not the text that {RECORD} names by its hash")
+    raise CorruptEntry(folder, f"{TEXT}: is not the text that {RECORD} names by its hash")
 
 
 def _bytes(path: Path) -> bytes | None:
@@ -252,56 +272,66 @@ def _bytes(path: Path) -> bytes | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise CorruptEntry(f"{path}: cannot be read: {error.strerror}") from None
+        raise CorruptEntry(path.parent, f"{path.name}: cannot be read: {error.strerror}") from None
 
 
-def _quarantined(folder: Path, entry: Entry | None, reason: str) -> CorruptEntry:
+def _quarantined(fault: CorruptEntry, entry: Entry | None) -> CorruptEntry:
     """Move a damaged entry aside and return the error that says so.
 
     `entry` is what was read and found altered, None if it could not be read; if a
     writer has replaced it by now, it stays.
     """
-    root = folder.parents[2]
-    now = time.time_ns()
-    stamp = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now // 10**9))}.{now % 10**9:09d}"
-    target = root / QUARANTINE / f"{'--'.join(folder.parts[-3:])[:200]}--{stamp}"
+    folder, reason = fault.folder, fault.reason
     try:
-        with _locked(root):
+        with _locked(folder.parents[2]):
             with contextlib.suppress(CorruptEntry):
                 if _read(folder) != entry:
-                    return CorruptEntry(f"{reason} (it has been replaced meanwhile; try again)")
-            target.parent.mkdir(exist_ok=True)
-            folder.rename(target)
+                    return CorruptEntry(folder, f"{reason} (it has been replaced meanwhile; try again)")
+            return _moved(fault)
     except CacheError as error:
-        return CorruptEntry(f"{reason}; it is not used, and could not be moved aside: {error}")
-    return CorruptEntry(f"{reason}; it is not used, and was moved to {target}")
+        return CorruptEntry(folder, f"{reason}; it is not used, and could not be moved aside: {error}")
+
+
+def _moved(fault: CorruptEntry) -> CorruptEntry:
+    """Move a damaged entry aside, under the lock, and return the error that says so. Raises OSError."""
+    folder, now = fault.folder, time.time_ns()
+    stamp = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now // 10**9))}.{now % 10**9:09d}"
+    target = folder.parents[2] / QUARANTINE / f"{'--'.join(folder.parts[-3:])[:200]}--{stamp}"
+    target.parent.mkdir(exist_ok=True)
+    folder.rename(target)
+    return CorruptEntry(folder, f"{fault.reason}; it is not used, and was moved to {target}")
 
 
 # ---- writing ----
 
 
-def put(root: Path, record: Record, text: str, replace: bool = False) -> bool:
+def put(
+    root: Path,
+    record: Record,
+    text: str,
+    replace: bool = False,
+    template: Template | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> bool:
     """Store a winner; False when a better one, measured in the same conditions, was kept.
 
-    The same conditions: an equal `Key`, problem and error budget. In others times do not
-    compare, and the newest wins. Better: confirmed by a final, then faster. `replace` stores
-    it in any case. Raises CacheError when the cache cannot be written; the entry is then what
-    it was.
+    The same conditions: an equal `Key` but for the digests, which variants do not share, and an
+    equal problem and error budget. In others times do not compare, and the newest wins. Better:
+    confirmed by a final, then faster. `replace` stores it in any case.
+
+    With its `template` at hand the standing entry is checked like in `load_checked`: neither a
+    stale nor an altered one keeps a new one out. `say` gets a line when a damaged one is moved to
+    the quarantine. Raises CacheError when the cache cannot be written; the entry is then what it was.
     """
     if record.evaluation.status is not Status.OK or render.Candidate(text).sha256 != record.candidate_sha256:
         raise ValueError("only a record that is ok, with the very text that it names, can be stored")
     folder = folder_of(root, record.environment.slug, record.template, record.workload.slug)
     with _locked(root):
-        try:
-            old = _read(folder)
-        except CorruptEntry:
-            old = None  # replaced by this sound one
-        comparable = old is not None and _conditions(old.record) == _conditions(record)
-        if old is not None and comparable and not replace and _merit(old.record) >= _merit(record):
+        old = _standing(folder, record, template, say)
+        if old is not None and not replace and _stays(old, record):
             return False
         created = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
-        _finish(folder)
         try:
             _write(folder / NEW_TEXT, text.encode())
             _write(folder / NEW_RECORD, (record.model_dump_json(indent=2) + "\n").encode())
@@ -321,12 +351,31 @@ def put(root: Path, record: Record, text: str, replace: bool = False) -> bool:
     return True
 
 
-def remove(entry: Entry) -> None:
-    """Delete an entry, its record first: without one the rest is a leftover. Raises CacheError."""
-    with _locked(entry.root):
-        for name in (RECORD, NEW_RECORD, TEXT, NEW_TEXT):
-            (entry.folder / name).unlink(missing_ok=True)
-        _remove_empty(entry.folder, entry.root)
+def _standing(folder: Path, new: Record, template: Template | None, say: Callable[[str], None]) -> Record | None:
+    """The record that a new one is held against, None for a stale or damaged one; a damaged one is moved aside."""
+    try:
+        _finish(folder)
+        entry = _read(folder)
+        if entry is not None and template is not None:
+            _check(entry, template)
+    except StaleEntry:
+        return None
+    except CorruptEntry as fault:
+        say(str(_moved(fault)))
+        return None
+    if entry is None or (template is None and entry.record.template_digest != new.template_digest):
+        return None  # without the template, another variant is not told from another version
+    return entry.record
+
+
+def remove(folder: Path) -> None:
+    """Delete an entry, damaged or not, its record first: without one the rest is a leftover. Raises CacheError."""
+    root = folder.parents[2]
+    with _locked(root):
+        if (folder / RECORD).is_file():
+            (folder / RECORD).unlink()
+        shutil.rmtree(folder)
+        _remove_empty(folder.parent, root)
 
 
 def sweep(root: Path) -> None:
@@ -334,13 +383,18 @@ def sweep(root: Path) -> None:
     if not root.is_dir():
         return
     with _locked(root):
-        for folder in _folders(root):
-            _finish(folder)
-            _remove_empty(folder, root)
+        for folder in folders(root):
+            with contextlib.suppress(CorruptEntry, OSError):  # damaged: whoever reads it will tell
+                _finish(folder)
+                _remove_empty(folder, root)
+
+
+def _stays(old: Record, new: Record) -> bool:
+    return _conditions(old) == _conditions(new) and _merit(old) >= _merit(new)
 
 
 def _conditions(record: Record) -> tuple[Key, str, float]:
-    return record_key(record), record.problem_sha256, record.error_budget
+    return replace(record_key(record), template_digest=""), record.problem_sha256, record.error_budget
 
 
 def _merit(record: Record) -> tuple[bool, float]:
@@ -348,8 +402,12 @@ def _merit(record: Record) -> tuple[bool, float]:
 
 
 def _finish(folder: Path) -> None:
-    """Do what a killed writer left to do: step 3 when its record is in place, else take its text back."""
-    (folder / NEW_RECORD).unlink(missing_ok=True)
+    """Do what a killed writer left to do: step 3 when its record is in place, else take its text back.
+
+    Raises CorruptEntry for what is no file that can be read.
+    """
+    if _bytes(folder / NEW_RECORD) is not None:  # a folder of this name makes the entry a damaged one
+        (folder / NEW_RECORD).unlink()
     new, raw = _bytes(folder / NEW_TEXT), _bytes(folder / RECORD)
     if new is None:
         return
@@ -405,20 +463,43 @@ def _locked(root: Path) -> Iterator[None]:
 # ---- misses ----
 
 
-def why(
-    root: Path, template: str, workload: Workload, environment: Environment, digests: Mapping[str, str], limit: int = 3
-) -> list[str]:
-    """For each of the nearest entries of a template one line: which fields differ, and how.
+@dataclass(frozen=True)
+class Answer:
+    """What an entry has to say to a question: why it does not apply, "" for a hit."""
 
-    An entry that applies is "a hit". Arguments as of `nearest`.
+    folder: Path
+    reason: str
+
+
+def why(
+    root: Path, template: Template, workload: Workload, environment: Environment, problem_sha256: str, limit: int = 3
+) -> list[Answer]:
+    """The workload's damaged entries, then the nearest of the template with the fields that differ. Moves nothing.
+
+    A hit is an entry that an export would take and an import load.
     """
-    lines = []
-    for entry, cached, here in nearest(root, template, workload, environment, digests)[:limit]:
-        said = explain(cached, here, differences(cached, here))
-        if not entry.record.confirmed:
-            said = "; ".join([*([said] if said else []), UNCONFIRMED])
-        lines.append(f"{entry.folder}: {said or 'a hit'}")
-    return lines
+    place = (template.name, workload.slug)
+    damaged = [fault for fault in scan(root)[1] if fault.folder.parts[-2:] == place]
+    digests = {variant.name: render.digest(template, variant) for variant in template.variants}
+    near = nearest(root, template.name, workload, environment, digests)[:limit]
+    return [Answer(fault.folder, fault.reason) for fault in damaged] + [
+        Answer(entry.folder, _reason(entry, template, cached, here, problem_sha256)) for entry, cached, here in near
+    ]
+
+
+def _reason(entry: Entry, template: Template, cached: Key, here: Key, problem_sha256: str) -> str:
+    said = [explain(cached, here, differences(cached, here))]
+    try:
+        _check(entry, template)
+    except StaleEntry:
+        pass  # template_digest is among the differences
+    except CorruptEntry as fault:
+        said.append(fault.reason)
+    if entry.record.problem_sha256 != problem_sha256:
+        said.append(f"problem: cached {entry.record.problem_sha256[:12]}, here {problem_sha256[:12]}")
+    if not entry.record.confirmed:
+        said.append(UNCONFIRMED)
+    return "; ".join(part for part in said if part)
 
 
 def nearest(

@@ -7,15 +7,19 @@
         NAME.py         for each variant: its host function `def NAME(model, kernel, x)`
         *.cu, *.cpp     the sources; each compiles alone with its default knobs
 
-`load` reads such a folder and refuses one that contradicts itself.
+`load` reads such a folder and refuses one that contradicts itself. What several template.py share
+is Python in `include/` beside their folders, as what sources share is.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,11 +113,10 @@ class Template:
         Raises ConfigError for an unknown variant, knob or choice and for a space without a point.
         """
         narrowing = narrowing or {}
-        self.check_names(variants, narrowing)
-        kept = [v for v in self.variants if v.device == device and (not variants or v.name in variants)]
-        kept = [v for v in kept if device == "cpu" or _runs_on(v, facts.capability)]
+        self.check_names(variants, narrowing, device=device)
+        kept = [v for v in self._asked_for(variants, device) if device == "cpu" or _runs_on(v, facts.capability)]
         if not kept:
-            raise ConfigError(f"template {self.name} has no variant for this {device} device among those asked for")
+            raise ConfigError(self._none_for(device))
         narrowed = [(v, [_narrow(k, narrowing.get(k.name)) for k in v.knobs]) for v in kept]
         branches = (Branch(v.name, tuple(k for k in knobs if k), v.constraints) for v, knobs in narrowed if all(knobs))
         space = Space(tuple(branches), facts)
@@ -125,27 +128,45 @@ class Template:
         self,
         variants: Sequence[str] | None = None,
         narrowing: Mapping[str, Sequence[Choice]] | None = None,
-        place: str = "",
+        device: str = "auto",
     ) -> None:
-        """Raise ConfigError for a variant, knob or choice that no variant has, on whatever device.
+        """Raise ConfigError for a variant, knob or choice that no variant has, and for what leaves no variant.
 
-        `place`, such as "gn_mean.yaml: ", begins the message.
+        A knob or choice may be of a variant that is not asked for: devices share configs.
+        `device` is as in a config; "auto" may be any.
         """
+        narrowing = narrowing or {}
         names = [v.name for v in self.variants]
         for name in variants or ():
             if name not in names:
-                raise ConfigError(f"{place}variants: {name!r} is not one of {', '.join(names)}")
-        for name, wanted in (narrowing or {}).items():
+                raise ConfigError(f"variants: {name!r} is not one of {', '.join(names)}")
+        kept = self._asked_for(variants, device)
+        if not kept:
+            raise ConfigError(self._none_for(device))
+        for name, wanted in narrowing.items():
             having = [k for v in self.variants for k in v.knobs if k.name == name]
             if not having:
                 known = sorted({k.name for v in self.variants for k in v.knobs})
-                raise ConfigError(f"{place}knobs: {name!r} is not a knob of {self.name}; it has {', '.join(known)}")
+                raise ConfigError(f"knobs: {name!r} is not a knob of {self.name}; it has {', '.join(known)}")
             choices = list(dict.fromkeys(choice for knob in having for choice in knob.choices))
             if not wanted:
-                raise ConfigError(f"{place}knobs.{name}: the list is empty; choose among {choices}")
+                raise ConfigError(f"knobs.{name}: the list is empty; choose among {choices}")
             for value in wanted:
                 if not any(knob.has(value) for knob in having):
-                    raise ConfigError(f"{place}knobs.{name}: {value!r} is not one of {choices}")
+                    raise ConfigError(f"knobs.{name}: {value!r} is not one of {choices}")
+        lost = {v.name: next((k for k in v.knobs if not _narrow(k, narrowing.get(k.name))), None) for v in kept}
+        if all(lost.values()):
+            why = "; ".join(f"{name} has {knob.name} {list(knob.choices)}" for name, knob in lost.items() if knob)
+            raise ConfigError(f"knobs: no variant is left: {why}")
+
+    def _none_for(self, device: str) -> str:
+        kind = device.partition(":")[0]
+        return f"template {self.name} has no variant for this {kind} device among those asked for"
+
+    def _asked_for(self, variants: Sequence[str] | None, device: str) -> list[Variant]:
+        """The variants that a config names, or all, of its device's kind."""
+        kind = device.partition(":")[0]
+        return [v for v in self.variants if kind in ("auto", v.device) and (not variants or v.name in variants)]
 
 
 def _runs_on(variant: Variant, capability: tuple[int, int]) -> bool:
@@ -190,6 +211,30 @@ def find(name: str, relative_to: Path) -> Template:
     return load(shipped_folder() / name)
 
 
+_LOADING = threading.RLock()  # the search path is the process's
+
+
+@contextlib.contextmanager
+def _shared_modules(folder: Path) -> Iterator[None]:
+    """Let a template.py import the Python files that lie where its sources' includes do.
+
+    They are read anew for each template and then forgotten: other trees may have modules of the same names.
+    """
+    places = [folder.parent / "include", shipped_folder() / "include"]
+    names = {path.stem for place in places for path in place.glob("*.py")}
+    with _LOADING:
+        search_path, others = sys.path[:], {name: sys.modules.pop(name) for name in names & sys.modules.keys()}
+        sys.path[:0] = map(str, places)
+        importlib.invalidate_caches()  # a folder may have come, or got a file, since it was last looked at
+        try:
+            yield
+        finally:
+            sys.path[:] = search_path
+            for name in names:
+                sys.modules.pop(name, None)
+            sys.modules.update(others)
+
+
 def load(folder: Path) -> Template:
     """Read a template folder. Raises TemplateError when a part is missing or contradicts another."""
     folder = folder.resolve()
@@ -197,9 +242,13 @@ def load(folder: Path) -> Template:
     spec = importlib.util.spec_from_file_location(f"tuner_template_{folder.name}", path)
     if spec is None or spec.loader is None or not path.is_file():
         raise TemplateError(f"{path}: not a template file")
+    # It becomes part of the names of C++ modules.
+    if not re.fullmatch(r"[A-Za-z0-9_]+", folder.name):
+        raise TemplateError(f"{folder}: a template folder's name has letters, digits and _ alone")
     module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        with _shared_modules(folder):
+            spec.loader.exec_module(module)
     except TemplateError as error:
         raise TemplateError(f"{path}: {error}") from error
     except (Exception, SystemExit) as error:  # the template's own code

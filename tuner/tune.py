@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -93,22 +93,27 @@ def here(torch_device: str, toolchain: dict[str, str]) -> Environment:
 
 def tune(
     settings: Settings, cache: Path, observer: Observer, fresh: bool = False, replace_faster: bool = False
-) -> list[Outcome]:
-    """Search every workload of `settings` and put each winner into `cache`.
+) -> Iterator[Outcome]:
+    """Search every workload of `settings` and put each winner into `cache`; an outcome as each is done.
 
     `fresh` starts a new study instead of resuming; `replace_faster` lets a slower
-    result replace a cached one. Raises TunerError for what the user can mend.
+    result replace a cached one. Raises TunerError for what the user can mend, for
+    workloads that the problem or the template refuses before the first search.
     A search that was interrupted is the last one; its outcome holds the best so far.
     """
-    kernel = template.find(settings.template, Path.cwd())
-    torch_device = device.resolve(settings.device)
+    with settings.blame("template"):
+        kernel = template.find(settings.template, Path.cwd())
+    with settings.blame("device"):
+        torch_device = device.resolve(settings.device)
     device.need_toolchain()
     runs_folder(cache)
     store.sweep(cache)
     environment = device.toolchain_environment()
     problem = problem_path(settings, kernel)
-    outcomes = []
-    for workload in workloads(settings, problem, environment):
+    wanted = workloads(settings, problem, environment)
+    with settings.blame("shapes"):
+        _refuse_early(wanted, problem, kernel, environment)
+    for workload in wanted:
         job = Job(
             problem=problem,
             workload=workload,
@@ -120,10 +125,18 @@ def tune(
             run_timeout_s=settings.run_timeout_s,
             environment=environment,
         )
-        outcomes.append(_tune_one(settings, kernel, job, cache, observer, fresh, replace_faster))
-        if outcomes[-1].progress.stopped == "interrupted":
+        outcome = _tune_one(settings, kernel, job, cache, observer, fresh, replace_faster)
+        yield outcome
+        if outcome.progress.stopped == "interrupted":
             break
-    return outcomes
+
+
+def _refuse_early(wanted: Sequence[Workload], problem: Path, kernel: Template, environment: dict[str, str]) -> None:
+    """Raise the TunerError of the first workload that the problem's Model or the template does not take."""
+    with Worker("tuner.evaluate:Inspector", {"problem_path": str(problem)}, environment) as worker:
+        for workload in wanted:
+            worker.call("check", PREPARE_DEADLINE_S, workload=workload.model_dump(mode="json"))
+            kernel.facts(workload.init, workload.shapes, {})
 
 
 def runs_folder(cache: Path) -> Path:
@@ -193,7 +206,7 @@ def _tune_one(
             text = render.for_point(kernel, record.point.config, record.workload, environment).text
         finally:
             lane.close()
-    stored = store.put(cache, record, text, replace=replace_faster)
+    stored = store.put(cache, record, text, replace_faster, kernel, notes.append)
     return Outcome(
         job.workload,
         progress,

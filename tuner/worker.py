@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,10 @@ class Worker:
                 raise WorkerCrash("the worker was ended", "start", "")
             self.pipe, theirs = context.Pipe()
             arguments = (theirs, self.target, json.dumps(self.arguments), str(self.log_path), self.environment)
-            self.process = context.Process(target=_main, args=arguments, daemon=True)
-            self.process.start()
+            process = context.Process(target=_main, args=arguments, daemon=True)
+            with _safe_path():
+                process.start()
+            self.process = process
             theirs.close()
             self.started += 1
 
@@ -203,6 +206,23 @@ def _session(leader: int) -> list[int]:
     return found
 
 
+@contextlib.contextmanager
+def _safe_path() -> Iterator[None]:
+    """Start what is started here without the working folder on its module path.
+
+    The fork server is a `python -c`: it would import a queue.py or torch.py of the folder that the user is in.
+    """
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
+
+
 # ---- inside the process ----------------------------------------------------------------------------
 
 _pipe_to_parent: multiprocessing.connection.Connection | None = None
@@ -224,6 +244,8 @@ def _main(
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     os.environ.update(environment)
+    if "PYTHONSAFEPATH" not in environment:  # it was the fork server's
+        os.environ.pop("PYTHONSAFEPATH", None)
     log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
