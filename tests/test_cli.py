@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -348,3 +349,31 @@ def test_a_full_disk(project, monkeypatch, tmp_path, what, size):
             assert code == 0, err
             assert list(full.rglob("record.json"))
         monkeypatch.undo()
+
+
+def test_a_refused_shape_is_said_before_the_first_search(project):
+    config = CONFIG + "init: [8]\nshapes: [[4, 8], [4, 9]]\n"
+    project.config.write_text(config)
+    code, out, err = project.run("search", "tiny.yaml", "--json")
+    assert (code, json.loads(out)) == (2, [])
+    assert "tiny.yaml: shapes: " in err and "searching" not in err
+
+
+@pytest.mark.slow
+def test_what_was_found_before_a_fault_is_said_all_the_same(project):
+    (project.root / "other.yaml").write_text(CONFIG + "shapes: [[4, 8, 8]]\n")
+    code, out, err = project.run("search", "tiny.yaml", "other.yaml", "--json")
+    assert code == 2 and "other.yaml: shapes: " in err
+    (result,) = json.loads(out)
+    assert result["stored"]
+
+
+@pytest.mark.slow
+def test_files_of_the_working_folder_shadow_no_module(project):
+    for name in ("queue", "torch", "tuner"):
+        (project.root / f"{name}.py").write_text("raise RuntimeError('mine')\n")
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "tuner", "search", "tiny.yaml", "--trials", "1"],
+        cwd=project.root, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

@@ -87,9 +87,9 @@ def _verify(
 
 def why(settings: Settings, cache: Path) -> list[tuple[str, list[store.Answer]]]:
     """For each workload of a config: its name and what the entries of the cache have to say to it."""
-    kernel = template.find(settings.template, Path.cwd())
+    kernel, torch_device = tune.template_and_device(settings)
     toolchain = device.toolchain_environment()
-    here = tune.here(device.resolve(settings.device), toolchain)
+    here = tune.here(torch_device, toolchain)
     problem = tune.problem_path(settings, kernel)
     wanted = tune.workloads(settings, problem, toolchain)
     sha256 = hashlib.sha256(problem.read_bytes()).hexdigest()
@@ -156,8 +156,7 @@ def export_winners(
     one of them is no faster than eager and `force` is not set, WrongFile when the
     file does not hold in a fresh process.
     """
-    kernel = template.find(settings.template, Path.cwd())
-    torch_device = device.resolve(settings.device)
+    kernel, torch_device = tune.template_and_device(settings)
     toolchain = device.toolchain_environment()
     problem = tune.problem_path(settings, kernel)
     here = tune.here(torch_device, toolchain)

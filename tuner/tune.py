@@ -62,6 +62,14 @@ class Outcome:
     notes: list[str]  # what went wrong on the way and did not matter
 
 
+def template_and_device(settings: Settings) -> tuple[Template, str]:
+    """The template, and the device's name for torch, that a config asks for. A fault names the place of its key."""
+    with settings.blame("template"):
+        kernel = template.find(settings.template, Path.cwd())
+    with settings.blame("device"):
+        return kernel, device.resolve(settings.device)
+
+
 def problem_path(settings: Settings, kernel: Template) -> Path:
     return settings.problem or kernel.problem
 
@@ -101,10 +109,7 @@ def tune(
     workloads that the problem or the template refuses before the first search.
     A search that was interrupted is the last one; its outcome holds the best so far.
     """
-    with settings.blame("template"):
-        kernel = template.find(settings.template, Path.cwd())
-    with settings.blame("device"):
-        torch_device = device.resolve(settings.device)
+    kernel, torch_device = template_and_device(settings)
     device.need_toolchain()
     runs_folder(cache)
     store.sweep(cache)
