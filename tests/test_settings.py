@@ -287,6 +287,10 @@ def test_the_variable_overrides_the_cache(tmp_path, monkeypatch):
     assert settings.cache_root(CONFIGS) == tmp_path / "mine"
 
 
+def test_what_an_installed_wheel_carries_is_no_project():
+    assert settings.project_root(Path(settings.__file__).parent / "shipped" / "configs") is None
+
+
 @pytest.mark.parametrize(
     ("xdg", "expected"),
     [("/xdg", "/xdg/tuner/cache"), ("relative", "/home/me/.cache/tuner/cache"), ("", "/home/me/.cache/tuner/cache")],

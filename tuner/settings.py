@@ -174,8 +174,13 @@ def json_schema_text() -> str:
 
 
 def project_root(start: Path) -> Path | None:
-    """The nearest folder at or above `start` with a pyproject.toml, .git or kernel_templates/."""
+    """The nearest folder at or above `start` with a pyproject.toml, .git or kernel_templates/.
+
+    What an installed wheel carries is nobody's project.
+    """
     start = start.resolve()
+    if start.is_relative_to(Path(__file__).resolve().parent):
+        return None
     for folder in (start, *start.parents):
         if any((folder / mark).exists() for mark in ("pyproject.toml", ".git", "kernel_templates")):
             return folder
