@@ -106,6 +106,7 @@ class Final:
                 "template_digest": render.digest(self.kernel, self.kernel.variant(trial.point.variant)),
                 "candidate_sha256": trial.candidate_sha256,
                 "evaluation": evaluation,
+                "confirmed": True,
                 "baselines": tuple(self._compared(winner, way) for way in baselines),
                 "runner_up": self._compared(winner, others[0]) if others else None,
                 "runner_up_point": finalists[others[0]].point if others else None,

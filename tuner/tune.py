@@ -192,7 +192,6 @@ def _tune_one(
             if best is None:
                 return Outcome(job.workload, progress, None, False, None, notes)
             record = _record(settings, kernel, job, environment, floor, progress, best, described["problem_sha256"])
-            unconfirmed = record.model_copy(update={"confirmed": False})
             if progress.stopped != "interrupted":
                 try:
                     last = final.Final(settings, kernel, job, lane, folder, environment, observer)
@@ -206,8 +205,6 @@ def _tune_one(
                         record = record.model_copy(update={"floor": min(again, floor, key=lambda f: f.floor_ms)})
                 except KeyboardInterrupt:
                     progress.stopped = "interrupted"
-            if progress.stopped == "interrupted":
-                record = unconfirmed
             text = render.for_point(kernel, record.point.config, record.workload, environment).text
         finally:
             lane.close()
@@ -350,6 +347,7 @@ def _record(
         environment=environment,
         error_budget=settings.error_budget,
         evaluation=best.evaluation,
+        confirmed=False,  # until the final has said so
         floor=floor,
         trials=counts,
         seed=settings.seed,
