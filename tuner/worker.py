@@ -80,7 +80,7 @@ class Worker:
             self.pipe, theirs = context.Pipe()
             arguments = (theirs, self.target, json.dumps(self.arguments), str(self.log_path), self.environment)
             process = context.Process(target=_main, args=arguments, daemon=True)
-            with _safe_path():
+            with _fork_server_environment():
                 process.start()
             self.process = process
             theirs.close()
@@ -206,21 +206,20 @@ def _session(leader: int) -> list[int]:
     return found
 
 
-@contextlib.contextmanager
-def _safe_path() -> Iterator[None]:
-    """Start what is started here without the working folder on its module path.
+# Of the fork server, where it is not set already. It is a `python -c`: it would import a queue.py or torch.py of the
+# folder that the user is in. And PyTorch's execution trace says on stderr when it is turned on and off.
+FORK_SERVER = {"PYTHONSAFEPATH": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
 
-    The fork server is a `python -c`: it would import a queue.py or torch.py of the folder that the user is in.
-    """
-    before = os.environ.get("PYTHONSAFEPATH")
-    os.environ["PYTHONSAFEPATH"] = "1"
+
+@contextlib.contextmanager
+def _fork_server_environment() -> Iterator[None]:
+    added = {name: value for name, value in FORK_SERVER.items() if name not in os.environ}
+    os.environ |= added
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["PYTHONSAFEPATH"]
-        else:
-            os.environ["PYTHONSAFEPATH"] = before
+        for name in added:
+            del os.environ[name]
 
 
 # ---- inside the process ----------------------------------------------------------------------------
