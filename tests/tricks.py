@@ -81,7 +81,7 @@ TRICKS = {
         "threading.Thread(target=later).start()\nreturn y",
         "not written",
     ),
-    "returns a lazy tensor": ("return self.own(x).as_subclass(Lazy)", "returned a Lazy, not a plain tensor"),
+    "returns a lazy tensor": ("return self.own(x).as_subclass(Lazy)", "Lazy"),
     "returns another dtype": ("return self.own(x).double()", "dtype"),
     "replaces the clock": ("time.perf_counter = lambda: 0.0\nreturn self.own(x)", "replaced time.perf_counter"),
     "replaces torch.cuda.Event": ("torch.cuda.Event = object\nreturn self.own(x)", "replaced torch.cuda.Event"),
