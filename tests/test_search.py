@@ -387,6 +387,20 @@ def test_a_bug_in_the_evaluator_propagates(open_search):
         open_search().run(Interrupted(2, ZeroDivisionError), Budget(5))
 
 
+def test_a_deleted_study_is_told_what_the_ledger_has(open_search, tmp_path):
+    first = open_search(TWO)
+    first.run(Fake(), Budget(12))
+    for path in tmp_path.rglob("*.sqlite3"):
+        path.unlink()
+    again = open_search(TWO)
+    told = {tuple(t.params.items()): t.value for t in again.study.get_trials()}
+    assert len(told) == 12
+    assert sorted(told.values()) == sorted(t.evaluation.latency_ms for t in first.progress.trials)
+    evaluator = Fake()
+    again.run(evaluator, Budget(20))
+    assert len(evaluator.measured) == 8
+
+
 # ---- ties ------------------------------------------------------------------------------------------
 
 

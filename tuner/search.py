@@ -158,6 +158,8 @@ class Search:
         with self._using_the_study():
             self.study = self._open(name)
             self._catch_up()
+            if not self.study.get_trials(deepcopy=False):
+                self._tell_anew()
         self.random = random.Random(f"{seed} {len(self.known)}" if self.known else seed)  # resumed: other points
 
     @contextlib.contextmanager
@@ -253,10 +255,7 @@ class Search:
 
     def _ask_for(self, config: Config) -> tuple[int, Config]:
         """Have the study ask for this very point."""
-        parameters: dict[str, object] = {"variant": config.variant} if len(self.space.branches) > 1 else {}
-        for knob, (name, value) in zip(self.space.branch(config.variant).knobs, config.values, strict=True):
-            parameters[f"{config.variant}.{name}"] = knob.choices.index(value) if knob.ordered else value
-        self.study.enqueue_trial(parameters)
+        self.study.enqueue_trial(self._parameters(config))
         while True:
             number, asked = self._ask()
             if asked == config:
@@ -273,6 +272,38 @@ class Search:
                 return None
             values.append((knob.name, knob.choices[value] if knob.ordered else value))
         return Config(variant, tuple(values))
+
+    def _tell_anew(self) -> None:
+        """Tell a study that was deleted what the ledger has, so that the sampler does not start blind."""
+        for config, trial in self.known.items():
+            ok = trial.evaluation.status is Status.OK
+            self.study.add_trial(
+                optuna.trial.create_trial(
+                    state=TrialState.COMPLETE if ok else TrialState.PRUNED,
+                    value=trial.evaluation.latency_ms if ok else None,
+                    params=self._parameters(config),
+                    distributions=self._distributions(config.variant),
+                )
+            )
+
+    def _parameters(self, config: Config) -> dict[str, Any]:
+        """A point as the study has it: the index of an ordered knob's choice, a category itself."""
+        parameters: dict[str, Any] = {"variant": config.variant} if len(self.space.branches) > 1 else {}
+        for knob, (name, value) in zip(self.space.branch(config.variant).knobs, config.values, strict=True):
+            parameters[f"{config.variant}.{name}"] = knob.choices.index(value) if knob.ordered else value
+        return parameters
+
+    def _distributions(self, variant: str) -> dict[str, optuna.distributions.BaseDistribution]:
+        """What `_ask` lets the sampler choose from, for a point of one variant."""
+        categorical = optuna.distributions.CategoricalDistribution
+        names = [branch.variant for branch in self.space.branches]
+        found: dict[str, optuna.distributions.BaseDistribution] = {}
+        if len(names) > 1:
+            found["variant"] = categorical(names)
+        for knob in self.space.branch(variant).knobs:
+            between = optuna.distributions.IntDistribution(0, len(knob.choices) - 1)
+            found[f"{variant}.{knob.name}"] = between if knob.ordered else categorical(list(knob.choices))
+        return found
 
     def _is_new(self, config: Config) -> bool:
         return config not in self.known and config not in self.under_way.values() and config not in self.elsewhere
