@@ -134,7 +134,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
     def prepared(config: Config, folder: str) -> tuple[Callable[..., Any], Timer] | None:
         """The fused part of a point and what times it; None, and a line, when it is wrong."""
-        made = render.candidate(kernel, [render.tuned_for(config, workload, here)])
+        made = render.for_point(kernel, config, workload, here)
         path = Path(folder, f"{made.sha256}.py")
         path.write_text(made.text)
         call = fused_part(path, workload, reference.state_dict(), x)

@@ -377,3 +377,13 @@ def test_files_of_the_working_folder_shadow_no_module(project):
         cwd=project.root, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_a_problem_that_ends_its_process_is_one_line(project):
+    dies = PROBLEM.replace("def forward(self, x):", "def forward(self, x):\n        import os; os._exit(3)")
+    assert dies != PROBLEM
+    (project.root / "dies.py").write_text(dies)
+    project.config.write_text(CONFIG + "problem: dies.py\ninit: [8]\nshapes: [[4, 8]]\n")
+    code, _, err = project.run("search", "tiny.yaml")
+    assert code == 2 and "tiny.yaml: shapes: the worker exited with code 3" in err and "Traceback" not in err

@@ -98,23 +98,30 @@ class Timer:
             torch.mul(x.reshape(-1)[by:], factor, out=mine.view(-1)[: x.numel() - by])
             torch.mul(x.reshape(-1)[:by], factor, out=mine.view(-1)[x.numel() - by :])
 
-    def sample_ms(
-        self, model: Callable[..., torch.Tensor], fresh: bool = True, last: bool = False
-    ) -> tuple[float, torch.Tensor]:
+    def sample_ms(self, model: Callable[..., torch.Tensor], fresh: bool = True) -> tuple[float, torch.Tensor]:
         """Time one forward in ms on fresh values (or on the base values), and its result.
 
         On CUDA the device first waits a moment, so that the host has queued the
         forward before it starts, as in steady use: what is measured is the device's
         time, not the host's latency. Then the L2 is flushed. The time is between two
-        events on the current stream, and a device that is still busy well after the
-        second one means work off the stream.
+        events on the current stream. A device that is still busy well after the second
+        one, and again when the sample is taken anew, means work off the stream: raises
+        Untrusted.
         """
+        for _ in range(2):  # the first time this process may just have been off its core
+            elapsed, late_ms, y = self._sample(model, fresh)
+            if late_ms <= 0.5 + 0.5 * elapsed:
+                return elapsed, y
+        raise Untrusted(f"the device was busy for {late_ms:.2f} ms after the forward had ended on its stream")
+
+    def _sample(self, model: Callable[..., torch.Tensor], fresh: bool) -> tuple[float, float, torch.Tensor]:
+        """One forward: its time, for how long the device went on after it (both in ms), and its result."""
         self.refresh(fresh)
         with torch.no_grad():
             if self.flush is None:
                 start = _CLOCK()
                 y = model(*self.given)
-                return (_CLOCK() - start) * 1e3, y
+                return (_CLOCK() - start) * 1e3, 0.0, y
             begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
             torch.cuda.synchronize()
             torch.cuda._sleep(LEAD_CYCLES)
@@ -126,12 +133,7 @@ class Timer:
             late = _CLOCK()
             torch.cuda.synchronize()
             late_ms = (_CLOCK() - late) * 1e3
-        elapsed = begin.elapsed_time(end)
-        if late_ms > 0.5 + 0.5 * elapsed:
-            if not last:  # this process may have been off its core just then; work off the stream is late each time
-                return self.sample_ms(model, fresh, last=True)
-            raise Untrusted(f"the device was busy for {late_ms:.2f} ms after the forward had ended on its stream")
-        return elapsed, y
+        return begin.elapsed_time(end), late_ms, y
 
     def samples_ms(self, model: Callable[..., torch.Tensor], count: int) -> list[float]:
         return [self.sample_ms(model)[0] for _ in range(count)]

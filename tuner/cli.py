@@ -167,7 +167,7 @@ def verify(
     correctness = check.verify_file(
         file, problem, _shapes(shapes), _init(init), device, precision, error_budget, _say(as_json)
     )
-    ok = all(case.ok for case in correctness.cases)
+    ok = not correctness.fault
     if as_json:
         click.echo(json.dumps({"ok": ok, **correctness.model_dump(mode="json")}, indent=2))
     else:

@@ -30,6 +30,7 @@ from tuner.records import Environment
 
 NONE = "none"
 CEILING_S = 0.3
+NO_SPACE_BYTES = 2**20
 
 
 # ---- what is there ----
@@ -122,6 +123,11 @@ def need_toolchain() -> None:
         raise DeviceError(f"{what}; install g++ or set CXX (`tuner doctor` shows what works here)")
     if ninja() is None:
         raise DeviceError("ninja was not found; `pip install ninja`")
+
+
+def no_space(folder: Path) -> bool:
+    """Whether so little is left there that this is what a failed write or build means."""
+    return shutil.disk_usage(folder).free < NO_SPACE_BYTES
 
 
 def ninja() -> str | None:

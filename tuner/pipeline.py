@@ -32,7 +32,6 @@ from tuner.worker import LOG_TAIL_BYTES, Worker, WorkerCrash, WorkerFailure, Wor
 PREPARE_DEADLINE_S = 600.0
 PTXAS_LOG_BYTES = 2**18  # ptxas says a few lines for each kernel of the source
 LEFTOVER = re.compile(r"tuner-(?:run|worker)-(\d+)-")
-NO_SPACE_BYTES = 2**20  # a build that failed with less than this left says nothing about its candidate
 
 
 @dataclass(frozen=True)
@@ -199,7 +198,7 @@ class Pipeline:
         candidate, future = self.under_way.pop(number)
         built = future.result()
         if "status" in built:
-            if shutil.disk_usage(self.folder).free < NO_SPACE_BYTES:
+            if device.no_space(self.folder):  # the failure says nothing about the candidate
                 raise DeviceError(f"{self.folder}: no space left to build in; free some, or set TMPDIR")
             return number, candidate.sha256, Evaluation(**built)
         evaluation = self.lane.measure(self.path(candidate), candidate.sha256, self.best_ms, self.floor_ms)

@@ -17,7 +17,6 @@ import itertools
 import math
 import os
 import random
-import shutil
 import socket
 import time
 import warnings
@@ -32,6 +31,7 @@ import optuna
 import sqlalchemy
 from optuna.trial import TrialState
 
+from tuner import device
 from tuner.errors import CacheError
 from tuner.ledger import Ledger
 from tuner.records import Evaluation, Point, Status, Trial
@@ -42,7 +42,6 @@ STARTUP_TRIALS = 10
 CLIMB_EVERY, CLIMB_FROM = 2, 3  # every second proposal is a step from one of the three best points
 OWNER = "owner"
 STALE_S = 2 * 3600
-NO_SPACE_BYTES = 2**20  # with less left, whatever is wrong with a file is most likely that
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -177,7 +176,7 @@ class Search:
             if type(error).__module__.startswith(("sqlalchemy", "alembic", "optuna")):
                 line = str(error.__cause__ or error).splitlines()[0]
                 hint = "it may be deleted, the ledger beside it has every trial"
-                if self.storage is not None and shutil.disk_usage(self.storage.parent).free < NO_SPACE_BYTES:
+                if self.storage is not None and device.no_space(self.storage.parent):
                     hint = "free some space, or set TUNER_CACHE_DIR to where there is"
                 raise CacheError(f"{self.storage}: cannot use the study: {line}; {hint}") from error
             raise

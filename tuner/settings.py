@@ -93,13 +93,13 @@ class Settings(BaseModel):
 
     @contextlib.contextmanager
     def blame(self, key: str) -> Iterator[None]:
-        """A fault raised inside is said to be that of `key`, by its place."""
+        """A fault raised inside, of whatever kind, becomes a ConfigError that begins with the place of `key`."""
         try:
             yield
         except TunerError as fault:
             if not self.place(key):
                 raise
-            raise type(fault)(f"{self.place(key)}: {str(fault).removeprefix(f'{key}: ')}") from fault
+            raise ConfigError(f"{self.place(key)}: {str(fault).removeprefix(f'{key}: ')}") from fault
 
     @property
     def input_shapes(self) -> tuple[tuple[tuple[int, ...], ...], ...] | None:
