@@ -9,9 +9,10 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tuner import device, problem, render, template
+from tuner import problem, template
+from tuner.backends import device
 from tuner.space import Config
-from tuner.template import Template, Variant
+from tuner.template import Template, Variant, render
 
 POINTS = 4  # random knob settings a variant, beside its defaults
 H200 = {"device": "cuda", "cores": 132, "shared_memory_per_block": 232448, "capability": (9, 0)}

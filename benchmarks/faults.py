@@ -21,15 +21,18 @@ import pytest
 
 TESTS = Path(__file__).resolve().parent.parent / "tests"
 ROWS = {
-    "worker processes: deadlines, deaths, orphans": ["test_worker.py"],
-    "trials: compiling, loading, launching, out of memory": ["test_pipeline.py"],
-    "trials on a GPU: broken device, endless kernel": ["test_gpu_faults.py"],
-    "search and ledger: kills, torn lines, damaged studies": ["test_search.py", "test_ledger.py"],
-    "whole searches: killed, at once, contestants that die": ["test_faults.py", "test_tune.py"],
-    "the cache: killed at every step, altered, full disk": ["test_store.py"],
-    "a busy or throttled device, times that are none": ["test_conditions.py", "test_comparison.py"],
-    "bad input": ["test_cli.py"],
-    "fuzzed input": ["test_fuzz.py"],
+    "worker processes: deadlines, deaths, orphans": ["execution/test_worker.py"],
+    "trials: compiling, loading, launching, out of memory": ["execution/test_pipeline.py"],
+    "trials on a GPU: broken device, endless kernel": ["execution/test_gpu_faults.py"],
+    "search and ledger: kills, torn lines, damaged studies": ["search/test_study.py", "search/test_ledger.py"],
+    "whole searches: killed, at once, contestants that die": ["execution/test_faults.py", "search/test_run.py"],
+    "the cache: killed at every step, altered, full disk": ["store/test_cache.py"],
+    "a busy or throttled device, times that are none": [
+        "measurement/test_conditions.py",
+        "measurement/test_statistics.py",
+    ],
+    "bad input": ["cli/test_commands.py"],
+    "fuzzed input": ["cli/test_fuzz.py"],
 }
 
 
@@ -42,7 +45,7 @@ class Outcomes:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" or report.outcome != "passed":
-            name = Path(report.nodeid.split("::")[0]).name
+            name = report.nodeid.split("::")[0].removeprefix("tests/")
             self.counts.setdefault(name, Counter())[report.outcome] += 1
             if report.failed:
                 self.failed.append(report.nodeid)

@@ -24,14 +24,16 @@ from typing import Any
 
 import torch
 
-from tuner import device, problem, render, settings, store, template, tune
-from tuner.benchmark import Timer
-from tuner.comparison import paired_speedup, summarise
+from tuner import problem, settings, store, template
+from tuner.backends import device
 from tuner.errors import TunerError
-from tuner.ledger import Ledger
+from tuner.measurement.statistics import paired_speedup, summarise
+from tuner.measurement.timer import Timer
 from tuner.records import Environment, Status, Workload
+from tuner.search import run as tune
+from tuner.search.ledger import Ledger
 from tuner.space import Config, Space
-from tuner.template import Template
+from tuner.template import Template, render
 
 GOAL = 1.3  # reads of the convolution's output
 # A bias added in place would change the tensor from call to call; the other two are the convolution's alone.

@@ -17,10 +17,10 @@ import random
 import statistics
 from pathlib import Path
 
-from tuner import search
-from tuner.ledger import Ledger
 from tuner.records import Correctness, Evaluation, Performance, Status, Trial
-from tuner.search import Budget, Search
+from tuner.search import study as search
+from tuner.search.ledger import Ledger
+from tuner.search.study import Budget, Search
 from tuner.space import Branch, Config, Constraint, Knob, Space
 
 SIZES = (4, 8, 2, 4, 10, 7, 6, 2, 4, 4)

@@ -19,11 +19,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tuner import device, render, settings, template
+from tuner import settings, template
+from tuner.backends import device
 from tuner.errors import TunerError
-from tuner.ledger import Ledger
 from tuner.records import Status
+from tuner.search.ledger import Ledger
 from tuner.space import Config
+from tuner.template import render
 
 GOAL = 100  # trials a minute on one NVIDIA H200
 

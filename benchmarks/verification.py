@@ -19,10 +19,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from tricks import CONTROL, SMALL, TRICKS, UNCAUGHT, Bench, problem_path, workload
+from helpers.tricks import CONTROL, SMALL, TRICKS, UNCAUGHT, Bench, problem_path, workload
 
-from tuner import problem, wrong
+from tuner import problem
 from tuner.records import Status
+from tuner.verification import mutants as wrong
 
 
 def tricks(name: str) -> tuple[list[str], bool]:

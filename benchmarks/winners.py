@@ -24,13 +24,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tuner import device, final, settings, store, template, tune
-from tuner.comparison import paired_speedup, summarise
+from tuner import settings, store, template
+from tuner.backends import device
 from tuner.errors import TunerError
-from tuner.evaluate import Baseline
-from tuner.pipeline import Job, Lane, device_lock, run_folder
+from tuner.execution.pipeline import Job, Lane, device_lock, run_folder
+from tuner.execution.worker import Worker, WorkerBug, WorkerFailure
+from tuner.measurement.session import Baseline
+from tuner.measurement.statistics import paired_speedup, summarise
 from tuner.records import Correctness, Environment, Floor, Record, Workload
-from tuner.worker import Worker, WorkerBug, WorkerFailure
+from tuner.search import final
+from tuner.search import run as tune
 
 ROUND = 5  # samples of one contestant in a row
 RESULTS = Path(__file__).resolve().parent / "results"

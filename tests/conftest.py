@@ -11,14 +11,14 @@ from typing import Any
 
 import hypothesis
 import pytest
+from helpers.tiny import HERE, TINY, text_of
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from tuner import render, store, template
+from tuner import store, template
 from tuner.records import (
     Case,
     Comparison,
     Correctness,
-    Environment,
     Evaluation,
     Floor,
     Performance,
@@ -28,6 +28,7 @@ from tuner.records import (
     TensorSpec,
     Workload,
 )
+from tuner.template import render
 
 # Nothing that the machine's user has set reaches a test, a fixture of any scope or a process that they start.
 for _name in [name for name in os.environ if name.startswith("TUNER_")]:
@@ -38,130 +39,6 @@ hypothesis.settings.register_profile("same", derandomize=True, database=None, de
 hypothesis.settings.load_profile("same")
 _HYPOTHESIS_HOME = tempfile.TemporaryDirectory(prefix="hypothesis-")  # its tables of characters and constants
 set_hypothesis_home_dir(_HYPOTHESIS_HOME.name)
-
-TINY = {
-    "problem.py": """\
-import torch
-import torch.nn as nn
-
-
-class Model(nn.Module):
-    def __init__(self, size):
-        super().__init__()
-        self.weight = nn.Parameter(torch.arange(1.0, size + 1))
-
-    def forward(self, x):
-        return x * self.weight
-
-
-def get_inputs():
-    return [torch.rand(4, 8)]
-
-
-def get_init_inputs():
-    return [8]
-""",
-    "model_new.py": """\
-import torch
-import torch.nn as nn
-
-
-class ModelNew(nn.Module):
-    def __init__(self, size):
-        super().__init__()
-        self.weight = nn.Parameter(torch.arange(1.0, size + 1))
-
-    def forward(self, x):
-        return run(self, x)
-""",
-    "template.py": """\
-from tuner.space import Constraint, Knob
-from tuner.template import Variant
-
-
-def axes(init, shapes):
-    ((n, c),) = shapes
-    if c != init[0]:
-        raise ValueError("wants an input (N, size)")
-    return {"N": n, "C": c}
-
-
-VARIANTS = (
-    Variant(
-        name="plain",
-        device="cpu",
-        source="plain.cpp",
-        doc="one loop",
-        knobs=(
-            Knob("unroll", (1, 2, 4, 8), 2),
-            Knob("order", ("rows", "columns"), "rows"),
-            Knob("fast", (False, True), False),
-            Knob("threads", (1, 2), 1, "read by the host"),
-        ),
-        constraints=(Constraint("unroll<=C", lambda k, f: k.unroll <= f.C),),
-    ),
-    Variant(
-        name="gpu",
-        device="cuda",
-        source="gpu.cu",
-        minimum=(8, 0),
-        knobs=(Knob("block_size", (64, 128), 128),),
-    ),
-)
-""",
-    "plain.py": '''\
-"""Host side of plain."""
-
-import torch
-
-
-def plain(model, kernel, x):
-    x, threads = aligned(x), kernel.knobs["threads"]
-    out = torch.empty_like(x)
-    kernel.launch("scale", x, model.weight, out, x.shape[0], x.shape[1] if threads else 0)
-    return out
-''',
-    "plain.cpp": """\
-#include "common.hpp"
-#ifndef UNROLL
-#define UNROLL 2
-#endif
-#ifndef FAST
-#define FAST 0
-#endif
-#ifndef ORDER
-#define ORDER_ROWS 0
-#define ORDER_COLUMNS 1
-#define ORDER ORDER_ROWS
-#endif
-extern "C" const char* tuner_error(int) { return "failed"; }
-extern "C" int scale(const float* x, const float* w, float* out, long long n, long long c, void*) {
-  for (long long i = 0; i < n; i++)
-    for (long long j = 0; j < c; j++) out[i * c + j] = times(x[i * c + j], w[j]);
-  return UNROLL * FAST * ORDER * 0;
-}
-""",
-    "common.hpp": """\
-#pragma once
-static inline float times(float a, float b) { return a * b; }
-""",
-    "gpu.py": "def gpu(model, kernel, x):\n    return x\n",
-    "gpu.cu": "#ifndef BLOCK_SIZE\n#define BLOCK_SIZE 128\n#endif\n",
-}
-
-HERE = Environment(
-    device_kind="cpu",
-    device_name="Test CPU",
-    capability=(0, 0),
-    cores=2,
-    memory_bytes=2**33,
-    driver="none",
-    toolkit="gcc 12.2.0",
-    torch="2.9.1+cpu",
-    cudnn="none",
-    python="3.11.7",
-    tuner="0.1.0",
-)
 
 
 @pytest.fixture
@@ -228,10 +105,6 @@ def make_record(tiny: template.Template) -> MakeRecord:
         return record.model_copy(update={"candidate_sha256": text_of(tiny, record).sha256})
 
     return make
-
-
-def text_of(tiny: template.Template, record: Record) -> render.Candidate:
-    return render.candidate(tiny, [store.tuned(record)])
 
 
 @pytest.fixture

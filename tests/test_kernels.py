@@ -6,10 +6,12 @@ import shutil
 import sys
 
 import pytest
-from conftest import HERE, text_of
+from helpers.tiny import HERE, text_of
 
-from tuner import device, kernels, render, store
+from tuner import kernels, store
+from tuner.backends import device
 from tuner.errors import CacheError, ConfigError
+from tuner.template import render
 
 
 @pytest.fixture

@@ -80,9 +80,9 @@ def shipped_cache() -> Path:
 
 
 def _module(name: str, device: str, precision: str, init: Sequence[Any] | None, accept: str | None) -> ModuleType:
-    from tuner import device as devices
-    from tuner import render, settings, store
-    from tuner.template import find
+    from tuner import settings, store
+    from tuner.backends import device as devices
+    from tuner.template import find, render
 
     accept = accept or os.environ.get("TUNER_ACCEPT") or "exact"
     if accept not in ("exact", "same_device"):
@@ -120,7 +120,8 @@ def _miss(
     entry: Entry, template: Template, here: Environment, precision: str, init: Sequence[Any] | None, accept: str
 ) -> str | None:
     """Which fields of the key keep an entry from applying, None for a hit."""
-    from tuner import render, store
+    from tuner import store
+    from tuner.template import render
 
     record = entry.record
     if not record.confirmed:

@@ -1,0 +1,216 @@
+"""What a person sees: plain lines where there is no terminal, and the table at the end."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from helpers.tiny import HERE
+from rich.console import Console
+
+from tuner.cli import screen
+from tuner.cli.screen import PLAIN_EVERY_S, Screen
+from tuner.records import Case, Comparison, Correctness, Evaluation, Performance, Point, Status, Trial
+from tuner.search.run import Outcome
+from tuner.search.study import Budget, Progress
+from tuner.space import Branch, Knob, Space
+
+RIGHT = Correctness(cases=(Case(name="A", ok=True),), error_ratio=1.0, agrees_with_eager=True)
+
+
+def took(latency_ms: float) -> Performance:
+    return Performance(latency_ms=latency_ms, q25_ms=latency_ms - 0.1, q75_ms=latency_ms + 0.1, samples=7)
+
+
+def trial(number: int, status: Status = Status.OK, detail: str = "", latency_ms: float = 1.0) -> Trial:
+    ok = {"correctness": RIGHT, "performance": took(latency_ms)} if status is Status.OK else {}
+    evaluation = Evaluation(status=status, detail=detail, **ok)
+    point = Point(variant="plain", knobs={"unroll": number})
+    return Trial(number=number, point=point, candidate_sha256="0" * 64, evaluation=evaluation, finished="")
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time, to be moved on by a test."""
+    now = [1000.0]
+    monkeypatch.setattr(screen.time, "monotonic", lambda: now[0])
+    return now
+
+
+@pytest.fixture
+def shown(clock):
+    """A screen on a console that is no terminal, and the lines shown since they were last asked for."""
+    out = io.StringIO()
+    made = Screen(Console(file=out, force_terminal=False, highlight=False, width=160), "tiny")
+
+    def lines() -> list[str]:
+        text = out.getvalue()
+        out.seek(0)
+        out.truncate()
+        return text.splitlines()
+
+    with made:
+        yield made, lines
+
+
+def progress_of(*trials: Trial, **more) -> Progress:
+    return Progress(Budget(10), list(trials), started=screen.time.monotonic() - 60, **more)
+
+
+# ---- while a search runs ---------------------------------------------------------------------------
+
+
+def test_where_there_is_no_terminal_a_stage_is_a_plain_line(shown):
+    on, lines = shown
+    assert on.live is None
+    on.stage("compiling [red]it[/red]")
+    assert lines() == ["compiling [red]it[/red]"]
+
+
+def test_a_line_is_never_wrapped(shown):
+    on, lines = shown
+    on.stage("word " * 200)
+    assert len(lines()) == 1
+
+
+def test_a_search_begins_with_what_is_tuned_and_where(shown, make_record):
+    on, lines = shown
+    knobs = (Knob("unroll", (1, 2, 4), 2), Knob("fast", (False, True), False))
+    on.workload(make_record().workload, Space((Branch("plain", knobs),)), HERE)
+    assert lines() == [
+        "tiny  4x8 float32, precision match",
+        "on Test CPU, PyTorch 2.9.1+cpu: plain (6 points)",
+    ]
+
+
+def test_progress_is_told_with_its_best_and_its_failures(shown):
+    on, lines = shown
+    on.eager(took(3.0))
+    on.progress(progress_of(trial(1), trial(2, Status.VERIFY), trial(3, Status.CRASH), trial(4, Status.VERIFY)))
+    first, line = lines()
+    assert first == "eager takes 3 ms"
+    for part in ("4/10 trials", "best 1 ms (3.00x eager)", "4/min", "failed: crash 1, verify 2", "[plain unroll=1]"):
+        assert part in line
+    assert line.split("  [")[0].endswith("1:30 left")
+
+
+def test_the_rate_counts_no_trials_of_other_runs(shown):
+    on, lines = shown
+    on.progress(progress_of(trial(1), trial(2), trial(3), resumed=2))
+    assert "3/10 trials" in (line := lines()[0]) and "1/min" in line
+
+
+def test_progress_without_news_waits(shown, clock):
+    on, lines = shown
+    on.progress(progress_of(trial(1)))
+    lines()
+    on.progress(progress_of(trial(1), trial(2, latency_ms=2.0)))
+    assert lines() == []
+    clock[0] += PLAIN_EVERY_S
+    on.progress(progress_of(trial(1), trial(2, latency_ms=2.0)))
+    (line,) = lines()
+    assert "2/10 trials" in line and "unroll" not in line
+
+
+def test_a_better_point_is_told_at_once(shown):
+    on, lines = shown
+    on.progress(progress_of(trial(1)))
+    on.progress(progress_of(trial(1), trial(2, latency_ms=0.5)))
+    assert "[plain unroll=2]" in lines()[-1]
+
+
+def test_a_final_tells_a_line_now_and_then(shown, clock):
+    on, lines = shown
+    for done in range(1, 41):
+        on.final(done, 40)
+        clock[0] += PLAIN_EVERY_S / 10
+    assert lines() == [f"final: {done}/40 samples each" for done in (1, 11, 21, 31)]
+
+
+# ---- the end of a search ---------------------------------------------------------------------------
+
+
+def outcome(record=None, trials=(), stored=True, notes=(), **more) -> Outcome:
+    progress = progress_of(*trials, stopped="trials", **more)
+    return Outcome(None, progress, record, stored, Path("cache/here") if record else None, list(notes))
+
+
+def compared(name: str, latency_ms: float, speedup: float) -> Comparison:
+    low, high = speedup - 0.25, speedup + 0.25
+    return Comparison(name=name, performance=took(latency_ms), speedup=speedup, speedup_low=low, speedup_high=high)
+
+
+def test_the_table_has_winner_runner_up_baselines_and_the_floor(shown, make_record):
+    on, lines = shown
+    baselines = (compared("eager", 4.0, 5.0), compared("compile", 2.0, 2.5))
+    record = make_record(latency_ms=0.8)
+    record = record.model_copy(update={"baselines": baselines, "runner_up": compared("runner-up", 0.9, 1.125)})
+    on.outcome(outcome(record, [trial(1)]))
+    rows = [line.split() for line in lines()]
+    assert [row[0] for row in rows[1:7]] == ["median", "winner", "runner-up", "eager", "compile", "floor"]
+    assert rows[2] == ["winner", "0.8", "0.8", "to", "0.8", "9"]
+    assert rows[3] == ["runner-up", "0.9", "0.8", "to", "1", "7", "1.125x", "0.875", "to", "1.375"]
+    assert rows[4] == ["eager", "4", "3.9", "to", "4.1", "7", "5.000x", "4.750", "to", "5.250"]
+    assert rows[5] == ["compile", "2", "1.9", "to", "2.1", "7", "2.500x", "2.250", "to", "2.750"]
+    assert rows[6] == ["floor", "0.5", "(62%", "of", "the", "winner's", "time)", "memory"]
+
+
+def test_the_table_leaves_out_what_was_not_measured(shown, make_record):
+    on, lines = shown
+    on.outcome(outcome(make_record().model_copy(update={"baselines": (), "floor": None})))
+    rows = [line.split()[0] for line in lines()]
+    assert rows[1:4] == ["median", "winner", "knobs:"]
+
+
+def test_the_end_tells_how_it_came_about(shown, make_record):
+    on, lines = shown
+    trials = [trial(1), trial(2), trial(3, Status.VERIFY)]
+    on.outcome(outcome(make_record(), trials, notes=["it was loud"], resumed=1, rejected={"unroll<=C": 4}))
+    assert lines()[:4] == [
+        "took over 1 trials of other runs",
+        "stopped: trials; 2 trials measured in 60 s; failed: verify 1",
+        "  constraint unroll<=C rejected 4",
+        "  note: it was loud",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stored", "confirmed", "says"),
+    [
+        (True, True, "cached: cache/here"),
+        (True, False, "cached, unconfirmed (the same search again goes on from here): cache/here"),
+        (False, True, "not cached (a better result stands there): cache/here"),
+    ],
+)
+def test_the_end_tells_what_became_of_the_winner(shown, make_record, stored, confirmed, says):
+    on, lines = shown
+    on.outcome(outcome(make_record(confirmed=confirmed), stored=stored))
+    assert lines()[-2:] == ["knobs: plain unroll=4 order=rows fast=1 threads=1", says]
+
+
+def test_no_right_kernel_lists_why(shown):
+    """The commonest first; at most three."""
+    on, lines = shown
+    faults = [(Status.CRASH, "SIGSEGV")] * 2 + [(Status.VERIFY, "case A: off")] * 3
+    faults += [(Status.COMPILE, "error: x")] * 4 + [(Status.LAUNCH, "seldom")]
+    on.outcome(outcome(trials=[trial(i, *fault) for i, fault in enumerate(faults)]))
+    assert lines()[1:] == [
+        "  4 x compile: error: x",
+        "  3 x verify: case A: off",
+        "  2 x crash: SIGSEGV",
+        "no right kernel was found; the ledger of trials has every log",
+    ]
+
+
+def test_cases_tell_which_is_wrong_and_by_how_much(shown):
+    on, lines = shown
+    found = (
+        Case(name="A", ok=True, error=1e-7, allowed=8e-7, reference_error=1.25e-7),
+        Case(name="[B]", ok=False, error=0.5, allowed=8e-7, detail="off by [much]"),
+    )
+    on.console.print(screen.cases(Correctness(cases=found, error_ratio=9.0, agrees_with_eager=False)))
+    assert [line.split() for line in lines()[1:]] == [
+        ["ok", "A", "1e-07", "8e-07", "1.25e-07"],
+        ["WRONG", "[B]", "0.5", "8e-07", "off", "by", "[much]"],
+    ]

@@ -1,0 +1,391 @@
+"""The pipeline on real candidates with faults in them: each fails alone, with its phase, and the next is clean."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import filelock
+import pytest
+from helpers import injected
+from helpers.processes import alive, gone_within, written
+from helpers.tiny import TINY
+
+from tuner.backends import device
+from tuner.errors import DeviceError, ProblemError
+from tuner.execution import pipeline as module
+from tuner.execution.pipeline import Lane, Pipeline, device_lock, run_folder
+from tuner.records import Evaluation, Status
+
+pytestmark = pytest.mark.usefixtures("needs_compiler")
+
+NEVER_S = 600.0  # a deadline that no test reaches: its own timeout comes first
+
+
+class Rig:
+    """A pipeline, and a folder for the templates that its candidates are made of."""
+
+    def __init__(self, root: Path, **job) -> None:
+        self.root, self.count, self.sound = root, 0, None
+        problem = injected.write(root / "sound") / "problem.py"
+        self.folder = root / "run"
+        self.folder.mkdir()
+        made = injected.job(problem, **job)
+        self.lane = Lane(made, self.folder)
+        self.pipeline = Pipeline(made, self.lane, self.folder, 0.0, 1)
+
+    def measure(self, **faults) -> Evaluation:
+        self.count += 1
+        candidate = injected.candidate(self.root / f"template_{self.count}", **faults)
+        self.pipeline.submit(self.count, candidate)
+        number, sha256, evaluation = self.pipeline.next()
+        assert (number, sha256) == (self.count, candidate.sha256)
+        return evaluation
+
+    def works(self, new: bool = False) -> bool:
+        """A sound candidate is measured; with `new` it is compiled as well."""
+        if new or self.sound is None:
+            self.sound = injected.candidate(self.root / f"sound_{self.count}", kernel=f"// sound {self.count}")
+        self.count += 1
+        self.pipeline.submit(self.count, self.sound)
+        evaluation = self.pipeline.next()[2]
+        assert evaluation.status is Status.OK, evaluation
+        return True
+
+    def close(self) -> None:
+        self.pipeline.close()
+        self.lane.close()
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory):
+    made = Rig(tmp_path_factory.mktemp("rig"), run_timeout_s=4, compile_timeout_s=30)
+    made.lane.prepare()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def own_rig(tmp_path):
+    rigs = []
+
+    def own_rig(**job) -> Rig:
+        rigs.append(Rig(tmp_path / f"rig-{len(rigs)}", **job))
+        return rigs[-1]
+
+    (tmp_path / "rig-0").mkdir()
+    yield own_rig
+    for made in rigs:
+        made.close()
+
+
+# ---- the control -----------------------------------------------------------------------------------
+
+
+def test_a_sound_candidate_is_measured(rig):
+    evaluation = rig.measure()
+    assert (evaluation.status, evaluation.detail) == (Status.OK, "")
+    assert evaluation.performance.latency_ms > 0 and evaluation.compile_s > 0
+    assert all(case.ok for case in evaluation.correctness.cases)
+
+
+# ---- faults of compiling ---------------------------------------------------------------------------
+
+
+def test_a_compile_error_is_told_by_its_first_line(rig):
+    evaluation = rig.measure(kernel='no_such_function("x");')
+    assert evaluation.status is Status.COMPILE
+    assert "error" in evaluation.detail and "no_such_function" in evaluation.detail
+    assert "\n" not in evaluation.detail
+    assert "no_such_function" in evaluation.log
+    assert rig.works(new=True)
+
+
+def test_a_source_without_the_launcher_fails_at_its_launch(rig):
+    evaluation = rig.measure(**{"plain.cpp": TINY["plain.cpp"].replace("int scale(", "int scaled(")})
+    assert evaluation.status is Status.LAUNCH and "scale" in evaluation.detail
+    assert rig.works()
+
+
+@pytest.mark.parametrize(
+    ("top", "status", "says"),
+    [
+        ("raise ValueError('at the top')", Status.COMPILE, "ValueError: at the top"),
+        ("raise SystemExit(0)", Status.COMPILE, "SystemExit"),
+        ("raise KeyboardInterrupt", Status.COMPILE, "KeyboardInterrupt"),
+        ("os._exit(3)", Status.COMPILE, "exited with code 3"),
+        ("os.kill(os.getpid(), 9)", Status.COMPILE, "was ended by SIGKILL"),
+        ("raise RuntimeError('half \\udcff a pair')", Status.COMPILE, "half ? a pair"),
+    ],
+)
+def test_a_candidate_that_breaks_when_loaded(rig, top, status, says):
+    evaluation = rig.measure(top=top)
+    assert (evaluation.status, says in evaluation.detail) == (status, True), evaluation.detail
+    Evaluation.model_validate_json(evaluation.model_dump_json())  # so the ledger can hold it
+    assert rig.works()
+
+
+def compiler(folder: Path, script: str) -> str:
+    path = folder / "c++"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.timeout(120)
+def test_a_hung_compiler_is_killed_with_what_it_started(own_rig, tmp_path):
+    """The C++ compiler starts a grandchild and neither ever ends."""
+    pids = tmp_path / "pids"
+    hung = compiler(
+        tmp_path, f'case "$*" in *main.cpp*) sleep 600 & echo $! $$ >> {pids}; wait;; *) exec g++ "$@";; esac'
+    )
+    rig = own_rig(compile_timeout_s=6, CXX=hung)
+    evaluation = rig.measure()
+    assert evaluation.status is Status.TIMEOUT
+    assert evaluation.detail.startswith("the compiler gave no answer within 6 s")
+    assert gone_within(10, *map(int, pids.read_text().split()))
+    Path(hung).write_text('#!/bin/sh\nexec g++ "$@"\n')
+    assert rig.works()
+
+
+def test_a_compiler_that_fails_or_is_missing_is_a_compile_fault(own_rig, tmp_path):
+    broken = compiler(
+        tmp_path, 'case "$*" in *main.cpp*) echo "cc1plus: fatal error: it broke" >&2; exit 4;; *) exec g++ "$@";; esac'
+    )
+    rig = own_rig(CXX=broken)
+    evaluation = rig.measure()
+    assert evaluation.status is Status.COMPILE and "it broke" in evaluation.detail
+    Path(broken).unlink()
+    assert rig.measure(kernel="// another").status is Status.COMPILE
+    compiler(tmp_path, 'exec g++ "$@"')
+    assert rig.works()
+
+
+@pytest.mark.timeout(120)
+def test_a_lock_that_a_killed_build_left_is_not_waited_for(own_rig):
+    """PyTorch's own lock, in the folder where it would look, and in that of a build which was killed."""
+    rig = own_rig(compile_timeout_s=NEVER_S)
+    candidate = injected.candidate(rig.root / "template")
+    name = _library_name(rig, candidate)
+    root = rig.folder / "extensions"
+    for folder in (root / name, root / f"{name}.abcdefgh"):
+        folder.mkdir(parents=True)
+        (folder / "lock").touch()
+    rig.pipeline.submit(1, candidate)
+    assert rig.pipeline.next()[2].status is Status.OK
+
+
+def _library_name(rig: Rig, candidate) -> str:
+    """What the candidate calls its library: asked of it, with the build cut off."""
+    import torch.utils.cpp_extension as extension
+
+    from tuner.problem import execute
+
+    path = rig.folder / "asked.py"
+    path.write_text(candidate.text)
+    names = []
+
+    class Enough(Exception):
+        pass
+
+    def stop(name, **options):
+        names.append(name)
+        raise Enough
+
+    real, extension.load_inline = extension.load_inline, stop
+    os.environ["TORCH_EXTENSIONS_DIR"] = str(rig.folder / "asked")
+    try:
+        (rig.folder / "asked").mkdir()
+        with pytest.raises(Enough):
+            execute(path, "asked").preload()
+    finally:
+        extension.load_inline = real
+        del os.environ["TORCH_EXTENSIONS_DIR"]
+    return names[0]
+
+
+@pytest.mark.parametrize("left", [0, 100, 5000])
+def test_a_library_cut_short_ends_no_more_than_its_trial(own_rig, left):
+    """Loading one may raise, or end the process by SIGBUS: never the main one."""
+    rig = own_rig()
+    candidate = injected.candidate(rig.root / "template")
+    rig.pipeline.submit(1, candidate)
+    assert rig.pipeline.next()[2].status is Status.OK
+    (library,) = (rig.folder / "extensions").glob("*/*.so")
+    whole = library.read_bytes()
+    library.unlink()  # who has it loaded keeps the old one
+    library.write_bytes(whole[:left])
+    rig.pipeline.all_compilers[0].stop()
+    rig.pipeline.submit(2, candidate)
+    assert rig.pipeline.next()[2].status is Status.COMPILE
+    rig.lane.worker.stop()
+    evaluation = rig.lane.measure(rig.pipeline.path(candidate), candidate.sha256, None, 0.0)
+    assert evaluation.status in (Status.LOAD, Status.CRASH), evaluation
+    assert rig.works()
+
+
+# ---- faults of running -----------------------------------------------------------------------------
+
+FAULTS = {
+    "illegal access": ({"kernel": "*(volatile int*)8 = 1;"}, Status.CRASH, "SIGSEGV while in launch"),
+    "abort": ({"kernel": "abort();"}, Status.CRASH, "SIGABRT while in launch"),
+    "C++ exception": ({"kernel": "throw 1;"}, Status.CRASH, "SIGABRT while in launch"),
+    "endless kernel": ({"kernel": "for (volatile int i = 0;; i = 1) {}"}, Status.TIMEOUT, "within 4 s while in launch"),
+    "killed": ({"host": "os.kill(os.getpid(), 9)"}, Status.CRASH, "SIGKILL while in launch"),
+    "os._exit": ({"host": "os._exit(5)"}, Status.CRASH, "exited with code 5 while in launch"),
+    "C exit": ({"kernel": "_exit(0);"}, Status.CRASH, "exited with code 0 while in launch"),
+    "raises": ({"host": "raise ValueError('no')"}, Status.LAUNCH, "ValueError: no"),
+    "SystemExit": ({"host": "raise SystemExit(1)"}, Status.LAUNCH, "SystemExit: 1"),
+    "KeyboardInterrupt": ({"host": "raise KeyboardInterrupt"}, Status.LAUNCH, "KeyboardInterrupt"),
+    "launcher's error": ({"kernel": "return 9;"}, Status.LAUNCH, "scale failed: failed (error 9)"),
+    "out of memory": ({"host": "torch.empty(2**50)"}, Status.LAUNCH, "memory"),
+    "bad_alloc": ({"kernel": "volatile long n_ = 1L << 60; out[0] = *new char[n_];"}, Status.CRASH, "SIGABRT"),
+    "stack overflow": ({"host": "def deeper(): return deeper()\n    deeper()"}, Status.LAUNCH, "RecursionError"),
+    "closes every file": ({"host": "os.closerange(3, 4096)"}, Status.CRASH, "while in launch"),
+    "wrong": ({"kernel": "for (int i = 0; i < n * c; i++) out[i] = 1; return 0;"}, Status.VERIFY, "case "),
+    "writes nothing": ({"kernel": "return 0;"}, Status.VERIFY, "case "),
+    "NaN": ({"kernel": "for (int i = 0; i < n * c; i++) out[i] = NAN; return 0;"}, Status.VERIFY, "case "),
+    "a megabyte on stdout": ({"host": "print('x' * 2**20)"}, Status.OK, ""),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_costs_its_own_trial_alone(rig, name):
+    faults, status, says = FAULTS[name]
+    evaluation = rig.measure(**faults)
+    assert (evaluation.status, says in evaluation.detail) == (status, True), evaluation
+    assert (evaluation.performance is None) == (status is not Status.OK)
+    assert rig.works()
+
+
+def test_after_a_crash_the_process_is_another_one(rig):
+    assert rig.works()
+    before, pid = rig.lane.worker.started, rig.lane.worker.process.pid
+    rig.measure(kernel="abort(); // again")
+    assert not alive(pid)
+    assert rig.works() and rig.lane.worker.started == before + 1
+
+
+def test_a_process_whose_device_is_broken_is_replaced(rig, monkeypatch):
+    """What a worker answers after, for example, an illegal address on a GPU."""
+    assert rig.works()
+    worker, before = rig.lane.worker, rig.lane.worker.started
+    answers = {"evaluation": {"status": "launch", "detail": "an illegal memory access"}, "healthy": False}
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "call", lambda *arguments, **payload: answers)
+        assert rig.measure(kernel="// not called").status is Status.LAUNCH
+    assert worker.process is None
+    assert rig.works() and worker.started == before + 1
+
+
+def test_a_worker_killed_between_two_trials_goes_unnoticed(rig):
+    assert rig.works()
+    for process in (rig.lane.worker.process, rig.pipeline.all_compilers[0].process):
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+    assert rig.works()
+
+
+# ---- the reference itself --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("forward", "error", "says"),
+    [
+        ("import os; os.abort()", DeviceError, "cpu: the reference could not be run: .*SIGABRT"),
+        ("raise ValueError('no such shape')", ProblemError, "Model refuses inputs of shapes .*: no such shape"),
+    ],
+)
+def test_a_reference_that_cannot_be_run_is_one_line(tmp_path, forward, error, says):
+    text = TINY["problem.py"].replace("        return x", f"        {forward}\n        return x")
+    problem = injected.write(tmp_path / "template", **{"problem.py": text}) / "problem.py"
+    lane = Lane(injected.job(problem), tmp_path)
+    try:
+        with pytest.raises(error, match=says):
+            lane.describe()
+    finally:
+        lane.close()
+
+
+# ---- order, and the end ----------------------------------------------------------------------------
+
+
+class InstantLane:
+    """Stands for a device that is busy elsewhere: measures nothing, remembers the order."""
+
+    def __init__(self) -> None:
+        self.order: list[str] = []
+
+    def measure(self, path, sha256, best_ms, floor_ms) -> Evaluation:
+        self.order.append(sha256)
+        return Evaluation(status=Status.VERIFY, detail="not measured")
+
+
+@pytest.mark.slow
+def test_results_come_in_order_as_far_as_they_are_ready(tmp_path):
+    from dataclasses import replace
+
+    problem = injected.write(tmp_path / "sound") / "problem.py"
+    lane, folder = InstantLane(), tmp_path / "run"
+    folder.mkdir()
+    made = replace(injected.job(problem), torch_device="cuda:0")  # a device that compiling does not disturb
+    pipeline = Pipeline(made, lane, folder, 0.0, 2)
+    try:
+        assert pipeline.capacity == 4
+        candidates = [injected.candidate(tmp_path / f"t{i}", kernel=f"// {i}") for i in range(4)]
+        for number, candidate in enumerate(candidates):
+            pipeline.submit(number, candidate)
+        for _, future in pipeline.under_way.values():
+            future.result()
+        assert [pipeline.next()[0] for _ in candidates] == [0, 1, 2, 3]
+        assert lane.order == [c.sha256 for c in candidates]
+    finally:
+        pipeline.close()
+
+
+@pytest.mark.timeout(120)
+def test_closing_waits_for_no_compiler(own_rig, tmp_path):
+    pids = tmp_path / "pids"
+    hung = compiler(tmp_path, f'case "$*" in *main.cpp*) echo $$ > {pids}; sleep 600;; *) exec g++ "$@";; esac')
+    rig = own_rig(compile_timeout_s=NEVER_S, CXX=hung)
+    rig.pipeline.submit(1, injected.candidate(rig.root / "template"))
+    compiling = int(written(pids))
+    rig.pipeline.close()
+    assert gone_within(10, compiling)
+
+
+def test_a_build_that_failed_on_a_full_disk_is_no_trial(rig, monkeypatch):
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000}))
+    with pytest.raises(DeviceError, match="no space left to build in"):
+        rig.measure(kernel="#error full")
+    monkeypatch.undo()
+    assert rig.works()
+
+
+def test_folders_of_killed_runs_are_swept_and_those_of_living_ones_are_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(module.tempfile, "tempdir", str(tmp_path))
+    dead, living = 2**22 + 5, os.getppid()
+    for pid in (dead, living):
+        (tmp_path / f"tuner-run-{pid}-abc").mkdir()
+        (tmp_path / f"tuner-run-{pid}-abc" / "x.so").touch()
+        (tmp_path / f"tuner-worker-{pid}-abc.log").touch()
+    (tmp_path / "tuner-notes").touch()
+    with run_folder() as folder:
+        assert folder.is_dir() and folder.name.startswith(f"tuner-run-{os.getpid()}-")
+        left = sorted(p.name for p in tmp_path.iterdir() if p != folder)
+    assert left == ["tuner-notes", f"tuner-run-{living}-abc", f"tuner-worker-{living}-abc.log"]
+    assert not folder.exists()
+
+
+def test_two_names_of_one_gpu_share_its_lock(monkeypatch):
+    monkeypatch.setattr(device, "bus_id", lambda torch_device: "0000:0e:00.0")
+    assert device_lock("cuda:0").lock_file == device_lock("cuda:1").lock_file
+
+
+def test_one_lock_a_device():
+    assert device_lock("cuda:0").lock_file != device_lock("cuda:1").lock_file
+    with device_lock("cuda:7"), pytest.raises(filelock.Timeout):
+        device_lock("cuda:7").acquire(timeout=0)
+    with device_lock("cuda:7"), device_lock("cuda:8"):
+        pass

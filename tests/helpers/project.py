@@ -1,0 +1,41 @@
+"""A folder as a user has it, around the tiny template, for the tests of whole commands."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+
+from helpers import injected
+from tuner import store, template
+from tuner.cli import commands as cli
+from tuner.search.ledger import Ledger
+
+CONFIG = "template: templates/tiny/\ndevice: cpu\ntrials: 6\nbaselines: [eager]\nfinal_budget_s: 1\n"
+
+
+class Project:
+    """A folder with a template, a config and a cache; commands run in this process."""
+
+    def __init__(self, root: Path, config: str = CONFIG, **faults: str) -> None:
+        self.root, self.cache, self.config = root, root / "cache", root / "tiny.yaml"
+        self.template = injected.write(root / "templates" / "tiny", **faults)
+        self.config.write_text(config)
+        (root / "pyproject.toml").touch()
+
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        """Exit code, stdout and stderr of one command in this folder."""
+        out, err = io.StringIO(), io.StringIO()
+        with injected.inside(self.root), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                cli.main(list(arguments))
+            except SystemExit as done:
+                return int(done.code or 0), out.getvalue(), err.getvalue()
+
+    def trials(self):
+        return [trial for path in (self.cache / ".runs").glob("tiny-*.jsonl") for trial in Ledger(path).read()]
+
+    def entry(self) -> store.Entry:
+        (entry,) = store.entries(self.cache)
+        assert store.load_checked(entry, template.load(self.template)) == entry.text
+        return entry

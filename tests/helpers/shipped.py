@@ -1,0 +1,315 @@
+"""What every shipped kernel is put through: enrolment, small workloads, points, and a process that judges files.
+
+Nothing here knows a kernel by name: a folder under kernel_templates/ enrols itself and each of its variants.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import queue
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tuner import problem, template
+from tuner.backends import device
+from tuner.execution.worker import Worker
+from tuner.records import TensorSpec, Workload
+from tuner.space import Config
+from tuner.template import Template, Variant, render
+from tuner.verification.suite import TRIAL_RECIPES, Suite, error_of, load_state
+
+H200 = {"device": "cuda", "cores": 132, "shared_memory_per_block": 232448, "capability": (9, 0)}
+CPU = {"device": "cpu", "cores": 2, "shared_memory_per_block": 0, "capability": (0, 0)}
+WIDEST = 32  # the widest layer of a small workload
+ROUND, ODD, LEAST = (5, 7, 9), (4, 2, 8), (0, 0, 0)  # what spatial sizes have beyond the least that the problem takes
+SEED = 20260101
+DEADLINE_S = 280.0
+
+KERNELS = [template.load(template.shipped_folder() / name) for name in template.shipped_names()]
+
+
+def variants(kind: str | None = None) -> list[Any]:
+    """Every variant of every template (on one kind of device) as a pytest parameter (kernel, variant)."""
+    return [
+        pytest.param(kernel, variant, id=f"{kernel.name}-{variant.name}")
+        for kernel in KERNELS
+        for variant in kernel.variants
+        if kind in (None, variant.device)
+    ]
+
+
+def kernels() -> list[Any]:
+    return [pytest.param(kernel, id=kernel.name) for kernel in KERNELS]
+
+
+# ---- workloads -------------------------------------------------------------------------------------
+
+
+@functools.cache
+def own(kernel: Template) -> Workload:
+    """The problem's own workload; its inputs are made on the meta device, where they cost nothing."""
+    with torch.device("meta"):
+        return problem.default_workload(problem.load(kernel.problem))
+
+
+def takes(kernel: Template, workload: Workload) -> bool:
+    """Whether the reference takes this workload."""
+    try:
+        problem.check(problem.load(kernel.problem), workload)
+        kernel.axes(workload.init, workload.shapes)  # before PyTorch 2.12 meta lets a kernel exceed its input
+    except (problem.ProblemError, ValueError):
+        return False
+    return True
+
+
+@functools.cache
+def small(kernel: Template, batch: int, beyond: tuple[int, int, int] = ROUND) -> Workload:
+    """The problem's workload with narrower layers, this batch and spatial sizes little `beyond` the least.
+
+    All widths are divided by one power of two, so that their ratios (channels a group) stay.
+    """
+    workload = own(kernel)
+    widths, factor = sorted(_integers(workload.init)), 1
+    while widths[-1] // factor > WIDEST:
+        factor *= 2
+    divided = {n: n // factor for n in widths if n % factor == 0}
+
+    def resized(spatial: Sequence[int]) -> Workload:
+        inputs = [
+            TensorSpec(shape=(batch, *(divided.get(n, n) for n in spec.shape[1:2]), *spatial[: len(spec.shape) - 2]))
+            for spec in workload.inputs
+        ]
+        return workload.model_copy(update={"init": _mapped(workload.init, divided), "inputs": tuple(inputs)})
+
+    least = next(n for n in range(1, 64) if takes(kernel, resized([n] * 3)))
+    return resized([least + more for more in beyond])
+
+
+def _integers(values: Sequence[Any]) -> Iterator[int]:
+    for value in values:
+        if isinstance(value, tuple):
+            yield from _integers(value)
+        elif type(value) is int:
+            yield value
+
+
+def _mapped(value: Any, divided: Mapping[int, int]) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_mapped(v, divided) for v in value)
+    return divided.get(value, value) if type(value) is int else value
+
+
+def batched(workload: Workload, batch: int) -> Workload:
+    inputs = tuple(spec.model_copy(update={"shape": (batch, *spec.shape[1:])}) for spec in workload.inputs)
+    return workload.model_copy(update={"inputs": inputs})
+
+
+def one_channel_a_group(kernel: Template, workload: Workload) -> Workload | None:
+    """The workload with as many groups as channels; None where the constructor's arguments do not say."""
+    reference = problem.load(kernel.problem).model
+    bound = inspect.signature(reference).bind(*workload.init)
+    bound.apply_defaults()
+    for i, value in reversed(list(enumerate(bound.args))):
+        for channels in _integers(workload.init):
+            init = (*bound.args[:i], channels, *bound.args[i + 1 :])
+            changed = workload.model_copy(update={"init": init})
+            if type(value) is int and takes(kernel, changed):
+                with torch.device("meta"):
+                    norms = [m for m in reference(*init).modules() if isinstance(m, nn.GroupNorm)]
+                if norms and all(m.num_groups == m.num_channels > 1 for m in norms):
+                    return changed
+    return None
+
+
+# ---- points and candidates -------------------------------------------------------------------------
+
+
+def default(variant: Variant) -> Config:
+    return Config(variant.name, tuple((knob.name, knob.default) for knob in variant.knobs))
+
+
+def drawn(variant: Variant, rng: random.Random) -> Config:
+    """A random point, valid or not."""
+    return Config(variant.name, tuple((knob.name, rng.choice(knob.choices)) for knob in variant.knobs))
+
+
+def points(
+    kernel: Template, variant: Variant, workload: Workload, limits: Mapping[str, Any], count: int
+) -> list[Config]:
+    """The default and up to `count` random valid points of a workload, always the same ones."""
+    facts = kernel.facts(workload.init, workload.shapes, limits)
+    space = kernel.space(variant.device, facts, [variant.name])
+    rng, found = random.Random(f"{kernel.name} {variant.name}"), [default(variant)]
+    for _ in range(count):
+        valid = space.nearest(drawn(variant, rng), lambda config, seen=tuple(found): config not in seen)
+        found += [valid] if valid is not None else []
+    return found
+
+
+def text(kernel: Template, config: Config, workload: Workload) -> str:
+    """The candidate of one point."""
+    tuned = render.Tuned(config, workload.shapes, workload.dtype, "a test's device", workload.precision)
+    return render.candidate(kernel, [tuned]).text
+
+
+class Builds:
+    """Candidate files, compiled beforehand by several processes at once."""
+
+    def __init__(self, folder: Path, processes: int, capability: tuple[int, int] | None) -> None:
+        self.folder, self.extensions = folder, folder / "extensions"
+        self.processes, self.capability = processes, capability
+        self.faults: dict[Path, str] = {}
+
+    def path(self, candidate: str) -> Path:
+        path = self.folder / f"{render.Candidate(candidate).sha256[:24]}.py"
+        path.write_text(candidate)
+        return path
+
+    def compile(self, candidates: Sequence[str]) -> None:
+        """Compile what is not compiled; what a compiler said of each is in `faults`."""
+        paths = {self.path(candidate) for candidate in candidates} - set(self.faults)
+        arguments = {"extensions_dir": str(self.extensions), "capability": self.capability}
+        idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+
+        def one(path: Path) -> None:
+            worker = idle.get()
+            try:
+                fault = worker.call("compile", DEADLINE_S, path=str(path))["fault"]
+                self.faults[path] = fault and f"{fault}\n{worker.log_tail()}"
+            finally:
+                idle.put(worker)
+
+        with ExitStack() as stack, ThreadPoolExecutor(self.processes) as pool:
+            for _ in range(self.processes):
+                idle.put(
+                    stack.enter_context(
+                        Worker("tuner.execution.compiler:Compiler", arguments, device.toolchain_environment())
+                    )
+                )
+            list(pool.map(one, sorted(paths)))
+
+
+# ---- judging, in a process of its own ---------------------------------------------------------------
+
+
+class Judge:
+    """Worker target: runs candidate files on one device. A kernel that crashes ends this process alone."""
+
+    def __init__(self, extensions_dir: str, torch_device: str) -> None:
+        os.environ["TORCH_EXTENSIONS_DIR"] = extensions_dir
+        if torch_device.startswith("cuda"):
+            torch.cuda.set_device(torch.device(torch_device))
+        self.device = torch_device
+        self.suites: dict[tuple[str, str, int], Suite] = {}
+
+    def _suite(self, problem_path: str, workload: dict[str, Any], cases: int) -> Suite:
+        wanted = Workload.model_validate(workload)
+        key = problem_path, wanted.model_dump_json(), cases
+        if key not in self.suites:
+            loaded = problem.load(Path(problem_path))
+            self.suites[key] = Suite(loaded, wanted, self.device, SEED, recipes=TRIAL_RECIPES[:cases])
+        return self.suites[key]
+
+    def verify(self, problem_path: str, workload: dict[str, Any], path: str) -> list[str]:
+        """What is wrong with a file by the suite that every trial goes through."""
+        suite = self._suite(problem_path, workload, len(TRIAL_RECIPES))
+        found = suite.check(suite.build(self._module(path).ModelNew))
+        return [f"{case.name}: {case.detail}" for case in found.cases if not case.ok]
+
+    def near(self, problem_path: str, workload: dict[str, Any], path: str) -> str:
+        """What is wrong at an odd workload. It has few results, so the reference may have no error by luck:
+        1e-4 is allowed in any case, as KernelBench does."""
+        suite = self._suite(problem_path, workload, 1)
+        model, case = suite.build(self._module(path).ModelNew), suite.cases[0]
+        case.allowed = max(case.allowed, 1e-4 * (1 + case.oracle.abs().max().item()))
+        found = suite.check(model).cases[0]
+        return found.detail
+
+    def follows(self, problem_path: str, workload: dict[str, Any], path: str) -> dict[str, list[str]]:
+        """Change each parameter in place, after a first call: which changes were missed, and which showed nothing."""
+        suite = self._suite(problem_path, workload, len(TRIAL_RECIPES))
+        model, case = suite.build(self._module(path).ModelNew), suite.cases[0]
+        load_state(model, case.state)
+        result: dict[str, list[str]] = {"missed": [], "unseen": []}
+        with torch.no_grad():
+            y = model(*case.inputs)
+            for name, parameter in model.named_parameters():
+                parameter.mul_(1.5).add_(torch.linspace(0, 0.5, parameter.numel()).to(parameter).view_as(parameter))
+                state = {k: v.clone() for k, v in model.state_dict().items()}
+                changed = suite.prepare(name, state, case.inputs)
+                if error_of(y, changed.oracle) <= changed.allowed:
+                    result["unseen"].append(name)
+                y = model(*case.inputs)
+                if not error_of(y, changed.oracle) <= changed.allowed:
+                    result["missed"].append(name)
+            for parameter in model.parameters():
+                parameter.data = torch.stack([parameter, parameter * 0], -1)[..., 0]
+            if not error_of(model(*case.inputs), changed.oracle) <= changed.allowed:
+                result["missed"].append("strides")
+        return result
+
+    def elsewhere(self, workload: dict[str, Any], path: str, capability: tuple[int, int]) -> str:
+        """What a file says when it is called on a device of another capability."""
+        wanted = Workload.model_validate(workload)
+        actual = torch.cuda.get_device_capability
+        torch.cuda.get_device_capability = lambda *_: tuple(capability)
+        try:
+            model = self._module(path).ModelNew(*wanted.init).to(self.device)
+            with torch.no_grad():
+                model(*[torch.rand(shape, device=self.device) for shape in wanted.shapes])
+        except RuntimeError as error:
+            return str(error)
+        finally:
+            torch.cuda.get_device_capability = actual
+        return ""
+
+    @staticmethod
+    def _module(path: str) -> Any:
+        return problem.execute(Path(path), f"candidate_{Path(path).stem}")
+
+
+def judge(builds: Builds, torch_device: str) -> Worker:
+    arguments = {"extensions_dir": str(builds.extensions), "torch_device": torch_device}
+    return Worker("shipped:Judge", arguments, device.toolchain_environment())
+
+
+# ---- as a user's own script would have it -----------------------------------------------------------
+
+ALONE = """
+import json, sys
+sys.modules["tuner"] = None  # importing it fails
+import torch
+files, problem, init, shapes, device = json.loads(sys.argv[1])
+init = [tuple(v) if isinstance(v, list) else v for v in init]
+torch.backends.cudnn.allow_tf32 = False  # else a right result may differ by more than 1e-4 from the reference's
+
+
+def executed(path):
+    names = {}
+    with open(path) as file:
+        exec(file.read(), names)  # as KernelBench does: no __file__, no module
+    return names
+
+
+for path in files:
+    reference = executed(problem)["Model"](*init).to(device)
+    model = executed(path)["ModelNew"](*init).to(device)
+    for parameter in reference.parameters():
+        parameter.data.add_(0.1 * torch.randn_like(parameter))
+    model.load_state_dict(reference.state_dict())
+    x = [torch.rand(*shape, device=device) for shape in shapes]
+    with torch.no_grad():
+        ours, theirs = model(*x), reference(*x)
+    assert ours.shape == theirs.shape and torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4), path
+    print("agrees")
+"""

@@ -1,0 +1,167 @@
+"""On a CUDA device: every CUDA variant of every template compiles, is right, and follows its parameters."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import shipped
+from helpers.shipped import DEADLINE_S, LEAST, ODD, Builds, batched, kernels, own, small, variants
+from test_conformance import question, run_alone
+
+from tuner.backends import device
+from tuner.errors import TunerError
+from tuner.execution.worker import Worker
+from tuner.records import Workload
+from tuner.space import Config
+from tuner.template import Template, Variant
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(device.cuda_missing() is not None, reason=device.cuda_missing() or ""),
+]
+
+POINTS = 3  # random points a variant, beside its default
+LARGE_BATCH = 16
+DEVICE = "cuda:0"
+CUDA = variants("cuda")
+
+
+@pytest.fixture(scope="module")
+def limits() -> dict[str, Any]:
+    with Worker("tuner.measurement.session:Here", {}, device.toolchain_environment()) as worker:
+        from tuner.records import Environment
+
+        return device.limits(Environment.model_validate(worker.call("environment", DEADLINE_S, torch_device=DEVICE)))
+
+
+@pytest.fixture(scope="module")
+def points(limits: dict[str, Any]) -> dict[str, list[Config]]:
+    """The points of every variant that runs on this device."""
+    found = {}
+    for kernel, variant in _cuda():
+        try:
+            found[f"{kernel.name} {variant.name}"] = shipped.points(kernel, variant, large(kernel), limits, POINTS)
+        except TunerError:  # another architecture, or no valid point on this device
+            found[f"{kernel.name} {variant.name}"] = []
+    return found
+
+
+@pytest.fixture(scope="module")
+def builds(tmp_path_factory: pytest.TempPathFactory, limits: dict[str, Any], points: dict[str, list[Config]]) -> Builds:
+    """Every point of every variant, compiled side by side."""
+    processes = max(1, min(16, (os.cpu_count() or 2) - 1))
+    made = Builds(tmp_path_factory.mktemp("gpu"), processes, tuple(limits["capability"]))
+    made.compile(
+        [
+            shipped.text(kernel, config, large(kernel))
+            for kernel, variant in _cuda()
+            for config in points[f"{kernel.name} {variant.name}"]
+        ]
+    )
+    return made
+
+
+@pytest.fixture(scope="module")
+def judge(builds: Builds) -> Iterator[Worker]:
+    with shipped.judge(builds, DEVICE) as worker:
+        yield worker
+
+
+def _cuda() -> list[tuple[Template, Variant]]:
+    return [parameter.values for parameter in CUDA]
+
+
+def large(kernel: Template) -> Workload:
+    """The problem's own sizes with a smaller batch."""
+    workload = own(kernel)
+    return batched(workload, min(LARGE_BATCH, workload.shapes[0][0]))
+
+
+def file(kernel: Template, variant: Variant, number: int, builds: Builds, points: dict[str, list[Config]]) -> Path:
+    """The compiled file of one point; skips where there is none here."""
+    found = points[f"{kernel.name} {variant.name}"]
+    if number >= len(found):
+        pytest.skip("no such point on this device")
+    path = builds.path(shipped.text(kernel, found[number], large(kernel)))
+    assert builds.faults[path] == "", f"{found[number]}"
+    return path
+
+
+@pytest.mark.parametrize(("kernel", "variant"), CUDA)
+def test_the_default_is_right_in_class_match(
+    kernel: Template, variant: Variant, builds: Builds, judge: Worker, points: dict[str, list[Config]]
+) -> None:
+    path = file(kernel, variant, 0, builds, points)
+    assert judge.call("verify", DEADLINE_S, **question(kernel, large(kernel), path)) == []
+
+
+@pytest.mark.parametrize("number", range(1, 1 + POINTS))
+@pytest.mark.parametrize(("kernel", "variant"), CUDA)
+def test_random_points_are_right(
+    kernel: Template, variant: Variant, number: int, builds: Builds, judge: Worker, points: dict[str, list[Config]]
+) -> None:
+    """To TF32's error at least: knobs may choose such products; whether `match` takes them is the search's to find."""
+    path = file(kernel, variant, number, builds, points)
+    allowed = large(kernel).model_copy(update={"precision": "tf32"})
+    assert judge.call("verify", DEADLINE_S, **question(kernel, allowed, path)) == []
+
+
+@pytest.mark.parametrize("number", range(1 + POINTS))
+@pytest.mark.parametrize(("kernel", "variant"), CUDA)
+def test_other_sizes_hold(
+    kernel: Template, variant: Variant, number: int, builds: Builds, judge: Worker, points: dict[str, list[Config]]
+) -> None:
+    """A batch of 1 and of 3, odd sizes, the least that the reference takes, one channel a group."""
+    path, odd = file(kernel, variant, number, builds, points), small(kernel, 3, ODD)
+    single = shipped.one_channel_a_group(kernel, odd)
+    for workload in (odd, small(kernel, 1), small(kernel, 1, LEAST), *([single] if single else [])):
+        allowed = workload.model_copy(update={"precision": "tf32"})
+        found = judge.call("near", DEADLINE_S, **question(kernel, allowed, path))
+        assert found == "", f"{workload.init} {workload.shapes}: {found}"
+
+
+@pytest.mark.parametrize("number", range(1 + POINTS))
+@pytest.mark.parametrize(("kernel", "variant"), CUDA)
+def test_a_parameter_changed_in_place_is_honoured(
+    kernel: Template, variant: Variant, number: int, builds: Builds, judge: Worker, points: dict[str, list[Config]]
+) -> None:
+    path = file(kernel, variant, number, builds, points)
+    allowed = small(kernel, 8).model_copy(update={"precision": "tf32"})
+    assert judge.call("follows", DEADLINE_S, **question(kernel, allowed, path))["missed"] == []
+
+
+@pytest.mark.parametrize(("kernel", "variant"), CUDA)
+def test_a_call_on_another_architecture_is_refused_in_words(
+    kernel: Template, variant: Variant, builds: Builds, judge: Worker, points: dict[str, list[Config]]
+) -> None:
+    if variant.minimum == (0, 0):
+        pytest.skip("runs on any architecture")
+    path = file(kernel, variant, 0, builds, points)
+    lower, workload = (variant.minimum[0] - 1, 5), small(kernel, 2).model_dump(mode="json")
+    said = judge.call("elsewhere", DEADLINE_S, workload=workload, path=str(path), capability=lower)
+    assert "needs compute capability" in said
+    assert f"this device has {lower[0]}.{lower[1]}" in said
+
+
+@pytest.mark.parametrize("kernel", kernels())
+def test_the_file_stands_alone(
+    kernel: Template, builds: Builds, points: dict[str, list[Config]], tmp_path: Path
+) -> None:
+    files = [
+        str(builds.path(shipped.text(kernel, points[f"{kernel.name} {v.name}"][0], large(kernel))))
+        for v in kernel.variants
+        if points.get(f"{kernel.name} {v.name}")
+    ]
+    if not files:
+        pytest.skip("no variant for this device")
+    workload = small(kernel, 8)
+    assert run_alone(files, kernel, workload, DEVICE, tmp_path) == ["agrees"] * len(files)
+
+
+def test_pytorch_sees_the_device() -> None:
+    assert torch.cuda.is_available()

@@ -1,0 +1,189 @@
+"""Problem files: what they give, and every fault of theirs in one line that names the file."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+import torch
+from helpers.tiny import TINY
+
+from tuner import problem
+from tuner.errors import ProblemError
+from tuner.records import TensorSpec, Workload
+
+TEXT = TINY["problem.py"]
+INPUTS, INIT, FORWARD = "return [torch.rand(4, 8)]", "return [8]", "return x * self.weight"
+OWN = Workload(init=(8,), inputs=(TensorSpec(shape=(4, 8)),))
+
+
+@pytest.fixture
+def write(tmp_path):
+    """The tiny problem with one of its lines replaced."""
+
+    def write(line: str = "", by: str = ""):
+        assert line in TEXT
+        path = tmp_path / "problem.py"
+        path.write_text(TEXT.replace(line, by))
+        return path
+
+    return write
+
+
+def fault(path, function, *arguments) -> str:
+    """The one line that a function refuses a problem file with."""
+    with pytest.raises(ProblemError) as caught:
+        function(*arguments)
+    text = str(caught.value)
+    assert text.startswith(f"{path}: ") and len(text.splitlines()) == 1, text
+    return text
+
+
+# ---- loading ---------------------------------------------------------------------------------------
+
+
+def test_a_problem_knows_its_file(write):
+    loaded = problem.load(path := write())
+    assert (loaded.path, loaded.sha256) == (path, hashlib.sha256(path.read_bytes()).hexdigest())
+    assert loaded.model.__name__ == "Model" and loaded.get_init_inputs() == [8]
+
+
+@pytest.mark.parametrize("name", ["no_such.py", "."])
+def test_no_file_is_a_fault(tmp_path, name):
+    path = tmp_path / name
+    assert "no such problem file" in fault(path, problem.load, path)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("def", "SyntaxError"),
+        ("\0", ""),
+        ("raise ValueError", "ValueError"),
+        ("import no_such_module", "No module named 'no_such_module'"),
+        ("raise SystemExit(0)", "SystemExit"),
+        ("def deeper(): deeper()\ndeeper()", "RecursionError"),
+    ],
+)
+def test_a_file_that_cannot_be_executed_is_a_fault(tmp_path, text, says):
+    path = tmp_path / "problem.py"
+    path.write_text(text)
+    assert says in fault(path, problem.load, path)
+
+
+@pytest.mark.parametrize("name", ["Model", "get_inputs", "get_init_inputs"])
+@pytest.mark.parametrize("instead", ["", "{} = 3"])
+def test_a_file_that_lacks_a_part_is_a_fault(tmp_path, name, instead):
+    path = tmp_path / "problem.py"
+    path.write_text(TEXT.replace(f"{name}(", f"other_{name}(") + instead.format(name))
+    assert f"defines no {name}" in fault(path, problem.load, path)
+
+
+# ---- its own workload ------------------------------------------------------------------------------
+
+
+def test_the_default_workload_is_the_problem_s_own(write):
+    assert problem.default_workload(problem.load(write())) == OWN
+
+
+def test_a_default_workload_has_every_input_with_its_dtype(write):
+    several = "return [torch.rand(2, 8), torch.rand(3, dtype=torch.float16)]"
+    found = problem.default_workload(problem.load(write(INPUTS, several)))
+    assert [(spec.shape, spec.dtype) for spec in found.inputs] == [((2, 8), "float32"), ((3,), "float16")]
+
+
+@pytest.mark.parametrize(
+    ("line", "by"),
+    [
+        (INPUTS, "1 / 0"),
+        (INPUTS, "raise ValueError('two\\nlines')"),
+        (INPUTS, "raise SystemExit"),
+        (INPUTS, "return [3]"),
+        (INPUTS, "return None"),
+        (INPUTS, "return []"),
+        (INIT, "1 / 0"),
+        (INIT, "raise ValueError('two\\nlines')"),
+        (INIT, "raise SystemExit"),
+        (INIT, "return [torch]"),
+        (INIT, "return [float('nan')]"),
+        (INIT, "return None"),
+    ],
+)
+def test_a_workload_that_cannot_be_had_is_a_fault(write, line, by):
+    loaded = problem.load(write(line, by))
+    fault(loaded.path, problem.default_workload, loaded)
+
+
+# ---- inputs ----------------------------------------------------------------------------------------
+
+
+def drawn(loaded, workload=OWN, seed=3):
+    return problem.inputs(loaded, workload, seed, "cpu")
+
+
+def test_inputs_of_the_problem_s_own_shapes_are_its_own(write):
+    (x,) = drawn(problem.load(write(INPUTS, "return [torch.arange(32.).view(4, 8)]")))
+    assert torch.equal(x, torch.arange(32.0).view(4, 8))
+
+
+def test_inputs_of_other_shapes_are_uniform(write):
+    workload = OWN.model_copy(update={"inputs": (TensorSpec(shape=(100, 8), dtype="float64"),)})
+    (x,) = drawn(problem.load(write(INPUTS, "return [torch.full((4, 8), 9.)]")), workload)
+    assert (x.shape, x.dtype) == ((100, 8), torch.float64)
+    assert x.min() >= 0 and x.max() < 1 and len(x.unique()) == x.numel()
+
+
+@pytest.mark.parametrize("shape", [(4, 8), (5, 8)])
+def test_inputs_follow_their_seed(write, shape):
+    loaded, workload = problem.load(write()), OWN.model_copy(update={"inputs": (TensorSpec(shape=shape),)})
+    (one,), (again,), (other,) = (drawn(loaded, workload, seed) for seed in (3, 3, 4))
+    assert torch.equal(one, again) and not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("by", ["1 / 0", "raise ValueError('two\\nlines')", "raise SystemExit", "return [3]"])
+def test_inputs_that_cannot_be_had_are_a_fault(write, by):
+    loaded = problem.load(write(INPUTS, by))
+    fault(loaded.path, drawn, loaded)
+
+
+# ---- the reference ---------------------------------------------------------------------------------
+
+
+def test_parameters_follow_their_seed(write):
+    loaded = problem.load(write("torch.arange(1.0, size + 1)", "torch.randn(size)"))
+    one, again, other = (problem.reference(loaded, (8,), seed).weight for seed in (3, 3, 4))
+    assert torch.equal(one, again) and not torch.equal(one, other)
+
+
+def test_what_the_reference_takes_passes(write):
+    problem.check(problem.load(write()), OWN)
+
+
+def test_a_check_computes_no_values(write):
+    terabytes = OWN.model_copy(update={"inputs": (TensorSpec(shape=(2**40, 8)),)})
+    problem.check(problem.load(write()), terabytes)
+
+
+def test_shapes_that_the_reference_refuses_are_named(write):
+    loaded = problem.load(write())
+    workload = OWN.model_copy(update={"inputs": (TensorSpec(shape=(4, 9)),)})
+    assert "[4, 9]" in fault(loaded.path, problem.check, loaded, workload)
+
+
+def test_arguments_that_the_reference_refuses_are_named(write):
+    loaded = problem.load(write())
+    workload = OWN.model_copy(update={"init": (8, "two")})
+    assert "'two'" in fault(loaded.path, problem.check, loaded, workload)
+
+
+@pytest.mark.parametrize("line", ["super().__init__()", FORWARD])
+@pytest.mark.parametrize("by", ["1 / 0", "raise ValueError('two\\nlines')", "raise ValueError", "raise SystemExit"])
+def test_whatever_a_reference_raises_is_a_fault(write, line, by):
+    loaded = problem.load(write(line, by))
+    fault(loaded.path, problem.check, loaded, OWN)
+
+
+@pytest.mark.parametrize("by", ["return None", "return x, x", "return 3", "return (x > 0)"])
+def test_a_reference_that_gives_no_tensor_of_numbers_is_a_fault(write, by):
+    loaded = problem.load(write(FORWARD, by))
+    fault(loaded.path, problem.check, loaded, OWN)

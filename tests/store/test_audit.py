@@ -1,0 +1,197 @@
+"""Looking after a cache: what `why` calls a hit, and what `verify_cache` finds and moves away."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+
+import pytest
+from helpers.tiny import HERE, text_of
+
+from tuner import store
+from tuner.errors import ConfigError
+from tuner.search import run as tune
+from tuner.settings import load
+from tuner.store import audit as check
+
+CONFIG = "template: templates/tiny/\ndevice: cpu\ninit: [8]\nshapes: [[4, 8], [5, 8]]\n"
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def keep(root, tiny, make_record):
+    """Store a winner measured against tiny's own problem; its folder."""
+
+    def keep(**changes):
+        record = make_record(**changes)
+        record = record.model_copy(update={"problem_sha256": hashlib.sha256(tiny.problem.read_bytes()).hexdigest()})
+        store.put(root, record, text_of(tiny, record).text)
+        return store.folder_of(root, record.environment.slug, "tiny", record.workload.slug)
+
+    return keep
+
+
+@pytest.fixture(autouse=True)
+def _here(monkeypatch, tmp_path):
+    """In the folder of the config, on the device that the records were measured on."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tune, "here", lambda *arguments: HERE)
+
+
+def altered(folder):
+    record = json.loads((folder / store.RECORD).read_text())
+    record["point"]["knobs"]["unroll"] = 8
+    (folder / store.RECORD).write_text(json.dumps(record))
+
+
+DAMAGES = {
+    "record is a folder": lambda f: ((f / store.RECORD).unlink(), (f / store.RECORD).mkdir()),
+    "record cut": lambda f: (f / store.RECORD).write_text("{"),
+    "text altered": lambda f: (f / store.TEXT).write_text("import os\n"),
+    "knob altered": altered,
+}
+damaged = pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+
+
+# ---- why ----
+
+
+@pytest.fixture
+def why(root, tmp_path):
+    """The reasons that `check.why` gives for the workload that is kept; the other one has no winner."""
+
+    def why():
+        (tmp_path / "tiny.yaml").write_text(CONFIG)
+        (name, answers), (_, others) = check.why(load(tmp_path / "tiny.yaml"), root)
+        assert name.startswith("tiny 4x8-")
+        assert "" not in [answer.reason for answer in others]
+        return [answer.reason for answer in answers]
+
+    return why
+
+
+def test_a_sound_winner_of_this_device_is_a_hit(keep, why):
+    keep()
+    assert why() == [""]
+
+
+def test_an_empty_cache_answers_nothing(tiny_folder, why):
+    assert why() == []
+
+
+@damaged
+def test_what_export_would_refuse_is_no_hit(keep, why, damage):
+    folder = keep()
+    damage(folder)
+    (reason,) = why()
+    assert reason
+    assert folder.is_dir(), "to ask moves nothing"
+
+
+def test_a_winner_of_another_problem_is_no_hit(keep, why, tiny_folder, tmp_path):
+    keep()
+    (tmp_path / "tiny.yaml").write_text(CONFIG)
+    other = tmp_path / "other.py"
+    other.write_text((tiny_folder / "problem.py").read_text() + "# another\n")
+    asked = load(tmp_path / "tiny.yaml", {"problem": str(other)})
+    ((_, (answer,)), _) = check.why(asked, tmp_path / "cache")
+    assert answer.reason.startswith("problem: cached ")
+
+
+# ---- verify ----
+
+
+def verify(root, *templates):
+    return check.verify_cache(root, False, templates, print)
+
+
+def test_sound_winners_are_ok(root, keep):
+    folders = [keep(), keep(shape=(5, 8))]
+    assert verify(root, "templates/tiny") == [check.Verdict(folder, True, "ok") for folder in folders]
+
+
+@damaged
+def test_a_damaged_entry_is_quarantined_and_said_once(root, keep, damage):
+    folder, sound = keep(), keep(shape=(5, 8))
+    damage(folder)
+    first, second = verify(root, "templates/tiny")
+    assert (first.folder, first.ok) == (folder, False)
+    assert "it is not used, and was moved to" in first.said
+    assert not first.said.startswith(str(root)) and "\n" not in first.said
+    assert second == check.Verdict(sound, True, "ok")
+    assert not folder.exists()
+    assert len(list((root / store.QUARANTINE).iterdir())) == 1
+    assert verify(root, "templates/tiny") == [second]
+
+
+@damaged
+def test_a_read_only_cache_is_judged_whole(root, keep, monkeypatch, damage):
+    folder, sound = keep(), keep(shape=(5, 8))
+    damage(folder)
+    opened = os.open
+
+    def refuse(path, *arguments, **keywords):
+        if str(path).endswith(store.LOCK):
+            raise OSError(30, "Read-only file system")
+        return opened(path, *arguments, **keywords)
+
+    monkeypatch.setattr(os, "open", refuse)
+    first, second = verify(root, "templates/tiny")
+    assert not first.ok
+    assert "could not be moved aside" in first.said and first.said.endswith("Read-only file system")
+    assert second == check.Verdict(sound, True, "ok")
+    assert folder.exists()
+
+
+def test_a_winner_of_an_unknown_template_is_no_fault(root, keep):
+    folder = keep()
+    (verdict,) = verify(root)
+    assert (verdict.folder, verdict.ok) == (folder, True)
+    assert verdict.said.startswith("not checked: its template tiny is not among the shipped ones")
+
+
+def test_a_damaged_winner_of_an_unknown_template_is_one(root, keep):
+    DAMAGES["text altered"](keep())
+    (verdict,) = verify(root)
+    assert not verdict.ok
+    assert "was moved to" in verdict.said
+
+
+def test_a_stale_winner_is_named_and_stays(root, keep, tiny_folder):
+    folder = keep()
+    with (tiny_folder / "plain.cpp").open("a") as file:
+        file.write("// newer\n")
+    (verdict,) = verify(root, "templates/tiny")
+    assert not verdict.ok
+    assert verdict.said.startswith("template_digest differs: ")
+    assert folder.exists()
+
+
+def test_a_folder_without_a_record_is_no_entry(root, keep):
+    (keep() / store.RECORD).unlink()
+    assert verify(root) == []
+
+
+def test_a_template_that_is_not_there_is_refused(root):
+    with pytest.raises(ConfigError, match=r"no template\.py in"):
+        verify(root, "templates/other")
+
+
+def test_with_run_the_suite_judges_this_devices_winners(root, keep, monkeypatch):
+    keep(), keep(device_name="Another CPU")
+    judged = []
+
+    def suite(file, *arguments):
+        judged.append(file)
+        raise check.WrongFile(f"{file}: it crashed")
+
+    monkeypatch.setattr(check, "_verify", suite)
+    other, own = check.verify_cache(root, True, ["templates/tiny"], print)
+    assert (other.ok, own.ok) == (True, False)
+    assert judged == [own.folder / store.TEXT]
+    assert own.said == "model_new.py: it crashed"

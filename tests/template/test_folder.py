@@ -1,0 +1,222 @@
+"""Reading template folders and making spaces of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+import sys
+
+import pytest
+
+from tuner import template
+from tuner.errors import ConfigError, TemplateError
+from tuner.space import Knob
+from tuner.template import folder as folder_module
+
+CPU = {"device": "cpu", "cores": 2, "capability": (0, 0), "shared_memory_per_block": 0}
+
+
+def facts(tiny, shape=(4, 8)):
+    return tiny.facts((8,), [shape], CPU)
+
+
+def test_load_reads_the_folder(tiny, tiny_folder):
+    assert tiny.name == "tiny"
+    assert [v.name for v in tiny.variants] == ["plain", "gpu"]
+    assert tiny.problem == tiny_folder / "problem.py"
+
+
+def test_every_shipped_template_loads():
+    for name in template.shipped_names():
+        assert template.load(template.shipped_folder() / name).name == name
+
+
+@pytest.mark.parametrize("name", ["problem.py", "model_new.py", "plain.py", "plain.cpp"])
+def test_a_missing_part_is_named(tiny_folder, name):
+    (tiny_folder / name).unlink()
+    with pytest.raises(TemplateError, match=name):
+        template.load(tiny_folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("def axes(", "SyntaxError"),
+        ("import nothing_of_that_name", "nothing_of_that_name"),
+        ("VARIANTS = missing", "missing"),
+        ("VARIANTS = ()", "wants a function axes"),
+        ("def axes(i, s): ...\nVARIANTS = (1,)", "wants Variant values"),
+        ("from tuner.space import Knob\nKnob('X', (1,), 1)", "lower-case identifier"),
+    ],
+)
+def test_a_broken_template_file_is_one_line_with_its_path(tiny_folder, text, fault):
+    (tiny_folder / "template.py").write_text(text)
+    with pytest.raises(TemplateError, match=fault) as caught:
+        template.load(tiny_folder)
+    assert str(tiny_folder / "template.py") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["my kernel", "my-kernel", "kérnel", "核", "a.b"])
+def test_a_folder_s_name_that_no_compiler_takes_is_refused(tiny_folder, name):
+    folder = tiny_folder.rename(tiny_folder.with_name(name))
+    with pytest.raises(TemplateError, match=rf"{re.escape(name)}: a template folder's name has letters, digits and _"):
+        template.load(folder)
+
+
+# ---- Python that templates share --------------------------------------------------------------------
+
+
+def sharing(folder, size=None):
+    """Make a template ask include/ for a choice of its knob; with `size`, put that there."""
+    path = folder / "template.py"
+    path.write_text("from sizes import SIZE\n" + path.read_text().replace("(64, 128), 128", "(64, SIZE), SIZE"))
+    if size is not None:
+        (folder.parent / "include").mkdir()
+        (folder.parent / "include" / "sizes.py").write_text(f"SIZE = {size}\n")
+    return folder
+
+
+def size(folder):
+    return template.load(folder).variant("gpu").knobs[0].default
+
+
+def test_modules_of_one_name_in_two_trees_stay_apart(tiny_folder, tmp_path):
+    other = shutil.copytree(tiny_folder, tmp_path / "others" / "tiny")
+    trees = [sharing(tiny_folder, 256), sharing(other, 512)]
+    path = list(sys.path)
+    assert [size(folder) for folder in trees * 2] == [256, 512, 256, 512]
+    assert sys.path == path and "sizes" not in sys.modules
+
+
+def test_a_module_of_that_name_which_the_process_has_is_neither_used_nor_lost(tiny_folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sizes", dataclasses)
+    assert size(sharing(tiny_folder, 256)) == 256
+    assert sys.modules["sizes"] is dataclasses
+
+
+def test_a_fault_in_what_is_shared_is_the_template_s(tiny_folder):
+    path = list(sys.path)
+    with pytest.raises(TemplateError, match=r"template.py: ZeroDivisionError"):
+        template.load(sharing(tiny_folder, "1 / 0"))
+    assert sys.path == path and "sizes" not in sys.modules
+
+
+def test_the_shipped_include_comes_second(tiny_folder, tmp_path, monkeypatch):
+    shipped = tmp_path / "shipped"
+    (shipped / "include").mkdir(parents=True)
+    (shipped / "include" / "sizes.py").write_text("SIZE = 1024\n")
+    monkeypatch.setattr(folder_module, "shipped_folder", lambda: shipped)
+    assert size(sharing(tiny_folder)) == 1024
+    (tiny_folder.parent / "include").mkdir()
+    (tiny_folder.parent / "include" / "sizes.py").write_text("SIZE = 256\n")
+    assert size(tiny_folder) == 256
+
+
+def test_a_copy_of_a_shipped_template_loads_anywhere(tmp_path):
+    copy = shutil.copytree(template.shipped_folder() / "gn_mean", tmp_path / "mine")
+    shipped = template.load(template.shipped_folder() / "gn_mean")
+    assert [v.knobs for v in template.load(copy).variants] == [v.knobs for v in shipped.variants]
+
+
+# ---- facts and spaces -------------------------------------------------------------------------------
+
+
+def test_facts_join_axes_and_limits(tiny):
+    assert (facts(tiny).C, facts(tiny).cores) == (8, 2)
+
+
+def test_a_workload_that_axes_refuses_is_a_template_error(tiny):
+    with pytest.raises(TemplateError, match=r"does not take init \[8\].*wants an input"):
+        facts(tiny, (4, 9))
+
+
+def test_a_space_has_the_variants_of_its_device(tiny):
+    assert [b.variant for b in tiny.space("cpu", facts(tiny)).branches] == ["plain"]
+
+
+def test_a_variant_beyond_the_capability_is_left_out(tiny):
+    old = tiny.facts((8,), [(4, 8)], {**CPU, "device": "cuda", "capability": (7, 5)})
+    with pytest.raises(ConfigError, match="no variant for this cuda device"):
+        tiny.space("cuda", old)
+
+
+def test_narrowing_keeps_the_default_where_it_can(tiny):
+    narrowed = tiny.space("cpu", facts(tiny), narrowing={"unroll": [8, 2], "order": ["columns"]})
+    knobs = {knob.name: knob for knob in narrowed.branches[0].knobs}
+    assert (knobs["unroll"].choices, knobs["unroll"].default) == ((2, 8), 2)
+    assert (knobs["order"].choices, knobs["order"].default) == (("columns",), "columns")
+
+
+@pytest.mark.parametrize(
+    ("asked", "fault"),
+    [
+        ({"variants": ["nope"]}, "variants: 'nope' is not one of plain, gpu"),
+        ({"variants": ["gpu"]}, "no variant for this cpu device"),
+        ({"narrowing": {"nope": [1]}}, "'nope' is not a knob of tiny; it has block_size, fast"),
+        ({"narrowing": {"unroll": [3]}}, "unroll: 3 is not one of"),
+        ({"narrowing": {"fast": [1]}}, "fast: 1 is not one of"),
+        ({"narrowing": {"unroll": []}}, "the list is empty"),
+    ],
+)
+def test_a_wrong_request_is_one_line(tiny, asked, fault):
+    with pytest.raises(ConfigError, match=fault):
+        tiny.space("cpu", facts(tiny), **asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "fault"),
+    [
+        ({"variants": ["gpu"], "device": "cpu"}, "template tiny has no variant for this cpu device among those asked"),
+        ({"variants": ["plain"], "device": "cuda:1"}, "template tiny has no variant for this cuda device"),
+        ({"narrowing": {"unroll": [16]}, "device": "cpu"}, "knobs: no variant is left: plain has unroll [1, 2, 4, 8]"),
+        ({"variants": ["plain"], "narrowing": {"unroll": [16]}}, "knobs: no variant is left: plain has unroll"),
+        ({"narrowing": {"unroll": [2]}, "variants": ["wide"]}, "knobs: no variant is left: wide has unroll [16, 32]"),
+    ],
+)
+def test_what_a_config_alone_rules_out_is_refused_before_a_search(tiny, asked, fault):
+    wide = dataclasses.replace(tiny.variant("gpu"), name="wide", knobs=(Knob("unroll", (16, 32), 16),))
+    both = dataclasses.replace(tiny, variants=(*tiny.variants, wide))
+    with pytest.raises(ConfigError, match=re.escape(fault)):
+        both.check_names(**asked)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"variants": ["gpu"]},
+        {"variants": ["gpu"], "device": "cuda:1"},
+        {"variants": ["plain"], "device": "cpu"},
+        {"narrowing": {"unroll": [2]}, "device": "cpu"},
+        {"narrowing": {"block_size": [64]}, "device": "cpu"},  # of the other device's variant: `--device` needs no edit
+        {"variants": ["plain", "gpu"], "narrowing": {"block_size": [64]}},
+    ],
+)
+def test_what_only_the_machine_can_rule_out_is_not_refused(tiny, asked):
+    tiny.check_names(**asked)
+
+
+def test_a_variant_that_knows_none_of_a_knobs_choices_is_left_out(tiny):
+    other = dataclasses.replace(tiny.variant("plain"), name="other", knobs=(Knob("unroll", (16, 32), 16),))
+    both = dataclasses.replace(tiny, variants=(*tiny.variants, other))
+    wide = tiny.facts((64,), [(4, 64)], CPU)
+    for wanted, left in (([16], ["other"]), ([2, 16], ["plain", "other"])):
+        assert [b.variant for b in both.space("cpu", wide, narrowing={"unroll": wanted}).branches] == left
+
+
+def test_a_space_without_a_point_is_refused(tiny):
+    small = tiny.facts((2,), [(4, 2)], CPU)
+    with pytest.raises(ConfigError, match="no point is left"):
+        tiny.space("cpu", small, narrowing={"unroll": [4, 8]})
+
+
+def test_find_takes_a_path(tiny_folder):
+    assert template.find("./tiny", tiny_folder.parent).folder == tiny_folder.resolve()
+
+
+@pytest.mark.parametrize("name", ["nope", "a b", "../gn_mean", "./", "gn_mean/.."])
+def test_find_refuses_what_is_no_template(tmp_path, name):
+    with pytest.raises(ConfigError, match="template: "):
+        template.find(name, tmp_path)

@@ -1,0 +1,137 @@
+"""The suite checks itself: every wrong model is rejected, every honest one passes, and a search refuses otherwise."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+from helpers.tiny import HERE
+from helpers.tricks import SMALL, problem_path, workload
+
+from tuner import problem
+from tuner.errors import ProblemError
+from tuner.search import run as tune
+from tuner.verification import mutants as wrong
+
+CHECKED = {}
+
+# What verification.md's table of wrong kernels names, and what goes beyond it.
+EVERYWHERE = {
+    "zeros", "a constant", "sample 0 for all", "rolled batch", "previous result", "TF32 operands", "bf16",
+    "one-pass variance", "no eps", "wrong eps", "unbiased variance", "dropped column", "stale statistics",
+    "shifted mean", "statistics of the batch", "statistics of the first group",
+    "missing group_norm.weight", "missing group_norm.bias",
+}  # fmt: skip
+OWN = {
+    "gn_mean": {"missing conv.bias", "short reduction"},
+    "hardswish_gn_mean": {"missing conv.bias", "short reduction", "no activation"},
+    "relu_gn": {"no activation"},
+    "gn_min_bias": {"missing gemm.bias", "missing bias", "short reduction"},
+}
+
+
+def checked(name, device="cpu"):
+    """The self-check of one problem, made once."""
+    if (name, device) not in CHECKED:
+        torch.set_num_threads(1)
+        loaded = problem.load(problem_path(name))
+        CHECKED[name, device] = wrong.self_check(loaded, workload(name), device, seed=7)
+    return CHECKED[name, device]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_wrong_model_is_caught(name):
+    assert checked(name).missed == []
+    assert set(checked(name).caught) == EVERYWHERE | OWN[name]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_honest_model_passes(name):
+    assert checked(name).refused == {}
+    assert len(checked(name).passed) >= 5
+
+
+def test_what_a_problem_has_no_place_for_is_left_out_with_the_reason():
+    assert checked("gn_mean").left_out == {"no activation": "the reference calls no activation"}
+    assert checked("relu_gn").left_out == {"short reduction": "the reference calls no reduction"}
+
+
+def test_what_makes_no_difference_is_left_out(tmp_path):
+    """A bias ahead of an InstanceNorm is subtracted again."""
+    path = tmp_path / "problem.py"
+    path.write_text(
+        "import torch\nimport torch.nn as nn\n\n\n"
+        "class Model(nn.Module):\n"
+        "    def __init__(self, channels):\n"
+        "        super().__init__()\n"
+        "        self.conv = nn.Conv1d(channels, channels, 1)\n"
+        "        self.norm = nn.InstanceNorm1d(channels)\n\n"
+        "    def forward(self, x):\n"
+        "        return self.norm(self.conv(x))\n\n\n"
+        "def get_inputs():\n    return [torch.rand(4, 3, 9)]\n\n\n"
+        "def get_init_inputs():\n    return [3]\n"
+    )
+    loaded = problem.load(path)
+    found = wrong.self_check(loaded, problem.default_workload(loaded), "cpu", seed=1)
+    assert found.left_out["missing conv.bias"] == "it makes no difference to the result"
+    assert found.missed == []
+
+
+@pytest.fixture(scope="module")
+def too_lenient():
+    torch.set_num_threads(1)
+    loaded = problem.load(problem_path("gn_min_bias"))
+    return wrong.self_check(loaded, workload("gn_min_bias"), "cpu", seed=7, error_budget=1e5, with_honest=False)
+
+
+def test_a_budget_under_which_a_wrong_model_passes_is_noticed(too_lenient):
+    assert "TF32 operands" in too_lenient.missed
+
+
+class Lane:
+    def __init__(self, missed=()):
+        self.missed, self.asked = list(missed), 0
+
+    def self_check(self):
+        self.asked += 1
+        return {"missed": self.missed, "caught": {}}
+
+
+def search_starts(lane, runs, budget=8.0, sha="0" * 64):
+    job = SimpleNamespace(workload=workload("gn_mean"), error_budget=budget, problem=problem_path("gn_mean"))
+    tune._self_check(job, lane, runs, HERE, sha, SimpleNamespace(stage=lambda text: None))
+
+
+def test_a_search_refuses_to_start_and_names_the_wrong_model(tmp_path):
+    for _ in range(2):  # and says so again the next time
+        with pytest.raises(ProblemError, match="it finds nothing wrong with zeros, bf16 ") as caught:
+            search_starts(Lane(["zeros", "bf16"]), tmp_path)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_self_check_is_remembered(tmp_path):
+    lane = Lane()
+    search_starts(lane, tmp_path)
+    search_starts(lane, tmp_path)
+    assert lane.asked == 1
+    assert json.loads(next(tmp_path.glob("self-check-*.json")).read_text())["missed"] == []
+
+
+@pytest.mark.parametrize("change", [{"budget": 16.0}, {"sha": "1" * 64}])
+def test_another_problem_or_budget_is_checked_again(tmp_path, change):
+    lane = Lane()
+    search_starts(lane, tmp_path)
+    search_starts(lane, tmp_path, **change)
+    assert lane.asked == 2
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", SMALL)
+def test_on_a_gpu(name):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    found = checked(name, "cuda")
+    assert (found.missed, found.refused) == ([], {})
+    assert len(found.caught) >= 14

@@ -1,0 +1,1 @@
+"""Devices: one module a backend, and the toolchain that compiles for them."""

@@ -1,0 +1,5 @@
+"""The command line."""
+
+from tuner.cli.commands import cli, main
+
+__all__ = ["cli", "main"]

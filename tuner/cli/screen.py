@@ -1,0 +1,200 @@
+"""What a person sees while a search runs, and the tables at its end."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from tuner.records import Correctness, Environment, Floor, Performance, Record, Trial, Workload
+from tuner.search.run import Outcome
+from tuner.search.study import Progress
+from tuner.space import Space
+
+PLAIN_EVERY_S = 5.0
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise  # rich would exit with 1; a reader that has seen enough is no fault
+
+
+def console(stderr: bool = False) -> Console:
+    """A console as wide as the terminal; wide enough for every table where there is none."""
+    made = _Console(stderr=stderr, highlight=False)
+    return made if made.is_terminal else _Console(stderr=stderr, highlight=False, width=160)
+
+
+def shapes(workload: Workload) -> str:
+    return ", ".join("x".join(map(str, shape)) for shape in workload.shapes)
+
+
+class Screen:
+    """Implements `tune.Observer`: a live line on a terminal, plain lines elsewhere."""
+
+    def __init__(self, console: Console, template: str) -> None:
+        self.console, self.template = console, template
+        self.live: Live | None = None
+        self.eager_ms: float | None = None
+        self._last_plain = 0.0
+        self._best = ""
+
+    def __enter__(self) -> Screen:
+        if self.console.is_terminal:
+            self.live = Live(console=self.console, refresh_per_second=4, transient=True)
+            self.live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.live is not None:
+            self.live.stop()
+
+    def _line(self, text: str) -> None:
+        self.console.print(Text(text), soft_wrap=True)
+
+    def stage(self, text: str) -> None:
+        if self.live is not None:
+            self.live.update(Text(f"{text} …", style="dim"))
+        else:
+            self._line(text)
+
+    def workload(self, workload: Workload, space: Space, environment: Environment) -> None:
+        variants = ", ".join(f"{b.variant} ({len(b)} points)" for b in space.branches)
+        self.eager_ms, self._best = None, ""
+        self._line(f"{self.template}  {shapes(workload)} {workload.dtype}, precision {workload.precision}")
+        self._line(f"on {environment.device_name}, PyTorch {environment.torch}: {variants}")
+
+    def eager(self, performance: Performance) -> None:
+        self.eager_ms = performance.latency_ms
+        self._line(f"eager takes {self.eager_ms:.4g} ms")
+
+    def progress(self, progress: Progress) -> None:
+        line = self._progress_line(progress)
+        best = str(progress.best.point.config) if progress.best else ""
+        if self.live is not None:
+            self.live.update(Text(f"{line}\n  {best}"))
+            return
+        now = time.monotonic()
+        if now - self._last_plain >= PLAIN_EVERY_S or best != self._best:
+            self._line(line + (f"  [{best}]" if best != self._best else ""))
+            self._last_plain, self._best = now, best
+
+    def _progress_line(self, progress: Progress) -> str:
+        done, budget = len(progress.trials), progress.budget
+        parts = [f"{done}/{budget.trials} trials"]
+        if progress.best is not None:
+            best_ms = progress.best.evaluation.latency_ms
+            speedup = f" ({self.eager_ms / best_ms:.2f}x eager)" if self.eager_ms else ""
+            parts.append(f"best {best_ms:.4g} ms{speedup}")
+        fresh, elapsed = done - progress.resumed, max(progress.elapsed_s, 1e-9)
+        parts.append(f"{fresh / elapsed * 60:.0f}/min")
+        if progress.failures:
+            parts.append("failed: " + ", ".join(f"{phase} {n}" for phase, n in sorted(progress.failures.items())))
+        left = (budget.trials - done) * elapsed / max(fresh, 1)
+        if budget.time_s is not None:
+            left = min(left, max(0.0, budget.time_s - elapsed))
+        parts.append(f"{left // 60:.0f}:{left % 60:02.0f} left")
+        return "  ".join(parts)
+
+    def final(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if self.live is not None or now - self._last_plain >= PLAIN_EVERY_S:
+            self.stage(f"final: {done}/{total} samples each")
+            self._last_plain = now
+
+    def outcome(self, outcome: Outcome) -> None:
+        """The table of one finished workload."""
+        progress, record = outcome.progress, outcome.record
+        if progress.resumed:
+            self._line(f"took over {progress.resumed} trials of other runs")
+        measured = len(progress.trials) - progress.resumed
+        failed = ", ".join(f"{phase} {n}" for phase, n in sorted(progress.failures.items())) or "none"
+        self._line(
+            f"stopped: {progress.stopped}; {measured} trials measured in {progress.elapsed_s:.0f} s; failed: {failed}"
+        )
+        for rule, count in sorted(progress.rejected.items()):
+            self._line(f"  constraint {rule} rejected {count}")
+        for note in outcome.notes:
+            self._line(f"  note: {note}")
+        if record is None:
+            if not progress.trials:
+                self._line("nothing was measured yet")
+                return
+            for said, count in Counter(_said(trial) for trial in progress.trials).most_common(3):
+                self._line(f"  {count} x {said}")
+            self._line("no right kernel was found; the ledger of trials has every log")
+            return
+        rows = table(record)
+        rows.width = Console(width=200).measure(rows).maximum  # a narrow terminal wraps it; no digit is cut off
+        self.console.print(rows, crop=False, soft_wrap=True)
+        self._line(f"knobs: {record.point.config}")
+        verdict = "cached" if outcome.stored else "not cached (a better result stands there)"
+        if outcome.stored and not record.confirmed:
+            verdict = "cached, unconfirmed (the same search again goes on from here)"
+        self._line(f"{verdict}: {outcome.folder}")
+
+
+def table(record: Record) -> Table:
+    """Winner, runner-up, baselines and the floor; speed-up is of the winner over the row."""
+    rows = Table(box=None, pad_edge=False)
+    for name in ("", "median ms", "quartiles", "samples", "winner is faster by", "95 % interval"):
+        rows.add_column(name, justify="left" if not name else "right", no_wrap=True)
+    performance = record.evaluation.performance
+    assert performance is not None
+    rows.add_row("winner", *_timing(performance), "", "")
+    others = [("runner-up", record.runner_up)] if record.runner_up else []
+    for label, comparison in [*others, *((c.name, c) for c in record.baselines)]:
+        interval = f"{comparison.speedup_low:.3f} to {comparison.speedup_high:.3f}"
+        rows.add_row(label, *_timing(comparison.performance), f"{comparison.speedup:.3f}x", interval)
+    if record.floor is not None:
+        share = record.floor.floor_ms / performance.latency_ms
+        rows.add_row(
+            "floor", _ms(record.floor.floor_ms), "", "", f"({share:.0%} of the winner's time)", _bound(record.floor)
+        )
+    return rows
+
+
+def _said(trial: Trial) -> str:
+    """How a trial ended, in the words that all that ended so share."""
+    return f"{trial.evaluation.status.value}: {trial.evaluation.detail[:200]}"
+
+
+def _bound(floor: Floor) -> str:
+    return "memory" if floor.memory_ms >= floor.compute_ms else "arithmetic"
+
+
+def _timing(performance: Performance) -> tuple[str, str, str]:
+    quartiles = f"{_ms(performance.q25_ms)} to {_ms(performance.q75_ms)}"
+    return _ms(performance.latency_ms), quartiles, str(performance.samples)
+
+
+def _ms(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def listing(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A plain table without lines, for lists."""
+    made = Table(box=None, pad_edge=False)
+    for header in headers:
+        made.add_column(header, overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(cell) for cell in row))
+    return made
+
+
+def cases(correctness: Correctness) -> Table:
+    """Verification case by case."""
+    rows = [
+        ["ok" if c.ok else "WRONG", c.name, _number(c.error), _number(c.allowed), _number(c.reference_error), c.detail]
+        for c in correctness.cases
+    ]
+    return listing(["", "case", "error", "allowed", "reference's own", ""], rows)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"

@@ -1,0 +1,1 @@
+"""Processes: workers and their protocol, the compile pool, the measuring lane."""

@@ -1,0 +1,1 @@
+"""Winners as files for others: one module a format."""

@@ -1,0 +1,1 @@
+"""How long a candidate takes, and under which conditions."""

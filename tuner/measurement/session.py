@@ -1,0 +1,398 @@
+"""Evaluating candidates: verify, then benchmark. Runs inside a worker.
+
+`Session` is the measuring lane's worker target: it holds the device, the
+prepared verification suite and the models that a final compares. `Baseline` is
+the target of a process of its own for one way to run the reference.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from tuner import problem
+from tuner.backends import device
+from tuner.execution import worker
+from tuner.measurement import timer as benchmark
+from tuner.measurement.statistics import Untrusted, summarise
+from tuner.measurement.timer import Timer
+from tuner.records import Case, Correctness, Evaluation, Floor, Performance, Status, Workload
+from tuner.verification import mutants as wrong
+from tuner.verification import thorough
+from tuner.verification.suite import GuardedAllocations, Suite, Wrong, error_of, load_state, own_scales, poison
+
+HOPELESS = 1.5  # beyond this multiple of the best so far a candidate is told its one figure and left
+CLOSE = 1.05  # within this multiple of the best it is measured again, interleaved with the best
+SURVIVOR_SAMPLES, CLOSE_SAMPLES = 10, 30
+SURVIVOR_S, CLOSE_S = 2.0, 4.0  # where one forward takes long, this much time instead of that many samples
+BENIGN = 1.5  # a candidate that is slower by more on other values was timed on values that suited it
+CPU_FLOOR_SHARE = 0.5  # a CPU's ceilings are read beside other processes: only half of one is taken as proof
+CPU_CACHE_BYTES = 2**28  # no last-level cache of a socket is larger
+
+
+class Phase:
+    """The phase that a trial is in; told to the parent, too, in case it never ends."""
+
+    def __init__(self) -> None:
+        self.status = Status.LOAD
+
+    def enter(self, status: Status, detail: str = "") -> None:
+        self.status = status
+        worker.phase(f"{status.value}: {detail}" if detail else status.value)
+
+
+class Here:
+    """This machine, as measurements would see it."""
+
+    def environment(self, torch_device: str) -> dict[str, Any]:
+        return device.environment(torch_device).model_dump(mode="json")
+
+
+class Inspector:
+    """What a problem file says of itself."""
+
+    def __init__(self, problem_path: str) -> None:
+        self.problem = problem.load(Path(problem_path))
+
+    def workload(self) -> dict[str, Any]:
+        return problem.default_workload(self.problem).model_dump(mode="json")
+
+    def check(self, workload: dict[str, Any]) -> None:
+        """Raise ProblemError unless the reference takes this workload."""
+        problem.check(self.problem, Workload.model_validate(workload))
+
+
+class Session:
+    """One problem, workload and device; `seed` is the parent's secret for verification values."""
+
+    def __init__(
+        self,
+        problem_path: str,
+        workload: dict[str, Any],
+        torch_device: str,
+        seed: int,
+        error_budget: float,
+        extensions_dir: str,
+    ) -> None:
+        os.environ["TORCH_EXTENSIONS_DIR"] = extensions_dir
+        worker.phase("device")
+        if torch_device.startswith("cuda"):
+            torch.cuda.set_device(torch.device(torch_device))
+        self.device, self.seed, self.error_budget = torch_device, seed, error_budget
+        self.workload = Workload.model_validate(workload)
+        self.problem = problem.load(Path(problem_path))
+        self._suite: Suite | None = None
+        self._timer: Timer | None = None
+        self._uneven: Timer | None = None
+        self.best: tuple[float, Any] | None = None  # its median in ms and the model itself
+        self.contestants: dict[str, Any] = {}
+
+    # ---- what a search needs to know first --------------------------------------------------------
+
+    def describe(self) -> dict[str, Any]:
+        """Environment, problem hash and the physical floor of this workload on this device."""
+        worker.phase("describe")
+        problem.check(self.problem, self.workload)
+        ceilings = device.measure_ceilings(self.device)
+        return {
+            "environment": device.environment(self.device).model_dump(),
+            "problem_sha256": self.problem.sha256,
+            "floor": floor(self.problem, self.workload, ceilings, self.device).model_dump(),
+        }
+
+    def prepare(self) -> dict[str, Any]:
+        """Compute the oracle and the reference's error for every case; returns them for the record."""
+        return {case.name: case.reference_error for case in self.suite.cases}
+
+    @property
+    def suite(self) -> Suite:
+        if self._suite is None:
+            worker.phase("reference")
+            self._suite = Suite(self.problem, self.workload, self.device, self.seed, self.error_budget)
+        return self._suite
+
+    @property
+    def timer(self) -> Timer:
+        if self._timer is None:
+            self._timer = Timer(self.suite.cases[0].inputs, self.seed)
+        return self._timer
+
+    @property
+    def uneven(self) -> Timer:
+        """As `timer`, on values of which every sample has its own scale and offset."""
+        if self._uneven is None:
+            rng = torch.Generator(self.device).manual_seed(self.seed + 1)
+            self._uneven = Timer(own_scales(self.suite.cases[0].inputs, rng), self.seed)
+        return self._uneven
+
+    def self_check(self) -> dict[str, Any]:
+        """Send the wrong models through the suite; returns what became of them."""
+        found = wrong.self_check(
+            self.problem, self.workload, self.device, self.seed, self.error_budget,
+            lambda name: worker.phase(f"self-check: {name}"), with_honest=False,
+        )  # fmt: skip
+        if self.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+        return dataclasses.asdict(found)
+
+    # ---- a trial ----------------------------------------------------------------------------------
+
+    def trial(self, path: str, sha256: str, best_ms: float | None, floor_ms: float) -> dict[str, Any]:
+        """Load, verify and time one candidate.
+
+        Returns its Evaluation, and whether the device still works: after an
+        illegal address every later call fails, so the parent replaces the process.
+        """
+        started, phase = time.perf_counter(), Phase()
+        correctness: Correctness | None = None
+        performance: Performance | None = None
+        detail, switches = "", benchmark.switches()
+        try:
+            phase.enter(Status.LOAD)
+            model = self._load(path, sha256)
+            phase.enter(Status.LAUNCH)
+            kept = GuardedAllocations()  # what a candidate allocates once and keeps lies between guards, too
+            self.suite.call(model, self.suite.cases[0].inputs, kept)
+            phase.enter(Status.VERIFY)
+            correctness = self.suite.check(model, lambda case: phase.enter(Status.VERIFY, case))
+            if correctness.fault:
+                detail = correctness.fault
+            elif not kept.intact():
+                detail = "wrote outside the tensors that it allocated"
+            elif (switch := benchmark.switched(switches)) is not None:
+                detail = f"changed {switch}, which is not its own"
+            else:
+                del kept
+                phase.enter(Status.BENCHMARK)
+                performance = self._time(model, best_ms, floor_ms)
+                phase.status = Status.OK
+        except (Wrong, Untrusted) as fault:
+            detail = str(fault)
+        except BaseException as error:  # whatever a candidate raises is its own outcome, in the phase it was in
+            detail = f"{type(error).__name__}: {_first_line(error)}"
+        evaluation = Evaluation(
+            status=phase.status,
+            detail=detail,
+            correctness=correctness,
+            performance=performance,
+            run_s=time.perf_counter() - started,
+        )
+        healthy = self._healthy() and benchmark.switched(switches) is None
+        return {"evaluation": evaluation.model_dump(mode="json"), "healthy": healthy}
+
+    def _load(self, path: str, sha256: str) -> torch.nn.Module:
+        return self.suite.build(self._model_new(path, sha256))
+
+    def _model_new(self, path: str, sha256: str) -> Callable[..., torch.nn.Module]:
+        """The class of a candidate's file, its kernels built and loaded."""
+        text = Path(path).read_bytes()
+        if hashlib.sha256(text).hexdigest() != sha256:
+            raise Wrong(f"{path} is not the file that was rendered for this trial")
+        module = problem.execute(Path(path), f"tuner_candidate_{sha256[:16]}")
+        if hasattr(module, "preload"):  # any file that defines ModelNew may be verified
+            module.preload()
+        _untampered()
+        model_new: Callable[..., torch.nn.Module] = module.ModelNew
+        return model_new
+
+    def _time(self, model: torch.nn.Module, best_ms: float | None, floor_ms: float) -> Performance:
+        case = self.suite.cases[0]
+        load_state(model, case.state)
+        timer = self.timer
+        timer.sample_ms(model)
+        times = [timer.sample_ms(model)[0]]
+        if best_ms is None or times[0] <= HOPELESS * best_ms:
+            times = timer.samples_ms(model, _count(SURVIVOR_SAMPLES, SURVIVOR_S, times[0]))
+            median = summarise(times).latency_ms
+            leader = min(best_ms or math.inf, self.best[0] if self.best else math.inf)
+            if leader < math.inf and median <= CLOSE * leader:
+                more = _count(CLOSE_SAMPLES, CLOSE_S, median) - len(times)
+                for _ in range(more):  # interleaved with the best, so that both saw the same clocks
+                    if self.best is not None:
+                        timer.sample_ms(self.best[1])
+                    times.append(timer.sample_ms(model)[0])
+        self._check_last(model)
+        performance = summarise(times)
+        self._check_believable(performance.latency_ms, floor_ms)
+        good = best_ms is None or performance.latency_ms <= CLOSE * best_ms  # a new process has yet to see a good one
+        if good and (self.best is None or performance.latency_ms < self.best[0]):
+            self._check_steady(model)
+            self.best = (performance.latency_ms, model)
+        return performance
+
+    def _check_believable(self, latency_ms: float, floor_ms: float) -> None:
+        """Raise Untrusted for a time below what the device can do."""
+        if latency_ms < floor_ms * (1.0 if self.device.startswith("cuda") else CPU_FLOOR_SHARE):
+            raise Untrusted(
+                f"measured {latency_ms:.4f} ms, below the physical floor of {floor_ms:.4f} ms: "
+                "a fault of the measurement"
+            )
+
+    def _check_last(self, model: torch.nn.Module) -> None:
+        """One more timed forward, on the values of case A; its result must be right like any other.
+
+        What the forward before it returned is overwritten: memory that is handed out again holds no result.
+        """
+        case = self.suite.cases[0]
+        poison(self.timer.sample_ms(model)[1])
+        last = self.timer.sample_ms(model, fresh=False)[1]
+        self.suite.check_form(last, case)
+        if not error_of(last, case.oracle) <= case.allowed:
+            raise Wrong("right when it was verified, wrong when it was timed")
+        _untampered()
+
+    def _check_steady(self, model: torch.nn.Module) -> None:
+        """Raise Untrusted for a candidate that is fast on benign values only; noise gets a second look."""
+        load_state(model, self.suite.cases[0].state)
+        self.uneven.sample_ms(model)
+        for count in (3, 9):
+            pairs = [(self.timer.sample_ms(model)[0], self.uneven.sample_ms(model)[0]) for _ in range(count)]
+            plain, uneven = (statistics.median(times) for times in zip(*pairs, strict=True))
+            if uneven <= BENIGN * plain:
+                return
+        raise Untrusted(f"{plain:.4f} ms on the timed values, {uneven:.4f} ms on values of other scales")
+
+    def _healthy(self) -> bool:
+        if benchmark.tampered() is not None:  # what a candidate replaced stays replaced in this process
+            return False
+        if not self.device.startswith("cuda"):
+            return True
+        try:
+            torch.cuda.synchronize()
+            return bool((torch.ones(8, device=self.device) == 1).all())
+        except RuntimeError:
+            return False
+
+    def verify(self, path: str, sha256: str, thoroughly: bool = False) -> dict[str, Any]:
+        """Cases A to D for one file, or all there are; raises nothing for a wrong result."""
+        try:
+            if thoroughly:
+                return self._verify_thoroughly(path, sha256).model_dump(mode="json")
+            return self.suite.check(self._load(path, sha256), worker.phase).model_dump(mode="json")
+        except BaseException as error:  # the file's own code: whatever it raises, it is not right
+            detail = str(error) if isinstance(error, Wrong) else f"{type(error).__name__}: {_first_line(error)}"
+            case = Case(name="construction", ok=False, detail=detail)
+            return Correctness(cases=(case,), error_ratio=0.0, agrees_with_eager=False).model_dump(mode="json")
+
+    def _verify_thoroughly(self, path: str, sha256: str) -> Correctness:
+        model_new = self._model_new(path, sha256)
+        found = thorough.check(self.suite, model_new, worker.phase)
+        cases = list(found.cases)
+        worker.phase("timed values")
+        if all(case.ok for case in cases):
+            name = "timed values"
+            try:
+                model = self.suite.build(model_new)
+                self._check_steady(model)
+                self._check_last(model)
+                cases.append(Case(name=name, ok=True))
+            except (Wrong, Untrusted) as fault:
+                cases.append(Case(name=name, ok=False, detail=str(fault)))
+            worker.phase("compute-sanitizer")
+            cases += thorough.sanitize(self.problem, self.workload, Path(path), self.device)
+        return found.model_copy(update={"cases": tuple(cases)})
+
+    # ---- the final --------------------------------------------------------------------------------
+
+    def enter(self, name: str, path: str, sha256: str) -> None:
+        """Load a finalist and warm it up."""
+        worker.phase(f"final: {name}")
+        self.best = None
+        model = self._load(path, sha256)
+        self.suite.run_case(model, self.suite.cases[0])
+        self.contestants[name] = model
+
+    def sample(self, name: str, count: int) -> list[float]:
+        """`count` timings of a finalist in ms, the first of the run dropped."""
+        return self.timer.samples_ms(self.contestants[name], count + 1)[1:]
+
+    def settle(self, name: str, latency_ms: float, floor_ms: float) -> None:
+        """Raise Untrusted or Wrong unless a finalist's time is believable and it is still right when timed."""
+        worker.phase(f"final: {name}")
+        self._check_believable(latency_ms, floor_ms)
+        self._check_last(self.contestants[name])
+
+
+class Baseline:
+    """The reference run one way, in a process of its own so that no flag reaches another measurement."""
+
+    WAYS = ("eager", "eager_benchmark", "compile", "compile_benchmark", "max_autotune")
+
+    def __init__(self, problem_path: str, workload: dict[str, Any], torch_device: str, seed: int, way: str) -> None:
+        if torch_device.startswith("cuda"):
+            torch.cuda.set_device(torch.device(torch_device))
+        self.workload = Workload.model_validate(workload)
+        loaded = problem.load(Path(problem_path))
+        model: Any = problem.reference(loaded, self.workload.init, seed).to(torch_device)
+        # Compile in this process: a pool of Inductor's would outlive it by its semaphores.
+        os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
+        torch.backends.cudnn.benchmark = way.endswith("_benchmark")
+        if way.startswith("compile"):
+            model = torch.compile(model)
+        elif way == "max_autotune":
+            model = torch.compile(model, mode="max-autotune")
+        self.model: Callable[..., torch.Tensor] = model
+        self.timer = Timer(problem.inputs(loaded, self.workload, seed, torch_device), seed)
+
+    def warm(self) -> None:
+        """Compile, choose algorithms and reach a steady state."""
+        worker.phase("warm-up")
+        self.timer.samples_ms(self.model, 3)
+
+    def sample(self, count: int) -> list[float]:
+        return self.timer.samples_ms(self.model, count + 1)[1:]
+
+
+def floor(loaded: problem.Problem, workload: Workload, ceilings: dict[str, float], torch_device: str) -> Floor:
+    """The physical floor of a workload.
+
+    Bytes: every input and parameter read once, the result written once, over the
+    read bandwidth. Operations: what PyTorch's FlopCounterMode counts for the
+    reference, over the fastest rate measured for any precision: a kernel may
+    split its operands, so no slower rate would be a floor. A CPU may hold a small
+    workload in its caches, where DRAM's bandwidth is no floor: 0 then.
+    """
+    with torch.no_grad(), torch.device("meta"):
+        model = problem.reference(loaded, workload.init, 0)
+        fake = [torch.empty(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in workload.inputs]
+        with FlopCounterMode(display=False) as counter:
+            result = model(*fake)
+    moved = sum(t.numel() * t.element_size() for t in [*fake, *model.state_dict().values(), result])
+    flops = counter.get_total_flops()
+    cached = torch_device == "cpu" and moved < CPU_CACHE_BYTES
+    fastest = max(rate for name, rate in ceilings.items() if name.endswith("tflops"))
+    return Floor(
+        bytes=moved,
+        flops=flops,
+        memory_ms=0.0 if cached else moved / (ceilings["read_gbps"] * 1e9) * 1e3,
+        compute_ms=flops / (fastest * 1e12) * 1e3,
+        ceilings=ceilings,
+    )
+
+
+def _untampered() -> None:
+    name = benchmark.tampered()
+    if name is not None:
+        raise Untrusted(f"the candidate replaced {name}")
+
+
+def _count(samples: int, seconds: float, one_ms: float) -> int:
+    return max(3, min(samples, int(seconds * 1e3 / one_ms)))
+
+
+def _first_line(error: BaseException) -> str:
+    try:
+        text = str(error).strip()
+    except Exception:  # an exception of the candidate's own making
+        text = "its message cannot be read"
+    return text.splitlines()[0][:500] if text else ""

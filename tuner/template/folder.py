@@ -1,0 +1,264 @@
+"""Templates: a folder with a problem, a ModelNew skeleton and one or more kernel variants.
+
+    kernel_templates/gn_mean/
+        problem.py      the reference, in the KernelBench format
+        template.py     `axes(init, shapes)` and `VARIANTS`, plain Python without torch
+        model_new.py    `class ModelNew`: the reference's constructor; forward returns `run(self, x)`
+        NAME.py         for each variant: its host function `def NAME(model, kernel, x)`
+        *.cu, *.cpp     the sources; each compiles alone with its default knobs
+
+`load` reads such a folder and refuses one that contradicts itself. What several template.py share
+is Python in `include/` beside their folders, as what sources share is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tuner.errors import ConfigError, TemplateError
+from tuner.space import Branch, Choice, Constraint, Facts, Knob, Space
+
+Axes = Callable[[Sequence[Any], Sequence[tuple[int, ...]]], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to compute the problem, with its own knobs.
+
+    `device` is "cuda" or "cpu"; `source` a file of the folder; `minimum` the lowest compute
+    capability it runs on; with `exact` it runs on that architecture alone (sm_90a).
+    """
+
+    name: str
+    device: str
+    source: str
+    knobs: tuple[Knob, ...]
+    constraints: tuple[Constraint, ...] = ()
+    minimum: tuple[int, int] = (0, 0)
+    exact: bool = False
+    doc: str = ""
+
+    def __post_init__(self) -> None:
+        # The name becomes a Python function's, the source a file's of the template's own folder.
+        if not isinstance(self.name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
+            raise TemplateError(f"variant {self.name!r}: a name is a lower-case identifier")
+        if self.device not in ("cuda", "cpu"):
+            raise TemplateError(f"variant {self.name}: device is 'cuda' or 'cpu', not {self.device!r}")
+        if not isinstance(self.source, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.source):
+            raise TemplateError(f"variant {self.name}: source is the name of a file, not {self.source!r}")
+        if not isinstance(self.knobs, tuple) or not all(isinstance(k, Knob) for k in self.knobs):
+            raise TemplateError(f"variant {self.name}: knobs wants a tuple of Knob")
+        if len({knob.name for knob in self.knobs}) != len(self.knobs):
+            raise TemplateError(f"variant {self.name}: two knobs have one name")
+        if not isinstance(self.constraints, tuple) or not all(isinstance(c, Constraint) for c in self.constraints):
+            raise TemplateError(f"variant {self.name}: constraints wants a tuple of Constraint")
+        minimum = self.minimum
+        if not isinstance(minimum, tuple) or len(minimum) != 2 or not all(type(n) is int and n >= 0 for n in minimum):
+            raise TemplateError(f"variant {self.name}: minimum is a compute capability such as (9, 0), not {minimum!r}")
+
+
+@dataclass(frozen=True)
+class Template:
+    """A template folder, read. `axes` maps constructor arguments and input shapes to named numbers."""
+
+    name: str
+    folder: Path
+    variants: tuple[Variant, ...]
+    axes: Axes = field(compare=False)
+
+    @property
+    def problem(self) -> Path:
+        return self.folder / "problem.py"
+
+    def variant(self, name: str) -> Variant:
+        for variant in self.variants:
+            if variant.name == name:
+                return variant
+        names = ", ".join(variant.name for variant in self.variants)
+        raise TemplateError(f"template {self.name}: no variant {name!r}; it has {names}")
+
+    def facts(self, init: Sequence[Any], shapes: Sequence[tuple[int, ...]], device: Mapping[str, Any]) -> Facts:
+        """What constraints look at: this template's axes for one workload and the device's limits.
+
+        Raises TemplateError when the template does not take such a workload.
+        """
+        try:
+            return Facts(**{**device, **self.axes(init, shapes)})
+        except Exception as error:  # the template's own code
+            raise TemplateError(
+                f"template {self.name}: does not take init {list(init)} with shapes "
+                f"{[list(s) for s in shapes]}: {error}"
+            ) from error
+
+    def space(
+        self,
+        device: str,
+        facts: Facts,
+        variants: Sequence[str] | None = None,
+        narrowing: Mapping[str, Sequence[Choice]] | None = None,
+    ) -> Space:
+        """The search space for one workload on one kind of device.
+
+        `variants` keeps only these; `narrowing` maps a knob to the choices to keep: each variant
+        that has the knob keeps those of them that it knows, and one that knows none is left out.
+        Raises ConfigError for an unknown variant, knob or choice and for a space without a point.
+        """
+        narrowing = narrowing or {}
+        self.check_names(variants, narrowing, device=device)
+        kept = [v for v in self._asked_for(variants, device) if device == "cpu" or _runs_on(v, facts.capability)]
+        if not kept:
+            raise ConfigError(self._none_for(device))
+        narrowed = [(v, [_narrow(k, narrowing.get(k.name)) for k in v.knobs]) for v in kept]
+        branches = (Branch(v.name, tuple(k for k in knobs if k), v.constraints) for v, knobs in narrowed if all(knobs))
+        space = Space(tuple(branches), facts)
+        if not space.defaults and next(space.points(), None) is None:
+            raise ConfigError(f"template {self.name}: no point is left once knobs are narrowed and constraints applied")
+        return space
+
+    def check_names(
+        self,
+        variants: Sequence[str] | None = None,
+        narrowing: Mapping[str, Sequence[Choice]] | None = None,
+        device: str = "auto",
+    ) -> None:
+        """Raise ConfigError for a variant, knob or choice that no variant has, and for what leaves no variant.
+
+        A knob or choice may be of a variant that is not asked for: devices share configs.
+        `device` is as in a config; "auto" may be any.
+        """
+        narrowing = narrowing or {}
+        names = [v.name for v in self.variants]
+        for name in variants or ():
+            if name not in names:
+                raise ConfigError(f"variants: {name!r} is not one of {', '.join(names)}")
+        kept = self._asked_for(variants, device)
+        if not kept:
+            raise ConfigError(self._none_for(device))
+        for name, wanted in narrowing.items():
+            having = [k for v in self.variants for k in v.knobs if k.name == name]
+            if not having:
+                known = sorted({k.name for v in self.variants for k in v.knobs})
+                raise ConfigError(f"knobs: {name!r} is not a knob of {self.name}; it has {', '.join(known)}")
+            choices = list(dict.fromkeys(choice for knob in having for choice in knob.choices))
+            if not wanted:
+                raise ConfigError(f"knobs.{name}: the list is empty; choose among {choices}")
+            for value in wanted:
+                if not any(knob.has(value) for knob in having):
+                    raise ConfigError(f"knobs.{name}: {value!r} is not one of {choices}")
+        lost = {v.name: next((k for k in v.knobs if not _narrow(k, narrowing.get(k.name))), None) for v in kept}
+        if all(lost.values()):
+            why = "; ".join(f"{name} has {knob.name} {list(knob.choices)}" for name, knob in lost.items() if knob)
+            raise ConfigError(f"knobs: no variant is left: {why}")
+
+    def _none_for(self, device: str) -> str:
+        kind = device.partition(":")[0]
+        return f"template {self.name} has no variant for this {kind} device among those asked for"
+
+    def _asked_for(self, variants: Sequence[str] | None, device: str) -> list[Variant]:
+        """The variants that a config names, or all, of its device's kind."""
+        kind = device.partition(":")[0]
+        return [v for v in self.variants if kind in ("auto", v.device) and (not variants or v.name in variants)]
+
+
+def _runs_on(variant: Variant, capability: tuple[int, int]) -> bool:
+    return capability == variant.minimum if variant.exact else capability >= variant.minimum
+
+
+def _narrow(knob: Knob, wanted: Sequence[Choice] | None) -> Knob | None:
+    """The knob with only its choices that are `wanted`, None when that leaves none."""
+    if wanted is None:
+        return knob
+    choices = tuple(c for c in knob.choices if any(type(c) is type(value) and c == value for value in wanted))
+    if not choices:
+        return None
+    return Knob(knob.name, choices, knob.default if knob.default in choices else choices[0], knob.doc)
+
+
+def shipped_folder() -> Path:
+    """`kernel_templates/` of the checkout, or the copy inside an installed wheel."""
+    package = Path(__file__).resolve().parent.parent
+    inside = package / "shipped" / "kernel_templates"
+    return inside if inside.is_dir() else package.parent / "kernel_templates"
+
+
+def shipped_names() -> list[str]:
+    return sorted(p.parent.name for p in shipped_folder().glob("*/template.py"))
+
+
+def find(name: str, relative_to: Path) -> Template:
+    """The template called `name`, or the one in a folder when `name` is a path (it holds a `/`).
+
+    Raises ConfigError when there is none.
+    """
+    if "/" in name or name.startswith("."):
+        folder = (relative_to / name).resolve()
+        if not os.path.isfile(folder / "template.py"):
+            raise ConfigError(f"template: {name}: no template.py in {folder}")
+        return load(folder)
+    if not re.fullmatch(r"[A-Za-z0-9_]+", name):
+        raise ConfigError(f"template: {name!r} is neither a name (letters, digits, _) nor a path with a /")
+    if name not in shipped_names():
+        raise ConfigError(f"template: {name!r} is not one of {', '.join(shipped_names())}")
+    return load(shipped_folder() / name)
+
+
+_LOADING = threading.RLock()  # the search path is the process's
+
+
+@contextlib.contextmanager
+def _shared_modules(folder: Path) -> Iterator[None]:
+    """Let a template.py import the Python files that lie where its sources' includes do.
+
+    They are read anew for each template and then forgotten: other trees may have modules of the same names.
+    """
+    places = [folder.parent / "include", shipped_folder() / "include"]
+    names = {path.stem for place in places for path in place.glob("*.py")}
+    with _LOADING:
+        search_path, others = sys.path[:], {name: sys.modules.pop(name) for name in names & sys.modules.keys()}
+        sys.path[:0] = map(str, places)
+        importlib.invalidate_caches()  # a folder may have come, or got a file, since it was last looked at
+        try:
+            yield
+        finally:
+            sys.path[:] = search_path
+            for name in names:
+                sys.modules.pop(name, None)
+            sys.modules.update(others)
+
+
+def load(folder: Path) -> Template:
+    """Read a template folder. Raises TemplateError when a part is missing or contradicts another."""
+    folder = folder.resolve()
+    path = folder / "template.py"
+    spec = importlib.util.spec_from_file_location(f"tuner_template_{folder.name}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise TemplateError(f"{path}: not a template file")
+    # It becomes part of the names of C++ modules.
+    if not re.fullmatch(r"[A-Za-z0-9_]+", folder.name):
+        raise TemplateError(f"{folder}: a template folder's name has letters, digits and _ alone")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        with _shared_modules(folder):
+            spec.loader.exec_module(module)
+    except TemplateError as error:
+        raise TemplateError(f"{path}: {error}") from error
+    except (Exception, SystemExit) as error:  # the template's own code
+        raise TemplateError(f"{path}: {type(error).__name__}: {error}") from error
+    variants, axes = getattr(module, "VARIANTS", None), getattr(module, "axes", None)
+    if not callable(axes) or not isinstance(variants, tuple) or not variants:
+        raise TemplateError(f"{path}: wants a function axes(init, shapes) and a tuple VARIANTS")
+    if not all(isinstance(v, Variant) for v in variants) or len({v.name for v in variants}) != len(variants):
+        raise TemplateError(f"{path}: VARIANTS wants Variant values with different names")
+    for needed in ["problem.py", "model_new.py", *(f"{v.name}.py" for v in variants), *(v.source for v in variants)]:
+        if not (folder / needed).is_file():
+            raise TemplateError(f"{path}: {needed} is not a file of {folder}")
+    return Template(folder.name, folder, variants, axes)
