@@ -1,4 +1,4 @@
-"""What must be light stays light. The order of the layers is held by the contracts in pyproject.toml (`lint-imports`)."""
+"""What must be light stays light; the order of the layers is held by the contracts in pyproject.toml."""
 
 from __future__ import annotations
 
