@@ -30,8 +30,8 @@ from tuner.errors import TunerError
 from tuner.measurement.statistics import paired_speedup, summarise
 from tuner.measurement.timer import Timer
 from tuner.records import Environment, Status, Workload
-from tuner.search import run as tune
 from tuner.search.ledger import Ledger
+from tuner.settings import resolve
 from tuner.space import Config, Space
 from tuner.template import Template, render
 
@@ -112,14 +112,14 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     os.environ |= device.toolchain_environment()
     if torch_device.startswith("cuda"):
         torch.cuda.set_device(torch.device(torch_device))
-    workload = tune.workloads(wanted, tune.problem_path(wanted, kernel), dict(os.environ))[0]
+    workload = resolve.workloads(wanted, resolve.problem_path(wanted, kernel), dict(os.environ))[0]
     here = device.environment(torch_device)
     names = [v.name for v in kernel.variants if v.device == here.device_kind and v.name.startswith("fused")]
     facts = kernel.facts(workload.init, workload.shapes, device.limits(here))
     space = kernel.space(here.device_kind, facts, names, NARROWED)
     ceilings = device.measure_ceilings(torch_device)
 
-    loaded = problem.load(tune.problem_path(wanted, kernel))
+    loaded = problem.load(resolve.problem_path(wanted, kernel))
     reference: Any = problem.reference(loaded, workload.init, 0).to(torch_device)
     with torch.no_grad():
         for parameter in reference.group_norm.parameters():

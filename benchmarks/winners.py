@@ -33,7 +33,7 @@ from tuner.measurement.session import Baseline
 from tuner.measurement.statistics import paired_speedup, summarise
 from tuner.records import Correctness, Environment, Floor, Record, Workload
 from tuner.search import final
-from tuner.search import run as tune
+from tuner.settings import resolve
 
 ROUND = 5  # samples of one contestant in a row
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -136,11 +136,11 @@ def winners_of(path: Path, options: dict[str, str | None]) -> tuple[list[Winner]
     wanted = settings.load(path, options)
     kernel = template.find(wanted.template, Path.cwd())
     torch_device, environment = device.resolve(wanted.device), device.toolchain_environment()
-    problem = tune.problem_path(wanted, kernel)
-    here = tune.here(torch_device, environment)
+    problem = resolve.problem_path(wanted, kernel)
+    here = resolve.here(torch_device, environment)
     cache = settings.cache_root(path)
     found, missing = [], []
-    for workload in tune.workloads(wanted, problem, environment):
+    for workload in resolve.workloads(wanted, problem, environment):
         job = Job(
             problem=problem, workload=workload, torch_device=torch_device, capability=None,
             seed=secrets.randbits(31), error_budget=wanted.error_budget, compile_timeout_s=wanted.compile_timeout_s,
@@ -503,7 +503,7 @@ def main() -> int:
         torch_device = device.resolve(options.device or "auto")
         if groups:
             torch_device = next(iter(groups.values()))[0].job.torch_device
-        environment = tune.here(torch_device, device.toolchain_environment())
+        environment = resolve.here(torch_device, device.toolchain_environment())
     except TunerError as error:
         print(f"winners: {error}", file=sys.stderr)
         return 2

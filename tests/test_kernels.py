@@ -18,7 +18,7 @@ from tuner.template import render
 def root(tmp_path, monkeypatch):
     """An empty project cache, no shipped winners, and a device that never changes."""
     monkeypatch.setenv("TUNER_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(kernels, "shipped_cache", lambda: tmp_path / "shipped" / "cache")
+    monkeypatch.setattr(store, "shipped_cache", lambda: tmp_path / "shipped" / "cache")
     monkeypatch.setattr(device, "environment", lambda wanted: HERE)
     return tmp_path / "cache"
 

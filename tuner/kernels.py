@@ -72,13 +72,6 @@ def preload(
     return module.ModelNew
 
 
-def shipped_cache() -> Path:
-    """The winners of the checkout, or those inside an installed wheel."""
-    from tuner.template import shipped_folder
-
-    return shipped_folder().parent / "cache"
-
-
 def _module(name: str, device: str, precision: str, init: Sequence[Any] | None, accept: str | None) -> ModuleType:
     from tuner import settings, store
     from tuner.backends import device as devices
@@ -89,7 +82,7 @@ def _module(name: str, device: str, precision: str, init: Sequence[Any] | None, 
         raise ConfigError(f"accept (TUNER_ACCEPT): {accept!r} is not exact or same_device")
     template = find(name, Path.cwd())
     here = devices.environment(devices.resolve(device))
-    roots = list({root.resolve(): root for root in (settings.cache_root(Path.cwd()), shipped_cache())}.values())
+    roots = list({root.resolve(): root for root in (settings.cache_root(Path.cwd()), store.shipped_cache())}.values())
 
     winners: dict[str, Entry] = {}  # by workload; the project's own go before the shipped ones
     misses: list[str] = []

@@ -15,7 +15,7 @@ from helpers.tiny import HERE, TINY
 
 from tuner import store
 from tuner.backends import device
-from tuner.search import run as tune
+from tuner.settings import resolve
 
 GN_MEAN = "template: gn_mean\ndevice: cpu\n"
 PROBLEM = TINY["problem.py"]
@@ -245,7 +245,7 @@ def test_cache_rm_removes_nothing_when_a_name_is_wrong(project, kept):
 
 
 def test_cache_why_shows_damaged_entries(project, kept, monkeypatch):
-    monkeypatch.setattr(tune, "here", lambda *arguments: HERE)
+    monkeypatch.setattr(resolve, "here", lambda *arguments: HERE)
     project.config.write_text(CONFIG + "init: [8]\nshapes: [[4, 8]]\n")
     (kept[0] / "model_new.py").write_text("import os\n")
     code, out, _ = project.run("cache", "why", "tiny.yaml")

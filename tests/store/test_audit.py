@@ -11,9 +11,9 @@ from helpers.tiny import HERE, text_of
 
 from tuner import store
 from tuner.errors import ConfigError
-from tuner.search import run as tune
-from tuner.settings import load
-from tuner.store import audit as check
+from tuner.execution import verdict
+from tuner.settings import load, resolve
+from tuner.store import audit
 
 CONFIG = "template: templates/tiny/\ndevice: cpu\ninit: [8]\nshapes: [[4, 8], [5, 8]]\n"
 
@@ -40,7 +40,7 @@ def keep(root, tiny, make_record):
 def _here(monkeypatch, tmp_path):
     """In the folder of the config, on the device that the records were measured on."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(tune, "here", lambda *arguments: HERE)
+    monkeypatch.setattr(resolve, "here", lambda *arguments: HERE)
 
 
 def altered(folder):
@@ -63,11 +63,11 @@ damaged = pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 
 @pytest.fixture
 def why(root, tmp_path):
-    """The reasons that `check.why` gives for the workload that is kept; the other one has no winner."""
+    """The reasons that `audit.why` gives for the workload that is kept; the other one has no winner."""
 
     def why():
         (tmp_path / "tiny.yaml").write_text(CONFIG)
-        (name, answers), (_, others) = check.why(load(tmp_path / "tiny.yaml"), root)
+        (name, answers), (_, others) = audit.why(load(tmp_path / "tiny.yaml"), root)
         assert name.startswith("tiny 4x8-")
         assert "" not in [answer.reason for answer in others]
         return [answer.reason for answer in answers]
@@ -99,7 +99,7 @@ def test_a_winner_of_another_problem_is_no_hit(keep, why, tiny_folder, tmp_path)
     other = tmp_path / "other.py"
     other.write_text((tiny_folder / "problem.py").read_text() + "# another\n")
     asked = load(tmp_path / "tiny.yaml", {"problem": str(other)})
-    ((_, (answer,)), _) = check.why(asked, tmp_path / "cache")
+    ((_, (answer,)), _) = audit.why(asked, tmp_path / "cache")
     assert answer.reason.startswith("problem: cached ")
 
 
@@ -107,12 +107,12 @@ def test_a_winner_of_another_problem_is_no_hit(keep, why, tiny_folder, tmp_path)
 
 
 def verify(root, *templates):
-    return check.verify_cache(root, False, templates, print)
+    return audit.verify_cache(root, False, templates, print)
 
 
 def test_sound_winners_are_ok(root, keep):
     folders = [keep(), keep(shape=(5, 8))]
-    assert verify(root, "templates/tiny") == [check.Verdict(folder, True, "ok") for folder in folders]
+    assert verify(root, "templates/tiny") == [audit.Finding(folder, True, "ok") for folder in folders]
 
 
 @damaged
@@ -123,7 +123,7 @@ def test_a_damaged_entry_is_quarantined_and_said_once(root, keep, damage):
     assert (first.folder, first.ok) == (folder, False)
     assert "it is not used, and was moved to" in first.said
     assert not first.said.startswith(str(root)) and "\n" not in first.said
-    assert second == check.Verdict(sound, True, "ok")
+    assert second == audit.Finding(sound, True, "ok")
     assert not folder.exists()
     assert len(list((root / store.QUARANTINE).iterdir())) == 1
     assert verify(root, "templates/tiny") == [second]
@@ -144,31 +144,31 @@ def test_a_read_only_cache_is_judged_whole(root, keep, monkeypatch, damage):
     first, second = verify(root, "templates/tiny")
     assert not first.ok
     assert "could not be moved aside" in first.said and first.said.endswith("Read-only file system")
-    assert second == check.Verdict(sound, True, "ok")
+    assert second == audit.Finding(sound, True, "ok")
     assert folder.exists()
 
 
 def test_a_winner_of_an_unknown_template_is_no_fault(root, keep):
     folder = keep()
-    (verdict,) = verify(root)
-    assert (verdict.folder, verdict.ok) == (folder, True)
-    assert verdict.said.startswith("not checked: its template tiny is not among the shipped ones")
+    (found,) = verify(root)
+    assert (found.folder, found.ok) == (folder, True)
+    assert found.said.startswith("not checked: its template tiny is not among the shipped ones")
 
 
 def test_a_damaged_winner_of_an_unknown_template_is_one(root, keep):
     DAMAGES["text altered"](keep())
-    (verdict,) = verify(root)
-    assert not verdict.ok
-    assert "was moved to" in verdict.said
+    (found,) = verify(root)
+    assert not found.ok
+    assert "was moved to" in found.said
 
 
 def test_a_stale_winner_is_named_and_stays(root, keep, tiny_folder):
     folder = keep()
     with (tiny_folder / "plain.cpp").open("a") as file:
         file.write("// newer\n")
-    (verdict,) = verify(root, "templates/tiny")
-    assert not verdict.ok
-    assert verdict.said.startswith("template_digest differs: ")
+    (found,) = verify(root, "templates/tiny")
+    assert not found.ok
+    assert found.said.startswith("template_digest differs: ")
     assert folder.exists()
 
 
@@ -188,10 +188,10 @@ def test_with_run_the_suite_judges_this_devices_winners(root, keep, monkeypatch)
 
     def suite(file, *arguments):
         judged.append(file)
-        raise check.WrongFile(f"{file}: it crashed")
+        raise verdict.WrongFile(f"{file}: it crashed")
 
-    monkeypatch.setattr(check, "_verify", suite)
-    other, own = check.verify_cache(root, True, ["templates/tiny"], print)
+    monkeypatch.setattr(verdict, "verify", suite)
+    other, own = audit.verify_cache(root, True, ["templates/tiny"], print)
     assert (other.ok, own.ok) == (True, False)
     assert judged == [own.folder / store.TEXT]
     assert own.said == "model_new.py: it crashed"

@@ -135,10 +135,10 @@ def _checked_template(one: Settings) -> Template:
 def export(config: Path, output: Path, device: str | None, precision: str | None, force: bool, as_json: bool) -> None:
     """Write the winners of CONFIG as one submission that needs only PyTorch, verified in a fresh process."""
     from tuner import settings
-    from tuner.store import audit as check
+    from tuner.export import winners
 
     one = settings.load(config, {"device": device, "precision": precision})
-    written = check.export_winners(one, settings.cache_root(config), output, force, _say(as_json))
+    written = winners.export_winners(one, settings.cache_root(config), output, force, _say(as_json))
     if as_json:
         click.echo(json.dumps({"submission": str(output), "records": [r.model_dump(mode="json") for r in written]}))
     else:
@@ -166,9 +166,9 @@ def verify(
 ) -> None:
     """Check that FILE's ModelNew computes what PROBLEM's Model does, in a fresh process."""
     from tuner.cli import screen
-    from tuner.store import audit as check
+    from tuner.execution import verdict
 
-    correctness = check.verify_file(
+    correctness = verdict.verify_file(
         file, problem, _shapes(shapes), _init(init), device, precision, error_budget, _say(as_json)
     )
     ok = not correctness.fault
@@ -324,7 +324,7 @@ def cache_ls(folder: Path | None, as_json: bool) -> None:
 def cache_why(config: Path, device: str | None, as_json: bool) -> None:
     """Say for each shape of CONFIG whether the cache answers for this device, and if not, which field differs."""
     from tuner import settings
-    from tuner.store import audit as check
+    from tuner.store import audit
 
     one = settings.load(config, {"device": device})
     rows: list[dict[str, Any]] = [
@@ -333,7 +333,7 @@ def cache_why(config: Path, device: str | None, as_json: bool) -> None:
             "hit": any(not answer.reason for answer in answers),
             "entries": [{"folder": str(answer.folder), "reason": answer.reason} for answer in answers],
         }
-        for name, answers in check.why(one, settings.cache_root(config))
+        for name, answers in audit.why(one, settings.cache_root(config))
     ]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
@@ -353,9 +353,9 @@ def cache_why(config: Path, device: str | None, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True)
 def cache_verify(folder: Path | None, run: bool, templates: tuple[str, ...], as_json: bool) -> None:
     """Check every entry: its hash, and that its template renders the same text. Damaged ones are quarantined."""
-    from tuner.store import audit as check
+    from tuner.store import audit
 
-    verdicts = check.verify_cache(_root(folder), run, templates, _say(as_json))
+    verdicts = audit.verify_cache(_root(folder), run, templates, _say(as_json))
     if as_json:
         click.echo(json.dumps([{"folder": str(v.folder), "ok": v.ok, "said": v.said} for v in verdicts], indent=2))
     else:

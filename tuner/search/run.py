@@ -12,9 +12,9 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from tuner import kernels, store, template, verification
+from tuner import store, verification
 from tuner.backends import device
 from tuner.errors import CacheError, ProblemError
 from tuner.execution.pipeline import PREPARE_DEADLINE_S, Job, Lane, Pipeline, device_lock, run_folder
@@ -28,14 +28,13 @@ from tuner.records import (
     Performance,
     Record,
     Status,
-    TensorSpec,
     Trial,
     Workload,
 )
 from tuner.search import final
 from tuner.search.ledger import Ledger
 from tuner.search.study import Budget, Progress, Search
-from tuner.settings import Settings
+from tuner.settings import Settings, resolve
 from tuner.space import Config, Space
 from tuner.template import Template, render
 
@@ -64,43 +63,6 @@ class Outcome:
     notes: list[str]  # what went wrong on the way and did not matter
 
 
-def template_and_device(settings: Settings) -> tuple[Template, str]:
-    """The template, and the device's name for torch, that a config asks for. A fault names the place of its key."""
-    with settings.blame("template"):
-        kernel = template.find(settings.template, Path.cwd())
-    with settings.blame("device"):
-        return kernel, device.resolve(settings.device)
-
-
-def problem_path(settings: Settings, kernel: Template) -> Path:
-    return settings.problem or kernel.problem
-
-
-def workloads(settings: Settings, problem: Path, environment: dict[str, str]) -> list[Workload]:
-    """The workloads that a config asks for; what it leaves out is the problem's own."""
-    shapes = settings.input_shapes
-    init: Sequence[Any] | None = settings.init
-    if shapes is None or init is None:
-        with Worker("tuner.measurement.session:Inspector", {"problem_path": str(problem)}, environment) as worker:
-            own = Workload.model_validate(worker.call("workload", PREPARE_DEADLINE_S))
-        shapes = shapes or (own.shapes,)
-        init = own.init if init is None else init
-    return [
-        Workload(
-            init=tuple(init),
-            inputs=tuple(TensorSpec(shape=shape, dtype=settings.dtype) for shape in inputs),
-            precision=settings.precision,
-        )
-        for inputs in shapes
-    ]
-
-
-def here(torch_device: str, toolchain: dict[str, str]) -> Environment:
-    """The environment of this machine's device, asked of a worker process (this one never loads torch)."""
-    with Worker("tuner.measurement.session:Here", {}, toolchain) as worker:
-        return Environment.model_validate(worker.call("environment", PREPARE_DEADLINE_S, torch_device=torch_device))
-
-
 def tune(
     settings: Settings, cache: Path, observer: Observer, fresh: bool = False, replace_faster: bool = False
 ) -> Iterator[Outcome]:
@@ -111,13 +73,13 @@ def tune(
     workloads that the problem or the template refuses before the first search.
     A search that was interrupted is the last one; its outcome holds the best so far.
     """
-    kernel, torch_device = template_and_device(settings)
+    kernel, torch_device = resolve.template_and_device(settings)
     device.need_toolchain()
     runs_folder(cache)
     store.sweep(cache)
     environment = device.toolchain_environment()
-    problem = problem_path(settings, kernel)
-    wanted = workloads(settings, problem, environment)
+    problem = resolve.problem_path(settings, kernel)
+    wanted = resolve.workloads(settings, problem, environment)
     with settings.blame("shapes"):
         _refuse_early(wanted, problem, kernel, environment)
     for workload in wanted:
@@ -252,7 +214,7 @@ def _known_points(kernel: Template, workload: Workload, environment: Environment
     A winner carried to another GPU keeps 58 to 100 % of what is possible there, by published measurements.
     """
     digests = {v.name: render.digest(kernel, v) for v in kernel.variants}
-    roots = {root.resolve(): root for root in (cache, kernels.shipped_cache())}.values()
+    roots = {root.resolve(): root for root in (cache, store.shipped_cache())}.values()
     found = [each for root in roots for each in store.nearest(root, kernel.name, workload, environment, digests)]
     found.sort(key=lambda each: len(store.differences(each[1], each[2])))
     return list(dict.fromkeys(entry.record.point.config for entry, _, _ in found))[:HINTS]

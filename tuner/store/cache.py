@@ -38,7 +38,7 @@ from pydantic import ValidationError
 
 from tuner.errors import CacheError, TunerError
 from tuner.records import Environment, Record, Status, Workload
-from tuner.template import Template, render
+from tuner.template import Template, render, shipped_folder
 
 TEXT, RECORD = "model_new.py", "record.json"
 NEW_TEXT, NEW_RECORD = f".{TEXT}.new", f".{RECORD}.new"
@@ -136,6 +136,11 @@ def folder_of(root: Path, environment_slug: str, template: str, workload_slug: s
         if not name or name.startswith(".") or not re.fullmatch(r"[^/\\\0\r\n]{1,200}", name):
             raise CacheError(f"{root}: {name[:60]!r} cannot name a folder of the cache")
     return root / environment_slug / template / workload_slug
+
+
+def shipped_cache() -> Path:
+    """The winners of the checkout, or those inside an installed wheel."""
+    return shipped_folder().parent / "cache"
 
 
 def get(root: Path, environment_slug: str, template: str, workload_slug: str) -> Entry | None:

@@ -1,0 +1,52 @@
+"""What a config names, looked up: its template, its device, its problem and its workloads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tuner import template
+from tuner.backends import device
+from tuner.execution.pipeline import PREPARE_DEADLINE_S
+from tuner.execution.worker import Worker
+from tuner.records import Environment, TensorSpec, Workload
+from tuner.settings import Settings
+from tuner.template import Template
+
+
+def template_and_device(settings: Settings) -> tuple[Template, str]:
+    """The template, and the device's name for torch, that a config asks for. A fault names the place of its key."""
+    with settings.blame("template"):
+        kernel = template.find(settings.template, Path.cwd())
+    with settings.blame("device"):
+        return kernel, device.resolve(settings.device)
+
+
+def problem_path(settings: Settings, kernel: Template) -> Path:
+    return settings.problem or kernel.problem
+
+
+def workloads(settings: Settings, problem: Path, environment: dict[str, str]) -> list[Workload]:
+    """The workloads that a config asks for; what it leaves out is the problem's own."""
+    shapes = settings.input_shapes
+    init: Sequence[Any] | None = settings.init
+    if shapes is None or init is None:
+        with Worker("tuner.measurement.session:Inspector", {"problem_path": str(problem)}, environment) as worker:
+            own = Workload.model_validate(worker.call("workload", PREPARE_DEADLINE_S))
+        shapes = shapes or (own.shapes,)
+        init = own.init if init is None else init
+    return [
+        Workload(
+            init=tuple(init),
+            inputs=tuple(TensorSpec(shape=shape, dtype=settings.dtype) for shape in inputs),
+            precision=settings.precision,
+        )
+        for inputs in shapes
+    ]
+
+
+def here(torch_device: str, toolchain: dict[str, str]) -> Environment:
+    """The environment of this machine's device, asked of a worker process (this one never loads torch)."""
+    with Worker("tuner.measurement.session:Here", {}, toolchain) as worker:
+        return Environment.model_validate(worker.call("environment", PREPARE_DEADLINE_S, torch_device=torch_device))
