@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tuner import problem, template
 from tuner.backends import device
-from tuner.space import Config
+from tuner.space import Point
 from tuner.template import Template, Variant, render
 
 POINTS = 4  # random knob settings a variant, beside its defaults
@@ -29,14 +29,14 @@ def compile_one(job: tuple[str, Path, str]) -> str | None:
     return None if done.returncode == 0 else f"{name}: {done.stderr.strip()[:2000]}"
 
 
-def points(kernel: Template, variant: Variant, rng: random.Random) -> list[Config]:
+def points(kernel: Template, variant: Variant, rng: random.Random) -> list[Point]:
     """Random valid points for the problem's own workload on an H200."""
     workload = problem.default_workload(problem.load(kernel.problem))
     space = kernel.space("cuda", kernel.facts(workload.init, workload.shapes, H200), [variant.name])
-    found: list[Config] = []
+    found: list[Point] = []
     while len(found) < POINTS:
-        drawn = Config(variant.name, tuple((k.name, rng.choice(k.choices)) for k in variant.knobs))
-        valid = space.nearest(drawn, lambda config: config not in found)
+        drawn = Point(variant.name, tuple((k.name, rng.choice(k.choices)) for k in variant.knobs))
+        valid = space.nearest(drawn, lambda point: point not in found)
         if valid is None:
             break
         found.append(valid)
@@ -57,10 +57,10 @@ def main() -> int:
                 for architecture in sorted({low, low if variant.exact else "sm_90"}):
                     title = f"{name}/{variant.source} {architecture}"
                     jobs.append((title, kernel.folder / variant.source, architecture))
-                for i, config in enumerate(points(kernel, variant, rng)):
+                for i, point in enumerate(points(kernel, variant, rng)):
                     path = Path(folder, f"{name}-{variant.name}-{i}.cu")
-                    path.write_text(render.kernel_source(kernel, variant, config))
-                    jobs.append((f"{name} {config}", path, low if variant.exact else "sm_90"))
+                    path.write_text(render.kernel_source(kernel, variant, point))
+                    jobs.append((f"{name} {point}", path, low if variant.exact else "sm_90"))
         with ThreadPoolExecutor(2) as pool:
             complaints = [complaint for complaint in pool.map(compile_one, jobs) if complaint]
     for complaint in complaints:

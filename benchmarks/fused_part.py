@@ -32,7 +32,7 @@ from tuner.measurement.timer import Timer
 from tuner.records import Environment, Status, Workload
 from tuner.search.ledger import Ledger
 from tuner.settings import resolve
-from tuner.space import Config, Space
+from tuner.space import Point, Space
 from tuner.template import Template, render
 
 GOAL = 1.3  # reads of the convolution's output
@@ -78,23 +78,23 @@ def fused_part(
 
 def candidates(
     kernel: Template, space: Space, cache: Path, here: Environment, workload: Workload, count: int
-) -> list[Config]:
+) -> list[Point]:
     """The points to measure, the likeliest ones first."""
     names = [branch.variant for branch in space.branches]
-    found: list[Config] = []
+    found: list[Point] = []
     entry = store.get(cache, here.slug, kernel.name, workload.slug)
     if entry is not None:
-        found.append(entry.record.point.config)
+        found.append(entry.record.point)
     trials = [t for path in sorted((cache / ".runs").glob(f"{kernel.name}-*.jsonl")) for t in Ledger(path).read()]
     trials = [t for t in trials if t.evaluation.status is Status.OK and t.point.variant in names]
-    found += [t.point.config for t in sorted(trials, key=lambda t: t.evaluation.latency_ms)[:3]]
+    found += [t.point for t in sorted(trials, key=lambda t: t.evaluation.latency_ms)[:3]]
     found = [c for c in found if c.variant in names and space.has(c) and space.rejected_by(c) is None]
     found = list(dict.fromkeys([*found, *space.defaults]))
     rng = random.Random(0)
     for _ in range(count):
         branch = rng.choice(space.branches)
-        drawn = Config(branch.variant, tuple((k.name, rng.choice(k.choices)) for k in branch.knobs))
-        near = space.nearest(drawn, lambda config, seen=tuple(found): config not in seen)
+        drawn = Point(branch.variant, tuple((k.name, rng.choice(k.choices)) for k in branch.knobs))
+        near = space.nearest(drawn, lambda point, seen=tuple(found): point not in seen)
         found += [near] if near is not None else []
     return found
 
@@ -134,38 +134,38 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     timers = {torch.contiguous_format: Timer([y], 0)}
     allowed = max(8 * (theirs.double() - oracle).abs().max().item(), 1e-5)
 
-    def prepared(config: Config, folder: str) -> tuple[Callable[..., Any], Timer] | None:
+    def prepared(point: Point, folder: str) -> tuple[Callable[..., Any], Timer] | None:
         """The fused part of a point and what times it; None, and a line, when it is wrong."""
-        made = render.for_point(kernel, config, workload, here)
+        made = render.for_point(kernel, point, workload, here)
         path = Path(folder, f"{made.sha256}.py")
         path.write_text(made.text)
         call = fused_part(path, workload, reference.state_dict(), x)
         layout = torch.contiguous_format
-        if config.knobs.get("memory_format") == "channels_last":
+        if point.knobs.get("memory_format") == "channels_last":
             layout = torch.channels_last_3d
         if layout not in timers:
             timers[layout] = LastTimer([y], 0)
         with torch.no_grad():
             error = (call(y.contiguous(memory_format=layout)).double() - oracle).abs().max().item()
         if not error <= allowed:
-            print(f"{config}: wrong, error {error:.3g}, allowed {allowed:.3g}", file=sys.stderr)
+            print(f"{point}: wrong, error {error:.3g}, allowed {allowed:.3g}", file=sys.stderr)
             return None
         return call, timers[layout]
 
-    times: dict[Config, float] = {}
+    times: dict[Point, float] = {}
 
-    def time_ms(config: Config, folder: str) -> float:
+    def time_ms(point: Point, folder: str) -> float:
         """The median of a point, measured once; infinite when it is wrong."""
-        if config not in times:
-            ready = prepared(config, folder)
-            times[config] = math.inf if ready is None else summarise(samples_ms(ready[1], ready[0], 7)).latency_ms
-            print(f"{times[config]:9.4f} ms  {config}", file=sys.stderr, flush=True)
-        return times[config]
+        if point not in times:
+            ready = prepared(point, folder)
+            times[point] = math.inf if ready is None else summarise(samples_ms(ready[1], ready[0], 7)).latency_ms
+            print(f"{times[point]:9.4f} ms  {point}", file=sys.stderr, flush=True)
+        return times[point]
 
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TORCH_EXTENSIONS_DIR"] = folder
-        for config in candidates(kernel, space, settings.cache_root(options.config), here, workload, options.points):
-            time_ms(config, folder)
+        for point in candidates(kernel, space, settings.cache_root(options.config), here, workload, options.points):
+            time_ms(point, folder)
         known = len(times)
         moved = True
         while moved:
@@ -174,8 +174,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 if len(times) - known < options.steps and space.rejected_by(step) is None:
                     time_ms(step, folder)
             moved = times[min(times, key=lambda c: times[c])] < times[best]
-        config = min(times, key=lambda c: times[c])
-        ready = prepared(config, folder)
+        point = min(times, key=lambda c: times[c])
+        ready = prepared(point, folder)
         if ready is None:
             raise TunerError(f"{kernel.name}: no point was right")
         call, timer = ready
@@ -196,7 +196,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "megabytes": y.numel() * y.element_size() / 1e6,
         "ceilings": ceilings,
         "one_read_ms": one_read_ms,
-        "point": {"variant": config.variant, "knobs": config.knobs},
+        "point": {"variant": point.variant, "knobs": point.knobs},
         "fused": summarise(ours).model_dump(),
         "pytorch": summarise(pytorch).model_dump(),
         "reads": summarise(ours).latency_ms / one_read_ms,

@@ -21,7 +21,7 @@ from tuner.records import Correctness, Evaluation, Performance, Status, Trial
 from tuner.search import study as search
 from tuner.search.ledger import Ledger
 from tuner.search.study import Budget, Search
-from tuner.space import Branch, Config, Constraint, Knob, Space
+from tuner.space import Branch, Constraint, Knob, Point, Space
 
 SIZES = (4, 8, 2, 4, 10, 7, 6, 2, 4, 4)
 CATEGORIES = (0, 7)
@@ -45,7 +45,7 @@ class Synthetic:
 
     def __init__(self, seed: int) -> None:
         rng = random.Random(seed)
-        self.waiting: list[tuple[int, Config]] = []
+        self.waiting: list[tuple[int, Point]] = []
         self.knobs = tuple(
             Knob(f"k{i}", tuple(f"c{j}" for j in range(n)), "c0")
             if i in CATEGORIES
@@ -65,17 +65,17 @@ class Synthetic:
         rule = Constraint("fits", lambda k, facts: k.k1 * k.k4 < 50 and (k.k5 + k.k6) % 3 != 2)
         self.space = Space((Branch("only", self.knobs, (rule,)),))
 
-    def time_of(self, config: Config) -> float:
-        at = [knob.choices.index(value) for knob, (_, value) in zip(self.knobs, config.values, strict=True)]
+    def time_of(self, point: Point) -> float:
+        at = [knob.choices.index(value) for knob, (_, value) in zip(self.knobs, point.values, strict=True)]
         total = sum(self.slopes[i][x] for i, x in enumerate(at))
         return math.exp(total + sum(table[at[a]][at[b]] for (a, b), table in self.pairs.items()))
 
-    def submit(self, number: int, config: Config) -> None:
-        self.waiting.append((number, config))
+    def submit(self, number: int, point: Point) -> None:
+        self.waiting.append((number, point))
 
     def next(self) -> tuple[int, str, Evaluation]:
-        number, config = self.waiting.pop(0)
-        ms = self.time_of(config)
+        number, point = self.waiting.pop(0)
+        ms = self.time_of(point)
         right = Correctness(cases=(), error_ratio=0.0, agrees_with_eager=True)
         timed = Performance(latency_ms=ms, q25_ms=ms, q75_ms=ms, samples=1)
         return number, "0" * 64, Evaluation(status=Status.OK, correctness=right, performance=timed)

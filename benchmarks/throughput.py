@@ -24,7 +24,7 @@ from tuner.backends import device
 from tuner.errors import TunerError
 from tuner.records import Status
 from tuner.search.ledger import Ledger
-from tuner.space import Config
+from tuner.space import Point
 from tuner.template import render
 
 GOAL = 100  # trials a minute on one NVIDIA H200
@@ -80,7 +80,7 @@ def classic(config: Path, wanted_device: str | None) -> float:
     kernel = template.find(wanted.template, Path.cwd())
     on_gpu = device.resolve(wanted.device) != "cpu"
     variant = next(v for v in kernel.variants if v.device == ("cuda" if on_gpu else "cpu"))
-    point = Config(variant.name, tuple((knob.name, knob.default) for knob in variant.knobs))
+    point = Point(variant.name, tuple((knob.name, knob.default) for knob in variant.knobs))
     source = render.kernel_source(kernel, variant, point)
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(

@@ -22,12 +22,12 @@ from tuner.records import (
     Evaluation,
     Floor,
     Performance,
-    Point,
     Record,
     Status,
     TensorSpec,
     Workload,
 )
+from tuner.space import Point
 from tuner.template import render
 
 # Nothing that the machine's user has set reaches a test, a fixture of any scope or a process that they start.
@@ -82,9 +82,7 @@ def make_record(tiny: template.Template) -> MakeRecord:
             template_digest=render.digest(tiny, variant),
             problem_sha256="0" * 64,
             workload=workload,
-            point=Point(
-                variant="plain", knobs={"unroll": 4, "order": "rows", "fast": True, "threads": 1, **(knobs or {})}
-            ),
+            point=Point.of("plain", {"unroll": 4, "order": "rows", "fast": True, "threads": 1, **(knobs or {})}),
             candidate_sha256="",
             environment=HERE.model_copy(update=environment),
             error_budget=error_budget,

@@ -7,8 +7,8 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from tuner.records import Case, Correctness, Evaluation, Performance, Point, Record, Status, TensorSpec, Workload
-from tuner.space import Config
+from tuner.records import Case, Correctness, Evaluation, Performance, Record, Status, TensorSpec, Trial, Workload
+from tuner.space import Point
 
 OK = Performance(latency_ms=1.0, q25_ms=0.9, q75_ms=1.1, samples=3)
 RIGHT = Correctness(cases=(Case(name="A", ok=True),), error_ratio=1.0, agrees_with_eager=True)
@@ -47,9 +47,12 @@ def test_a_slug_is_a_short_plain_name_whatever_the_shapes():
 
 
 def test_a_point_keeps_types_and_order_through_json():
-    config = Config("v", (("b", True), ("a", 1), ("c", "x")))
-    back = Point.model_validate_json(Point.of(config).model_dump_json()).config
-    assert back == config
+    point = Point("v", (("b", True), ("a", 1), ("c", "x")))
+    trial = Trial(number=1, point=point, candidate_sha256="", evaluation=Evaluation(status=Status.COMPILE), finished="")
+    text = trial.model_dump_json()
+    assert '"point":{"variant":"v","knobs":{"b":true,"a":1,"c":"x"}}' in text
+    back = Trial.model_validate_json(text).point
+    assert back == point
     assert [type(value) for _, value in back.values] == [bool, int, str]
 
 
@@ -71,6 +74,15 @@ def test_the_status_decides_which_payload_may_exist(payload):
 def test_a_failed_trial_is_infinitely_slow():
     assert Evaluation(status=Status.CRASH).latency_ms == math.inf
     assert Evaluation(status=Status.OK, performance=OK, correctness=RIGHT).latency_ms == 1.0
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [{"variant": "v"}, {"variant": "v", "knobs": {"a": 1.5}}, {"variant": "v", "knobs": {}, "extra": 1}, "v a=1", None],
+)
+def test_what_is_no_point_is_refused(make_record, stored):
+    with pytest.raises(ValidationError):
+        Record.model_validate({**make_record().model_dump(mode="json"), "point": stored})
 
 
 @pytest.mark.parametrize("value", [0, -1.0, math.nan, math.inf])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner.errors import TemplateError
-from tuner.space import Branch, Config, Constraint, Facts, Knob, Space
+from tuner.space import Branch, Constraint, Facts, Knob, Point, Space
 
 A, B, KIND = Knob("a", (1, 2, 4), 2), Knob("b", (1, 2, 4, 8), 1), Knob("kind", ("x", "y"), "x")
 PRODUCT = Constraint("a*b<=LIMIT", lambda k, f: k.a * k.b <= f.LIMIT)
@@ -17,8 +17,8 @@ def space(limit: int = 8) -> Space:
     return Space((Branch("one", (A, B), (PRODUCT,)), Branch("two", (KIND,))), Facts(LIMIT=limit))
 
 
-def point(a: int, b: int) -> Config:
-    return Config("one", (("a", a), ("b", b)))
+def point(a: int, b: int) -> Point:
+    return Point("one", (("a", a), ("b", b)))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_length_counts_points_before_constraints():
 def test_points_are_the_valid_ones_in_the_order_of_the_choices():
     found = list(space().points())
     assert found[:4] == [point(1, 1), point(1, 2), point(1, 4), point(1, 8)]
-    assert all(space().rejected_by(config) is None for config in found)
+    assert all(space().rejected_by(point) is None for point in found)
     assert len(found) == 4 + 3 + 2 + 2
 
 
@@ -63,15 +63,15 @@ def test_a_rejected_point_names_the_rule():
 
 
 def test_the_default_of_each_branch_comes_first():
-    assert space().defaults == (point(2, 1), Config("two", (("kind", "x"),)))
+    assert space().defaults == (point(2, 1), Point("two", (("kind", "x"),)))
 
 
 def test_a_default_that_a_rule_forbids_gives_way_to_the_nearest_point():
-    assert space(limit=1).defaults == (point(1, 1), Config("two", (("kind", "x"),)))
+    assert space(limit=1).defaults == (point(1, 1), Point("two", (("kind", "x"),)))
 
 
 def test_a_branch_without_a_valid_point_has_no_default():
-    assert space(limit=0).defaults == (Config("two", (("kind", "x"),)),)
+    assert space(limit=0).defaults == (Point("two", (("kind", "x"),)),)
 
 
 def test_an_ordered_knob_moves_by_one_step():
@@ -80,7 +80,7 @@ def test_an_ordered_knob_moves_by_one_step():
 
 def test_a_category_moves_to_any_other_choice():
     three = Space((Branch("v", (Knob("kind", ("x", "y", "z"), "x"),)),))
-    assert [c.knobs["kind"] for c in three.neighbours(Config("v", (("kind", "y"),)))] == ["x", "z"]
+    assert [c.knobs["kind"] for c in three.neighbours(Point("v", (("kind", "y"),)))] == ["x", "z"]
 
 
 def test_nearest_passes_through_invalid_points():
@@ -88,7 +88,7 @@ def test_nearest_passes_through_invalid_points():
 
 
 def test_nearest_goes_to_another_branch_when_its_own_holds_none():
-    assert space().nearest(point(1, 1), lambda c: c.variant == "two") == Config("two", (("kind", "x"),))
+    assert space().nearest(point(1, 1), lambda c: c.variant == "two") == Point("two", (("kind", "x"),))
 
 
 def test_nearest_is_none_when_nothing_is_wanted():
@@ -103,25 +103,25 @@ def test_nearest_finds_an_unseen_valid_point_whenever_there_is_one(start, seen):
 
 
 @given(st.sampled_from([p for p in space().points() if p.variant == "one"]))
-def test_neighbours_are_mutual(config):
-    assert all(config in space().neighbours(other) for other in space().neighbours(config))
+def test_neighbours_are_mutual(point):
+    assert all(point in space().neighbours(other) for other in space().neighbours(point))
 
 
-def test_a_config_reads_as_one_line():
-    assert str(Config("v", (("a", 4), ("flag", True), ("kind", "x")))) == "v a=4 flag=1 kind=x"
+def test_a_point_reads_as_one_line():
+    assert str(Point("v", (("a", 4), ("flag", True), ("kind", "x")))) == "v a=4 flag=1 kind=x"
 
 
 @pytest.mark.parametrize(
-    ("config", "there"),
+    ("asked", "there"),
     [
         (point(1, 8), True),
         (point(4, 8), True),  # though a rule forbids it
-        (Config("three", ()), False),
-        (Config("one", (("a", 1),)), False),
-        (Config("one", (("b", 1), ("a", 1))), False),
+        (Point("three", ()), False),
+        (Point("one", (("a", 1),)), False),
+        (Point("one", (("b", 1), ("a", 1))), False),
         (point(3, 1), False),
         (point(True, 1), False),
     ],
 )
-def test_a_space_has_the_points_of_its_knobs_and_no_others(config, there):
-    assert space().has(config) is there
+def test_a_space_has_the_points_of_its_knobs_and_no_others(asked, there):
+    assert space().has(asked) is there

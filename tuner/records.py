@@ -12,9 +12,9 @@ import json
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, field_validator, model_validator
 
-from tuner.space import Config
+from tuner.space import Point
 
 Precision = Literal["match", "ieee", "tf32"]
 FiniteMs = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -161,26 +161,29 @@ class Evaluation(Stored):
         return self.performance.latency_ms if self.performance else math.inf
 
 
-class Point(Stored):
-    """A configuration on disk."""
-
+class _PointOnDisk(Stored):
     variant: str
     knobs: dict[str, int | bool | str]
 
-    @classmethod
-    def of(cls, config: Config) -> Point:
-        return cls(variant=config.variant, knobs=config.knobs)
 
-    @property
-    def config(self) -> Config:
-        return Config(self.variant, tuple(self.knobs.items()))
+def _read_point(value: Any) -> Point:
+    if isinstance(value, Point):
+        return value
+    stored = _PointOnDisk.model_validate(value)
+    return Point.of(stored.variant, stored.knobs)
+
+
+# A point, on disk {"variant": NAME, "knobs": {NAME: VALUE}}.
+StoredPoint = Annotated[
+    Point, PlainValidator(_read_point), PlainSerializer(lambda point: {"variant": point.variant, "knobs": point.knobs})
+]
 
 
 class Trial(Stored):
     """One line of the ledger."""
 
     number: int
-    point: Point
+    point: StoredPoint
     candidate_sha256: str
     evaluation: Evaluation
     finished: str  # ISO 8601, UTC
@@ -221,7 +224,7 @@ class Record(Stored):
     template_digest: str
     problem_sha256: str
     workload: Workload
-    point: Point
+    point: StoredPoint
     candidate_sha256: str
     environment: Environment
     error_budget: float
@@ -229,7 +232,7 @@ class Record(Stored):
     confirmed: bool = True  # False for the best of a search that was interrupted: no final, no thorough check
     baselines: tuple[Comparison, ...] = ()
     runner_up: Comparison | None = None
-    runner_up_point: Point | None = None
+    runner_up_point: StoredPoint | None = None
     floor: Floor | None = None
     trials: dict[str, int]  # status -> count, and "rejected: RULE" -> points that this constraint refused
     conditions: dict[str, str] = Field(default_factory=dict)  # clocks, power, throttling, busy device

@@ -1,6 +1,5 @@
-"""The search space: knobs, configurations, constraints and the moves between points.
+"""The search space: knobs, points, constraints and the moves between points.
 
-A point is a `Config`: a variant's name and one choice for each of its knobs.
 Everything here is pure Python on small tuples; it knows neither kernels nor
 samplers.
 """
@@ -12,7 +11,7 @@ import itertools
 import math
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -82,11 +81,15 @@ class Constraint:
 
 
 @dataclass(frozen=True)
-class Config:
-    """A point: the variant and its knob values, in the variant's knob order."""
+class Point:
+    """The variant and its knob values, in the variant's knob order."""
 
     variant: str
     values: tuple[tuple[str, Choice], ...]
+
+    @classmethod
+    def of(cls, variant: str, knobs: Mapping[str, Choice]) -> Point:
+        return cls(variant, tuple(knobs.items()))
 
     @property
     def knobs(self) -> dict[str, Choice]:
@@ -112,8 +115,8 @@ class Branch:
         return math.prod(len(knob.choices) for knob in self.knobs)
 
     @property
-    def default(self) -> Config:
-        return Config(self.variant, tuple((knob.name, knob.default) for knob in self.knobs))
+    def default(self) -> Point:
+        return Point(self.variant, tuple((knob.name, knob.default) for knob in self.knobs))
 
 
 @dataclass(frozen=True)
@@ -130,58 +133,58 @@ class Space:
     def branch(self, variant: str) -> Branch:
         return next(branch for branch in self.branches if branch.variant == variant)
 
-    def has(self, config: Config) -> bool:
-        """Whether `config` is a point of this space, valid or not: its variant, its knobs in order, their choices."""
-        branch = next((branch for branch in self.branches if branch.variant == config.variant), None)
+    def has(self, point: Point) -> bool:
+        """Whether `point` is a point of this space, valid or not: its variant, its knobs in order, their choices."""
+        branch = next((branch for branch in self.branches if branch.variant == point.variant), None)
         return (
             branch is not None
-            and [knob.name for knob in branch.knobs] == [name for name, _ in config.values]
-            and all(knob.has(value) for knob, (_, value) in zip(branch.knobs, config.values, strict=True))
+            and [knob.name for knob in branch.knobs] == [name for name, _ in point.values]
+            and all(knob.has(value) for knob, (_, value) in zip(branch.knobs, point.values, strict=True))
         )
 
-    def rejected_by(self, config: Config) -> str | None:
-        """Name of the first constraint that `config` breaks, or None for a valid point."""
-        knobs = SimpleNamespace(**config.knobs)
-        for constraint in self.branch(config.variant).constraints:
+    def rejected_by(self, point: Point) -> str | None:
+        """Name of the first constraint that `point` breaks, or None for a valid point."""
+        knobs = SimpleNamespace(**point.knobs)
+        for constraint in self.branch(point.variant).constraints:
             try:
                 allowed = constraint.allows(knobs, self.facts)
             except Exception as error:  # the template's own code
                 raise TemplateError(
-                    f"variant {config.variant}: constraint {constraint.name!r} raised {type(error).__name__}: {error}"
+                    f"variant {point.variant}: constraint {constraint.name!r} raised {type(error).__name__}: {error}"
                 ) from error
             if not allowed:
                 return constraint.name
         return None
 
     @functools.cached_property
-    def defaults(self) -> tuple[Config, ...]:
+    def defaults(self) -> tuple[Point, ...]:
         """For every branch its default, or the valid point nearest to it; the first trials of a search."""
         found = (self._nearest_in_branch(branch.default, lambda _: True, NEAREST_LIMIT) for branch in self.branches)
-        return tuple(config for config in found if config is not None)
+        return tuple(point for point in found if point is not None)
 
-    def points(self) -> Iterator[Config]:
+    def points(self) -> Iterator[Point]:
         """Every valid point, branch by branch, in the order of the choices."""
         for branch in self.branches:
             names = [knob.name for knob in branch.knobs]
             for values in itertools.product(*(knob.choices for knob in branch.knobs)):
-                config = Config(branch.variant, tuple(zip(names, values, strict=True)))
-                if self.rejected_by(config) is None:
-                    yield config
+                point = Point(branch.variant, tuple(zip(names, values, strict=True)))
+                if self.rejected_by(point) is None:
+                    yield point
 
-    def neighbours(self, config: Config) -> Iterator[Config]:
+    def neighbours(self, point: Point) -> Iterator[Point]:
         """Points one move away: an ordered knob steps by one, a category takes any other choice."""
-        for position, knob in enumerate(self.branch(config.variant).knobs):
-            at = knob.choices.index(config.values[position][1])
+        for position, knob in enumerate(self.branch(point.variant).knobs):
+            at = knob.choices.index(point.values[position][1])
             if knob.ordered:
                 others = [i for i in (at - 1, at + 1) if 0 <= i < len(knob.choices)]
             else:
                 others = [i for i in range(len(knob.choices)) if i != at]
             for other in others:
-                values = list(config.values)
+                values = list(point.values)
                 values[position] = (knob.name, knob.choices[other])
-                yield Config(config.variant, tuple(values))
+                yield Point(point.variant, tuple(values))
 
-    def nearest(self, start: Config, wanted: Callable[[Config], bool], limit: int = NEAREST_LIMIT) -> Config | None:
+    def nearest(self, start: Point, wanted: Callable[[Point], bool], limit: int = NEAREST_LIMIT) -> Point | None:
         """The valid point fewest moves from `start` for which `wanted` holds, or None within `limit`.
 
         Breadth-first, so it passes through invalid points; ties go to the first
@@ -192,15 +195,15 @@ class Space:
         if found is not None:
             return found
         looked_at = itertools.islice(self.points(), limit)
-        return next((config for config in looked_at if wanted(config)), None)
+        return next((point for point in looked_at if wanted(point)), None)
 
-    def _nearest_in_branch(self, start: Config, wanted: Callable[[Config], bool], limit: int) -> Config | None:
+    def _nearest_in_branch(self, start: Point, wanted: Callable[[Point], bool], limit: int) -> Point | None:
         queue, seen = deque([start]), {start}
         while queue and len(seen) < limit:
-            config = queue.popleft()
-            if wanted(config) and self.rejected_by(config) is None:
-                return config
-            for neighbour in self.neighbours(config):
+            point = queue.popleft()
+            if wanted(point) and self.rejected_by(point) is None:
+                return point
+            for neighbour in self.neighbours(point):
                 if neighbour not in seen:
                     seen.add(neighbour)
                     queue.append(neighbour)

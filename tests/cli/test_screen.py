@@ -11,10 +11,10 @@ from rich.console import Console
 
 from tuner.cli import screen
 from tuner.cli.screen import PLAIN_EVERY_S, Screen
-from tuner.records import Case, Comparison, Correctness, Evaluation, Performance, Point, Status, Trial
+from tuner.records import Case, Comparison, Correctness, Evaluation, Performance, Status, Trial
 from tuner.search.run import Outcome
 from tuner.search.study import Budget, Progress
-from tuner.space import Branch, Knob, Space
+from tuner.space import Branch, Knob, Point, Space
 
 RIGHT = Correctness(cases=(Case(name="A", ok=True),), error_ratio=1.0, agrees_with_eager=True)
 
@@ -26,7 +26,7 @@ def took(latency_ms: float) -> Performance:
 def trial(number: int, status: Status = Status.OK, detail: str = "", latency_ms: float = 1.0) -> Trial:
     ok = {"correctness": RIGHT, "performance": took(latency_ms)} if status is Status.OK else {}
     evaluation = Evaluation(status=status, detail=detail, **ok)
-    point = Point(variant="plain", knobs={"unroll": number})
+    point = Point.of("plain", {"unroll": number})
     return Trial(number=number, point=point, candidate_sha256="0" * 64, evaluation=evaluation, finished="")
 
 

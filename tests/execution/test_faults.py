@@ -90,7 +90,7 @@ def finished(process: subprocess.Popen[str]) -> str:
 
 def measured_once(project: Outside) -> list:
     trials = project.trials()
-    points = [str(trial.point.config) for trial in trials]
+    points = [str(trial.point) for trial in trials]
     assert len(points) == len(set(points))
     return trials
 

@@ -12,7 +12,7 @@ from tuner.backends import device
 from tuner.execution.pipeline import Lane, Pipeline
 from tuner.execution.worker import Worker
 from tuner.records import Environment, Evaluation, Status
-from tuner.space import Config
+from tuner.space import Point
 
 pytestmark = [
     pytest.mark.gpu,
@@ -20,7 +20,7 @@ pytestmark = [
 ]
 
 DEVICE = "cuda:0"
-POINT = Config("gpu", (("block_size", 128),))
+POINT = Point("gpu", (("block_size", 128),))
 HOST = """\
 import torch
 

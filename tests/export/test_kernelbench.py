@@ -183,8 +183,8 @@ SHIPPED = [
 def test_every_shipped_variant_gets_through_kernelbench_s_static_checker(name, variant_name):
     loaded = template.load(template.shipped_folder() / name)
     variant = loaded.variant(variant_name)
-    config = Branch(variant.name, variant.knobs).default
-    text = render.candidate(loaded, [render.Tuned(config, ((1,),), "float32", "a device", "match")]).text
+    point = Branch(variant.name, variant.knobs).default
+    text = render.candidate(loaded, [render.Tuned(point, ((1,),), "float32", "a device", "match")]).text
     assert export.static_faults(text) == []
     ast.parse(text)
     if variant.device == "cuda":  # what its check of CUDA submissions looks for

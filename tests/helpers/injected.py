@@ -12,7 +12,7 @@ from tuner import template
 from tuner.backends import device
 from tuner.execution.pipeline import Job
 from tuner.records import TensorSpec, Workload
-from tuner.space import Config
+from tuner.space import Point
 from tuner.template import render
 from tuner.template.render import Candidate, Tuned
 
@@ -20,7 +20,7 @@ from tuner.template.render import Candidate, Tuned
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 WORKLOAD = Workload(init=(8,), inputs=(TensorSpec(shape=(4, 8)),))
-POINT = Config("plain", (("unroll", 2), ("order", "rows"), ("fast", False), ("threads", 1)))
+POINT = Point("plain", (("unroll", 2), ("order", "rows"), ("fast", False), ("threads", 1)))
 _BODY = "  for (long long i = 0; i < n; i++)"
 
 
@@ -48,10 +48,10 @@ def write(folder: Path, kernel: str = "", host: str = "", top: str = "", **files
     return folder
 
 
-def candidate(folder: Path, config: Config = POINT, **faults: str) -> Candidate:
+def candidate(folder: Path, point: Point = POINT, **faults: str) -> Candidate:
     kernel = template.load(write(folder, **faults))
     return render.candidate(
-        kernel, [Tuned(config, WORKLOAD.shapes, WORKLOAD.dtype, HERE.device_name, WORKLOAD.precision)]
+        kernel, [Tuned(point, WORKLOAD.shapes, WORKLOAD.dtype, HERE.device_name, WORKLOAD.precision)]
     )
 
 

@@ -24,7 +24,7 @@ from tuner import problem, template
 from tuner.backends import device
 from tuner.execution.worker import Worker
 from tuner.records import TensorSpec, Workload
-from tuner.space import Config
+from tuner.space import Point
 from tuner.template import Template, Variant, render
 from tuner.verification.suite import TRIAL_RECIPES, Suite, error_of, load_state
 
@@ -134,31 +134,31 @@ def one_channel_a_group(kernel: Template, workload: Workload) -> Workload | None
 # ---- points and candidates -------------------------------------------------------------------------
 
 
-def default(variant: Variant) -> Config:
-    return Config(variant.name, tuple((knob.name, knob.default) for knob in variant.knobs))
+def default(variant: Variant) -> Point:
+    return Point(variant.name, tuple((knob.name, knob.default) for knob in variant.knobs))
 
 
-def drawn(variant: Variant, rng: random.Random) -> Config:
+def drawn(variant: Variant, rng: random.Random) -> Point:
     """A random point, valid or not."""
-    return Config(variant.name, tuple((knob.name, rng.choice(knob.choices)) for knob in variant.knobs))
+    return Point(variant.name, tuple((knob.name, rng.choice(knob.choices)) for knob in variant.knobs))
 
 
 def points(
     kernel: Template, variant: Variant, workload: Workload, limits: Mapping[str, Any], count: int
-) -> list[Config]:
+) -> list[Point]:
     """The default and up to `count` random valid points of a workload, always the same ones."""
     facts = kernel.facts(workload.init, workload.shapes, limits)
     space = kernel.space(variant.device, facts, [variant.name])
     rng, found = random.Random(f"{kernel.name} {variant.name}"), [default(variant)]
     for _ in range(count):
-        valid = space.nearest(drawn(variant, rng), lambda config, seen=tuple(found): config not in seen)
+        valid = space.nearest(drawn(variant, rng), lambda point, seen=tuple(found): point not in seen)
         found += [valid] if valid is not None else []
     return found
 
 
-def text(kernel: Template, config: Config, workload: Workload) -> str:
+def text(kernel: Template, point: Point, workload: Workload) -> str:
     """The candidate of one point."""
-    tuned = render.Tuned(config, workload.shapes, workload.dtype, "a test's device", workload.precision)
+    tuned = render.Tuned(point, workload.shapes, workload.dtype, "a test's device", workload.precision)
     return render.candidate(kernel, [tuned]).text
 
 

@@ -107,11 +107,11 @@ def test_constraints_answer_for_every_point_and_always_the_same(kernel: Template
     for workload in (shipped.own(kernel), small(kernel, 1, LEAST), small(kernel, 1, ODD)):
         for limits in (LIMITS[variant.device], {**LIMITS[variant.device], **poor}):
             facts = kernel.facts(workload.init, workload.shapes, limits)
-            for config in drawn:
-                knobs = SimpleNamespace(**config.knobs)
+            for point in drawn:
+                knobs = SimpleNamespace(**point.knobs)
                 for constraint in variant.constraints:
                     answers = [constraint.allows(knobs, facts) for _ in range(2)]
-                    assert answers in ([True, True], [False, False]), f"{constraint.name}: {config}"
+                    assert answers in ([True, True], [False, False]), f"{constraint.name}: {point}"
 
 
 CONFIGS = shipped.KERNELS[0].folder.parent.parent / "configs"
@@ -139,7 +139,7 @@ def candidates(kernel: Template, variant: Variant, count: int = POINTS) -> list[
     """The default and random valid points of the problem's own workload, each as the text of its candidate."""
     workload = shipped.own(kernel)
     points = shipped.points(kernel, variant, workload, LIMITS[variant.device], count)
-    return [shipped.text(kernel, config, workload) for config in points]
+    return [shipped.text(kernel, point, workload) for point in points]
 
 
 @pytest.mark.parametrize(("kernel", "variant"), variants())

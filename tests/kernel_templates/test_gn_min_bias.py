@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tuner import problem, template
-from tuner.space import Config
+from tuner.space import Point
 from tuner.template import render
 
 torch = pytest.importorskip("torch")
@@ -26,9 +26,9 @@ def candidate(folder: Path, **knobs: Any) -> Any:
     found = template.load(template.shipped_folder() / "gn_min_bias")
     device = {"cores": 132, "shared_memory_per_block": 232448, "capability": (9, 0), "device": "cuda"}
     space = found.space("cuda", found.facts(INIT, [(ROWS, INIT[0])], device), ["split_cuda"])
-    config = Config("split_cuda", tuple({**space.branch("split_cuda").default.knobs, **knobs}.items()))
-    assert space.has(config)
-    tuned = render.Tuned(config, ((ROWS, INIT[0]),), "float32", "test", "match")
+    point = Point("split_cuda", tuple({**space.branch("split_cuda").default.knobs, **knobs}.items()))
+    assert space.has(point)
+    tuned = render.Tuned(point, ((ROWS, INIT[0]),), "float32", "test", "match")
     path = folder / "model_new.py"
     path.write_text(render.candidate(found, [tuned]).text)
     return problem.execute(path, f"candidate_{'_'.join(map(str, knobs.values()))}")

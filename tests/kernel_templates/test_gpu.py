@@ -17,7 +17,7 @@ from tuner.backends import device
 from tuner.errors import TunerError
 from tuner.execution.worker import Worker
 from tuner.records import Workload
-from tuner.space import Config
+from tuner.space import Point
 from tuner.template import Template, Variant
 
 pytestmark = [
@@ -40,7 +40,7 @@ def limits() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def points(limits: dict[str, Any]) -> dict[str, list[Config]]:
+def points(limits: dict[str, Any]) -> dict[str, list[Point]]:
     """The points of every variant that runs on this device."""
     found = {}
     for kernel, variant in _cuda():
@@ -52,15 +52,15 @@ def points(limits: dict[str, Any]) -> dict[str, list[Config]]:
 
 
 @pytest.fixture(scope="module")
-def builds(tmp_path_factory: pytest.TempPathFactory, limits: dict[str, Any], points: dict[str, list[Config]]) -> Builds:
+def builds(tmp_path_factory: pytest.TempPathFactory, limits: dict[str, Any], points: dict[str, list[Point]]) -> Builds:
     """Every point of every variant, compiled side by side."""
     processes = max(1, min(16, (os.cpu_count() or 2) - 1))
     made = Builds(tmp_path_factory.mktemp("gpu"), processes, tuple(limits["capability"]))
     made.compile(
         [
-            shipped.text(kernel, config, large(kernel))
+            shipped.text(kernel, point, large(kernel))
             for kernel, variant in _cuda()
-            for config in points[f"{kernel.name} {variant.name}"]
+            for point in points[f"{kernel.name} {variant.name}"]
         ]
     )
     return made
@@ -82,7 +82,7 @@ def large(kernel: Template) -> Workload:
     return batched(workload, min(LARGE_BATCH, workload.shapes[0][0]))
 
 
-def file(kernel: Template, variant: Variant, number: int, builds: Builds, points: dict[str, list[Config]]) -> Path:
+def file(kernel: Template, variant: Variant, number: int, builds: Builds, points: dict[str, list[Point]]) -> Path:
     """The compiled file of one point; skips where there is none here."""
     found = points[f"{kernel.name} {variant.name}"]
     if number >= len(found):
@@ -94,7 +94,7 @@ def file(kernel: Template, variant: Variant, number: int, builds: Builds, points
 
 @pytest.mark.parametrize(("kernel", "variant"), CUDA)
 def test_the_default_is_right_in_class_match(
-    kernel: Template, variant: Variant, builds: Builds, judge: Worker, points: dict[str, list[Config]]
+    kernel: Template, variant: Variant, builds: Builds, judge: Worker, points: dict[str, list[Point]]
 ) -> None:
     path = file(kernel, variant, 0, builds, points)
     assert judge.call("verify", DEADLINE_S, **question(kernel, large(kernel), path)) == []
@@ -103,7 +103,7 @@ def test_the_default_is_right_in_class_match(
 @pytest.mark.parametrize("number", range(1, 1 + POINTS))
 @pytest.mark.parametrize(("kernel", "variant"), CUDA)
 def test_random_points_are_right(
-    kernel: Template, variant: Variant, number: int, builds: Builds, judge: Worker, points: dict[str, list[Config]]
+    kernel: Template, variant: Variant, number: int, builds: Builds, judge: Worker, points: dict[str, list[Point]]
 ) -> None:
     """To TF32's error at least: knobs may choose such products; whether `match` takes them is the search's to find."""
     path = file(kernel, variant, number, builds, points)
@@ -114,7 +114,7 @@ def test_random_points_are_right(
 @pytest.mark.parametrize("number", range(1 + POINTS))
 @pytest.mark.parametrize(("kernel", "variant"), CUDA)
 def test_other_sizes_hold(
-    kernel: Template, variant: Variant, number: int, builds: Builds, judge: Worker, points: dict[str, list[Config]]
+    kernel: Template, variant: Variant, number: int, builds: Builds, judge: Worker, points: dict[str, list[Point]]
 ) -> None:
     """A batch of 1 and of 3, odd sizes, the least that the reference takes, one channel a group."""
     path, odd = file(kernel, variant, number, builds, points), small(kernel, 3, ODD)
@@ -128,7 +128,7 @@ def test_other_sizes_hold(
 @pytest.mark.parametrize("number", range(1 + POINTS))
 @pytest.mark.parametrize(("kernel", "variant"), CUDA)
 def test_a_parameter_changed_in_place_is_honoured(
-    kernel: Template, variant: Variant, number: int, builds: Builds, judge: Worker, points: dict[str, list[Config]]
+    kernel: Template, variant: Variant, number: int, builds: Builds, judge: Worker, points: dict[str, list[Point]]
 ) -> None:
     path = file(kernel, variant, number, builds, points)
     allowed = small(kernel, 8).model_copy(update={"precision": "tf32"})
@@ -137,7 +137,7 @@ def test_a_parameter_changed_in_place_is_honoured(
 
 @pytest.mark.parametrize(("kernel", "variant"), CUDA)
 def test_a_call_on_another_architecture_is_refused_in_words(
-    kernel: Template, variant: Variant, builds: Builds, judge: Worker, points: dict[str, list[Config]]
+    kernel: Template, variant: Variant, builds: Builds, judge: Worker, points: dict[str, list[Point]]
 ) -> None:
     if variant.minimum == (0, 0):
         pytest.skip("runs on any architecture")
@@ -150,7 +150,7 @@ def test_a_call_on_another_architecture_is_refused_in_words(
 
 @pytest.mark.parametrize("kernel", kernels())
 def test_the_file_stands_alone(
-    kernel: Template, builds: Builds, points: dict[str, list[Config]], tmp_path: Path
+    kernel: Template, builds: Builds, points: dict[str, list[Point]], tmp_path: Path
 ) -> None:
     files = [
         str(builds.path(shipped.text(kernel, points[f"{kernel.name} {v.name}"][0], large(kernel))))

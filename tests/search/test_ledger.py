@@ -9,14 +9,15 @@ import resource
 import pytest
 
 from tuner.errors import CacheError
-from tuner.records import Case, Correctness, Evaluation, Performance, Point, Status, Trial
+from tuner.records import Case, Correctness, Evaluation, Performance, Status, Trial
 from tuner.search.ledger import Ledger
+from tuner.space import Point
 
 
 def trial(number: int, log: str = "") -> Trial:
     return Trial(
         number=number,
-        point=Point(variant="plain", knobs={"unroll": number, "fast": True, "order": "rows"}),
+        point=Point.of("plain", {"unroll": number, "fast": True, "order": "rows"}),
         candidate_sha256="0" * 64,
         evaluation=Evaluation(status=Status.COMPILE, detail="no", log=log),
         finished="2026-01-02T03:04:05.678+00:00",

@@ -43,7 +43,7 @@ def test_a_second_search_resumes(searched):
     assert code == 0, err
     after = project.trials()
     assert after[: len(before)] == before and len(after) == 8
-    assert len({trial.point.config for trial in after}) == 8
+    assert len({trial.point for trial in after}) == 8
     assert "took over 6 trials of other runs" in out and "2 trials measured" in out
     project.entry()
 
@@ -102,10 +102,10 @@ def test_faulty_points_cost_their_trials_and_nothing_else(tmp_path):
     assert dict(faulty.progress.failures) == {"crash": 2, "verify": 2}
 
     def right(outcome):
-        return {str(t.point.config) for t in outcome.progress.trials if t.evaluation.status is Status.OK}
+        return {str(t.point) for t in outcome.progress.trials if t.evaluation.status is Status.OK}
 
     assert right(faulty) == right(clean) and len(right(clean)) == 4
-    assert str(faulty.record.point.config) in right(clean)
+    assert str(faulty.record.point) in right(clean)
     assert faulty.record.trials == {"ok": 4, "crash": 2, "verify": 2}
 
 

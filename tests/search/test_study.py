@@ -19,7 +19,7 @@ from tuner.records import Case, Correctness, Evaluation, Performance, Status
 from tuner.search import study as search
 from tuner.search.ledger import Ledger
 from tuner.search.study import Budget, Search, simplest_of_ties
-from tuner.space import Branch, Config, Constraint, Facts, Knob, Space
+from tuner.space import Branch, Constraint, Facts, Knob, Point, Space
 
 RIGHT = Correctness(cases=(Case(name="A", ok=True),), error_ratio=1.0, agrees_with_eager=True)
 
@@ -29,11 +29,11 @@ def took(latency_ms: float) -> Evaluation:
     return Evaluation(status=Status.OK, correctness=RIGHT, performance=performance)
 
 
-def bowl(config: Config) -> Evaluation:
+def bowl(point: Point) -> Evaluation:
     """A time with its least, 1 ms, at a=8, b=4, mode=fast, off=False; 0.5 ms more in the variant `two`."""
-    knobs = config.knobs
+    knobs = point.knobs
     apart = abs((1, 2, 4, 8, 16).index(knobs["a"]) - 3) + abs((1, 2, 4, 8).index(knobs["b"]) - 2)
-    return took(1.0 + apart + 0.5 * (knobs["mode"] != "fast") + 0.25 * knobs["off"] + 0.5 * (config.variant == "two"))
+    return took(1.0 + apart + 0.5 * (knobs["mode"] != "fast") + 0.25 * knobs["off"] + 0.5 * (point.variant == "two"))
 
 
 KNOBS = (
@@ -53,16 +53,16 @@ class Fake:
 
     def __init__(self, function=bowl, capacity: int = 1) -> None:
         self.function, self.capacity = function, capacity
-        self.waiting: list[tuple[int, Config]] = []
-        self.measured: list[Config] = []
+        self.waiting: list[tuple[int, Point]] = []
+        self.measured: list[Point] = []
 
-    def submit(self, number: int, config: Config) -> None:
-        self.waiting.append((number, config))
+    def submit(self, number: int, point: Point) -> None:
+        self.waiting.append((number, point))
 
     def next(self) -> tuple[int, str, Evaluation]:
-        number, config = self.waiting.pop(0)
-        self.measured.append(config)
-        return number, "0" * 64, self.function(config)
+        number, point = self.waiting.pop(0)
+        self.measured.append(point)
+        return number, "0" * 64, self.function(point)
 
 
 class Interrupted(Fake):
@@ -99,7 +99,7 @@ def test_no_point_is_measured_twice_and_none_is_invalid(open_search, kind, capac
     evaluator = Fake(capacity=capacity)
     progress = open_search(TWO, kind, stored=False).run(evaluator, Budget(60))
     assert len(evaluator.measured) == len(set(evaluator.measured)) == len(progress.trials) == 60
-    assert all(TWO.rejected_by(config) is None for config in evaluator.measured)
+    assert all(TWO.rejected_by(point) is None for point in evaluator.measured)
     assert progress.stopped == "trials"
 
 
@@ -111,9 +111,9 @@ def test_the_defaults_come_first(open_search, kind):
 
 
 def test_hints_come_after_the_defaults_where_they_are_valid(tmp_path):
-    good = Config("two", (("a", 8), ("b", 4), ("mode", "fast"), ("off", False)))
-    invalid = Config("one", (("a", 16), ("b", 8), ("mode", "fast"), ("off", False)))
-    elsewhere = Config("one", (("a", 3), ("b", 8), ("mode", "fast"), ("off", False)))
+    good = Point("two", (("a", 8), ("b", 4), ("mode", "fast"), ("off", False)))
+    invalid = Point("one", (("a", 16), ("b", 8), ("mode", "fast"), ("off", False)))
+    elsewhere = Point("one", (("a", 3), ("b", 8), ("mode", "fast"), ("off", False)))
     hints = [invalid, elsewhere, TWO.defaults[0], good]
     evaluator = Fake()
     Search(TWO, "tpe", 0, None, "s", Ledger(tmp_path / "s.jsonl"), hints).run(evaluator, Budget(3))
@@ -125,7 +125,7 @@ def test_a_default_that_a_constraint_rejects_is_not_tried(open_search):
     evaluator = Fake()
     open_search(Space((Branch("one", KNOBS, (never,)),), Facts()), stored=False).run(evaluator, Budget(5))
     assert len(evaluator.measured) == 5
-    assert all(config.knobs["mode"] != "slow" for config in evaluator.measured)
+    assert all(point.knobs["mode"] != "slow" for point in evaluator.measured)
 
 
 def test_rejected_points_cost_no_budget_and_are_counted_by_rule(open_search):
@@ -142,7 +142,7 @@ def test_rejected_points_cost_no_budget_and_are_counted_by_rule(open_search):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_space_is_searched_to_its_end(open_search, kind):
     small = Space((Branch("one", KNOBS[:1] + KNOBS[3:]), Branch("two", KNOBS[3:])), Facts())
-    evaluator = Fake(lambda config: took(1.0), capacity=2)
+    evaluator = Fake(lambda point: took(1.0), capacity=2)
     progress = open_search(small, kind, stored=False).run(evaluator, Budget(100))
     assert sorted(map(str, evaluator.measured)) == sorted(map(str, small.points()))
     assert progress.stopped == "exhausted"
@@ -163,10 +163,10 @@ def test_the_same_seed_gives_the_same_trials(open_search, kind):
 
 
 def test_a_faulty_point_does_not_change_the_result(open_search):
-    def faulty(config: Config) -> Evaluation:
+    def faulty(point: Point) -> Evaluation:
         bad = {Status.COMPILE: 1, Status.CRASH: 2, Status.TIMEOUT: 16}
-        status = next((s for s, a in bad.items() if config.knobs["a"] == a), None)
-        return Evaluation(status=status, detail="injected") if status else bowl(config)
+        status = next((s for s, a in bad.items() if point.knobs["a"] == a), None)
+        return Evaluation(status=status, detail="injected") if status else bowl(point)
 
     clean = open_search(TWO, stored=False, name="clean").run(Fake(), Budget(70))
     progress = open_search(TWO, stored=False, name="faulty").run(Fake(faulty), Budget(70))
@@ -183,7 +183,7 @@ def test_patience(open_search):
 
 
 def test_patience_waits_for_a_first_right_kernel(open_search):
-    never = Fake(lambda config: Evaluation(status=Status.VERIFY, detail="wrong"))
+    never = Fake(lambda point: Evaluation(status=Status.VERIFY, detail="wrong"))
     progress = open_search(ONE, "exhaustive", stored=False).run(never, Budget(30, patience=3))
     assert (progress.stopped, len(progress.trials), progress.best) == ("trials", 30, None)
 
@@ -220,7 +220,7 @@ def test_ctrl_c_keeps_the_best_and_what_was_under_way_is_measured_later(open_sea
     assert (progress.stopped, len(progress.trials)) == ("interrupted", 5)
     assert progress.best.evaluation.latency_ms == min(bowl(c).latency_ms for c in evaluator.measured)
     assert not opened.study.get_trials(states=(TrialState.RUNNING,))
-    lost = {config for _, config in evaluator.waiting}
+    lost = {point for _, point in evaluator.waiting}
     again = Fake()
     open_search(kind="exhaustive").run(again, Budget(1000))
     assert lost <= set(again.measured)
@@ -259,17 +259,17 @@ def test_a_killed_search_loses_no_measured_trial(tmp_path, open_search, where):
     evaluator = Fake()
     opened.run(evaluator, Budget(30))
     assert len(evaluator.measured) == 30 - len(written)
-    assert not {t.point.config for t in written} & set(evaluator.measured)
+    assert not {t.point for t in written} & set(evaluator.measured)
 
 
 def test_a_trial_of_a_living_process_stays_open_and_is_not_measured_again(open_search):
     first = open_search(TWO)
     with first._using_the_study():
-        number, config = first._propose()
+        number, point = first._propose()
     second, evaluator = open_search(TWO), Fake()
     second.run(evaluator, Budget(5))
     assert second.study.trials[number].state is TrialState.RUNNING
-    assert config not in evaluator.measured
+    assert point not in evaluator.measured
     owner = second.study.trials[number].user_attrs[search.OWNER]
     assert owner == search.me() and not search._is_gone(owner)
 
@@ -307,7 +307,7 @@ def test_two_searches_on_one_study_share_points_and_budget(open_search):
     progress = first.run(ours, Budget(20))
     assert len(theirs.measured) == 10
     assert not set(ours.measured) & set(theirs.measured)
-    assert {t.point.config for t in progress.trials} == set(ours.measured) | set(theirs.measured)
+    assert {t.point for t in progress.trials} == set(ours.measured) | set(theirs.measured)
     assert len(Ledger(first.ledger.path).read()) == len(progress.trials) == 20
 
 
@@ -339,7 +339,7 @@ def test_a_ledger_outlives_its_study(open_search, tmp_path):
     for budget in (12, 16):  # twice: numbers begin anew, and no trial may hide behind another's
         progress = open_search(TWO).run(Fake(), Budget(budget))
         assert len(progress.trials) == budget
-    assert len({t.point.config for t in Ledger(tmp_path / "study.jsonl").read()}) == 16
+    assert len({t.point for t in Ledger(tmp_path / "study.jsonl").read()}) == 16
 
 
 def test_lines_of_another_space_are_left_alone(open_search):
@@ -404,16 +404,16 @@ def test_a_deleted_study_is_told_what_the_ledger_has(open_search, tmp_path):
 # ---- ties ------------------------------------------------------------------------------------------
 
 
-def config(**knobs) -> Config:
+def point(**knobs) -> Point:
     values = {knob.name: knob.default for knob in KNOBS} | knobs
-    return Config("one", tuple(values.items()))
+    return Point("one", tuple(values.items()))
 
 
 def test_a_tie_goes_to_the_simplest():
-    far, near, slow = config(a=8, mode="fast"), config(a=2), config()
+    far, near, slow = point(a=8, mode="fast"), point(a=2), point()
     assert simplest_of_ties([(far, 1.0), (near, 0.99), (slow, 1.01)], ONE) == near
     assert simplest_of_ties([(far, 1.0), (near, 1.001)], ONE) == far
-    equal = config(a=2), config(b=4)
+    equal = point(a=2), point(b=4)
     assert simplest_of_ties([(c, 1.0) for c in equal], ONE) == simplest_of_ties([(c, 1.0) for c in equal[::-1]], ONE)
 
 

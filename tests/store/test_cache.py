@@ -7,6 +7,7 @@ import os
 import pathlib
 import resource
 import threading
+from dataclasses import replace
 
 import pytest
 from filelock import FileLock
@@ -177,7 +178,7 @@ def put_plainer(root, tiny_folder, make_record):
         record = record.model_copy(
             update={
                 "template_digest": render.digest(kernel, kernel.variant("plainer")),
-                "point": record.point.model_copy(update={"variant": "plainer"}),
+                "point": replace(record.point, variant="plainer"),
             }
         )
         text = text_of(kernel, record)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tuner.space import Config
+from tuner.space import Point
 from tuner.template import render
 
-POINT = Config("plain", (("unroll", 2), ("order", "rows"), ("fast", False), ("threads", 1)))
+POINT = Point("plain", (("unroll", 2), ("order", "rows"), ("fast", False), ("threads", 1)))
 
 
 @pytest.fixture

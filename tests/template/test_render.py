@@ -9,13 +9,13 @@ import pytest
 
 from tuner import template
 from tuner.errors import TemplateError
-from tuner.space import Config
+from tuner.space import Point
 from tuner.template import render
 
 
 def tuned(shape=(4, 8), **knobs):
     values = {"unroll": 4, "order": "columns", "fast": True, "threads": 1, **knobs}
-    return render.Tuned(Config("plain", tuple(values.items())), (shape,), "float32", "Test CPU", "match")
+    return render.Tuned(Point("plain", tuple(values.items())), (shape,), "float32", "Test CPU", "match")
 
 
 def test_equal_arguments_give_equal_bytes(tiny, tiny_folder):
@@ -51,12 +51,12 @@ def test_the_candidate_imports_only_pytorch_and_the_standard_library(tiny):
     ],
 )
 def test_a_knob_becomes_a_define_ahead_of_the_source(tiny, knobs, line):
-    source = render.kernel_source(tiny, tiny.variant("plain"), tuned(**knobs).config)
+    source = render.kernel_source(tiny, tiny.variant("plain"), tuned(**knobs).point)
     assert line + "\n" in source[: source.index("static inline")]
 
 
 def test_a_knob_that_only_the_host_reads_is_no_define_so_points_share_a_binary(tiny):
-    one, two = (render.kernel_source(tiny, tiny.variant("plain"), tuned(threads=n).config) for n in (1, 2))
+    one, two = (render.kernel_source(tiny, tiny.variant("plain"), tuned(threads=n).point) for n in (1, 2))
     assert one == two
 
 

@@ -308,7 +308,7 @@ def cache_ls(folder: Path | None, as_json: bool) -> None:
             eager = eager if record.confirmed else "unconfirmed"  # of a search that was interrupted
             rows.append(
                 [record.template, screen.shapes(record.workload), record.workload.precision,
-                 record.environment.device_name, f"{record.latency_ms:.4g} ms", eager, str(record.point.config)]
+                 record.environment.device_name, f"{record.latency_ms:.4g} ms", eager, str(record.point)]
             )  # fmt: skip
         headers = ["template", "shape", "precision", "device", "time", "over eager", "knobs"]
         screen.console().print(screen.listing(headers, rows))

@@ -75,7 +75,7 @@ class Screen:
 
     def progress(self, progress: Progress) -> None:
         line = self._progress_line(progress)
-        best = str(progress.best.point.config) if progress.best else ""
+        best = str(progress.best.point) if progress.best else ""
         if self.live is not None:
             self.live.update(Text(f"{line}\n  {best}"))
             return
@@ -132,7 +132,7 @@ class Screen:
         rows = table(record)
         rows.width = Console(width=200).measure(rows).maximum  # a narrow terminal wraps it; no digit is cut off
         self.console.print(rows, crop=False, soft_wrap=True)
-        self._line(f"knobs: {record.point.config}")
+        self._line(f"knobs: {record.point}")
         verdict = "cached" if outcome.stored else "not cached (a better result stands there)"
         if outcome.stored and not record.confirmed:
             verdict = "cached, unconfirmed (the same search again goes on from here)"

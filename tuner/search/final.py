@@ -76,7 +76,7 @@ class Final:
         Raises DeviceError when no finalist can be measured, TemplateError when none holds.
         """
         ok = [t for t in progress.trials if t.evaluation.status is Status.OK]
-        finalists = {str(t.point.config): t for t in sorted(ok, key=lambda t: t.evaluation.latency_ms)[:FINALISTS]}
+        finalists = {str(t.point): t for t in sorted(ok, key=lambda t: t.evaluation.latency_ms)[:FINALISTS]}
         self.observer.stage(
             f"final: {len(finalists)} finalists and {', '.join(self.settings.baselines) or 'no baselines'}"
         )
@@ -141,7 +141,7 @@ class Final:
             self.lane.worker.call("settle", PREPARE_DEADLINE_S, name=winner, latency_ms=latency_ms, floor_ms=floor_ms)
 
     def _path(self, trial: Trial) -> tuple[Path, str]:
-        made = render.for_point(self.kernel, trial.point.config, self.job.workload, self.environment)
+        made = render.for_point(self.kernel, trial.point, self.job.workload, self.environment)
         path = self.folder / f"{made.sha256}.py"
         path.write_text(made.text)
         return path, made.sha256
@@ -239,7 +239,7 @@ class Final:
         rows = []
         for name in ranked:
             _, low, _ = paired_speedup(fastest, self.times[name], self.rounds)
-            rows.append((finalists[name].point.config, low))
+            rows.append((finalists[name].point, low))
         return str(simplest_of_ties(rows, space))
 
     def _ranked(self, finalists: dict[str, Trial]) -> list[str]:

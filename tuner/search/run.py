@@ -35,7 +35,7 @@ from tuner.search import final
 from tuner.search.ledger import Ledger
 from tuner.search.study import Budget, Progress, Search
 from tuner.settings import Settings, resolve
-from tuner.space import Config, Space
+from tuner.space import Point, Space
 from tuner.template import Template, render
 
 HINTS = 4  # cached winners that a search starts from
@@ -169,7 +169,7 @@ def _tune_one(
                         record = record.model_copy(update={"floor": min(again, floor, key=lambda f: f.floor_ms)})
                 except KeyboardInterrupt:
                     progress.stopped = "interrupted"
-            text = render.for_point(kernel, record.point.config, record.workload, environment).text
+            text = render.for_point(kernel, record.point, record.workload, environment).text
         finally:
             lane.close()
     stored = store.put(cache, record, text, replace_faster, kernel, notes.append)
@@ -208,7 +208,7 @@ def _self_check(
     done.write_text(json.dumps(found, indent=2))
 
 
-def _known_points(kernel: Template, workload: Workload, environment: Environment, cache: Path) -> list[Config]:
+def _known_points(kernel: Template, workload: Workload, environment: Environment, cache: Path) -> list[Point]:
     """Points of cached winners, those for the likest device and workload first: a start, never a result.
 
     A winner carried to another GPU keeps 58 to 100 % of what is possible there, by published measurements.
@@ -217,7 +217,7 @@ def _known_points(kernel: Template, workload: Workload, environment: Environment
     roots = {root.resolve(): root for root in (cache, store.shipped_cache())}.values()
     found = [each for root in roots for each in store.nearest(root, kernel.name, workload, environment, digests)]
     found.sort(key=lambda each: len(store.differences(each[1], each[2])))
-    return list(dict.fromkeys(entry.record.point.config for entry, _, _ in found))[:HINTS]
+    return list(dict.fromkeys(entry.record.point for entry, _, _ in found))[:HINTS]
 
 
 def _suite_text() -> list[str]:
@@ -254,8 +254,8 @@ def _search(
 
         capacity = pipeline.capacity
 
-        def submit(self, number: int, config: Config) -> None:
-            pipeline.submit(number, render.for_point(kernel, config, job.workload, environment))
+        def submit(self, number: int, point: Point) -> None:
+            pipeline.submit(number, render.for_point(kernel, point, job.workload, environment))
 
         def next(self) -> tuple[int, str, Evaluation]:
             return pipeline.next()

@@ -33,9 +33,9 @@ from optuna.trial import TrialState
 
 from tuner.backends import device
 from tuner.errors import CacheError
-from tuner.records import Evaluation, Point, Status, Trial
+from tuner.records import Evaluation, Status, Trial
 from tuner.search.ledger import Ledger
-from tuner.space import Choice, Config, Space
+from tuner.space import Choice, Point, Space
 
 WASTED_IN_A_ROW = 5
 STARTUP_TRIALS = 10
@@ -53,7 +53,7 @@ class Evaluator(Protocol):
     def capacity(self) -> int:
         """How many points it wants under way at once."""
 
-    def submit(self, number: int, config: Config) -> None: ...
+    def submit(self, number: int, point: Point) -> None: ...
 
     def next(self) -> tuple[int, str, Evaluation]:
         """Wait for a result: (number, the candidate's sha256, its evaluation)."""
@@ -140,16 +140,16 @@ class Search:
         storage: Path | None,
         name: str,
         ledger: Ledger,
-        hints: Sequence[Config] = (),
+        hints: Sequence[Point] = (),
     ) -> None:
         """`hints` are points that were good elsewhere: measured right after the defaults, where they are valid here."""
         self.space, self.kind, self.seed, self.ledger = space, sampler, seed, ledger
         self.starts = [*space.defaults, *(c for c in hints if space.has(c) and space.rejected_by(c) is None)]
-        self.points: Iterator[Config] = space.points()
+        self.points: Iterator[Point] = space.points()
         self.turns = itertools.count()
-        self.known: dict[Config, Trial] = {}
-        self.under_way: dict[int, Config] = {}
-        self.elsewhere: set[Config] = set()  # under way in other processes on this study
+        self.known: dict[Point, Trial] = {}
+        self.under_way: dict[int, Point] = {}
+        self.elsewhere: set[Point] = set()  # under way in other processes on this study
         self.progress = Progress(Budget(0))
         self.storage = storage
         # Held while a process proposes: what others have asked for is then complete and to be seen.
@@ -206,16 +206,16 @@ class Search:
         running was measured by a process killed between the two.
         """
         for trial in self.ledger.news():
-            config = trial.point.config
-            if config not in self.known and self.space.has(config):
-                self.known[config] = trial
+            point = trial.point
+            if point not in self.known and self.space.has(point):
+                self.known[point] = trial
                 self.progress.trials.append(trial)
                 self.progress.resumed += 1
         self.elsewhere.clear()
         for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if frozen.number in self.under_way:
                 continue
-            asked = self._config_of(frozen.params)
+            asked = self._point_of(frozen.params)
             measured = self.known.get(asked) if asked is not None else None
             if measured is not None and measured.number == frozen.number:
                 self._tell(frozen.number, measured)
@@ -235,7 +235,7 @@ class Search:
 
     # ---- proposing --------------------------------------------------------------------------------
 
-    def _ask(self) -> tuple[int, Config]:
+    def _ask(self) -> tuple[int, Point]:
         """One proposal of the sampler as (trial number, point)."""
         trial = self.study.ask()
         trial.set_user_attr(OWNER, me())
@@ -250,18 +250,18 @@ class Search:
             else:
                 chosen = trial.suggest_categorical(name, list(knob.choices))
                 values.append((knob.name, knob.choices[knob.choices.index(chosen)]))
-        return trial.number, Config(variant, tuple(values))
+        return trial.number, Point(variant, tuple(values))
 
-    def _ask_for(self, config: Config) -> tuple[int, Config]:
+    def _ask_for(self, point: Point) -> tuple[int, Point]:
         """Have the study ask for this very point."""
-        self.study.enqueue_trial(self._parameters(config))
+        self.study.enqueue_trial(self._parameters(point))
         while True:
             number, asked = self._ask()
-            if asked == config:
+            if asked == point:
                 return number, asked
             self._tell(number, None)  # enqueued by a process that was killed before it asked
 
-    def _config_of(self, parameters: Mapping[str, Any]) -> Config | None:
+    def _point_of(self, parameters: Mapping[str, Any]) -> Point | None:
         """The point that a trial of the study is about; None for one whose process was killed while it asked."""
         variant = parameters.get("variant", self.space.branches[0].variant)
         values: list[tuple[str, Choice]] = []
@@ -270,26 +270,26 @@ class Search:
             if value is None:
                 return None
             values.append((knob.name, knob.choices[value] if knob.ordered else value))
-        return Config(variant, tuple(values))
+        return Point(variant, tuple(values))
 
     def _tell_anew(self) -> None:
         """Tell a study that was deleted what the ledger has, so that the sampler does not start blind."""
-        for config, trial in self.known.items():
+        for point, trial in self.known.items():
             ok = trial.evaluation.status is Status.OK
             self.study.add_trial(
                 optuna.trial.create_trial(
                     state=TrialState.COMPLETE if ok else TrialState.PRUNED,
                     value=trial.evaluation.latency_ms if ok else None,
-                    params=self._parameters(config),
-                    distributions=self._distributions(config.variant),
+                    params=self._parameters(point),
+                    distributions=self._distributions(point.variant),
                 )
             )
 
-    def _parameters(self, config: Config) -> dict[str, Any]:
+    def _parameters(self, point: Point) -> dict[str, Any]:
         """A point as the study has it: the index of an ordered knob's choice, a category itself."""
-        parameters: dict[str, Any] = {"variant": config.variant} if len(self.space.branches) > 1 else {}
-        for knob, (name, value) in zip(self.space.branch(config.variant).knobs, config.values, strict=True):
-            parameters[f"{config.variant}.{name}"] = knob.choices.index(value) if knob.ordered else value
+        parameters: dict[str, Any] = {"variant": point.variant} if len(self.space.branches) > 1 else {}
+        for knob, (name, value) in zip(self.space.branch(point.variant).knobs, point.values, strict=True):
+            parameters[f"{point.variant}.{name}"] = knob.choices.index(value) if knob.ordered else value
         return parameters
 
     def _distributions(self, variant: str) -> dict[str, optuna.distributions.BaseDistribution]:
@@ -304,56 +304,56 @@ class Search:
             found[f"{variant}.{knob.name}"] = between if knob.ordered else categorical(list(knob.choices))
         return found
 
-    def _is_new(self, config: Config) -> bool:
-        return config not in self.known and config not in self.under_way.values() and config not in self.elsewhere
+    def _is_new(self, point: Point) -> bool:
+        return point not in self.known and point not in self.under_way.values() and point not in self.elsewhere
 
-    def _propose(self) -> tuple[int, Config] | None:
+    def _propose(self) -> tuple[int, Point] | None:
         """The next point to measure, or None when no unseen valid point can be found."""
         first = next((c for c in self.starts if self._is_new(c)), None)
         if first is not None:
             return self._accept(self._ask_for(first))
         if self.kind == "exhaustive":
-            config = next((c for c in self.points if self._is_new(c)), None)
-            if config is None:  # what another process had under way and never measured
-                config = self.space.nearest(self.space.branches[0].default, self._is_new)
-            return None if config is None else self._accept(self._ask_for(config))
+            point = next((c for c in self.points if self._is_new(c)), None)
+            if point is None:  # what another process had under way and never measured
+                point = self.space.nearest(self.space.branches[0].default, self._is_new)
+            return None if point is None else self._accept(self._ask_for(point))
         if self.kind == "tpe" and len(self.progress.trials) >= STARTUP_TRIALS and next(self.turns) % CLIMB_EVERY == 0:
             step = self._step_from_the_best()
             if step is not None:
                 return self._accept(self._ask_for(step))
-        config = self._random_point() if self.kind == "random" else None
+        point = self._random_point() if self.kind == "random" else None
         for _ in range(WASTED_IN_A_ROW if self.kind == "tpe" else 0):
-            number, config = self._ask()
-            if self._accept((number, config)) is not None:
-                return number, config
-        assert config is not None
-        nearest = self.space.nearest(config, self._is_new)
+            number, point = self._ask()
+            if self._accept((number, point)) is not None:
+                return number, point
+        assert point is not None
+        nearest = self.space.nearest(point, self._is_new)
         return None if nearest is None else self._accept(self._ask_for(nearest))
 
-    def _step_from_the_best(self) -> Config | None:
+    def _step_from_the_best(self) -> Point | None:
         """An unseen valid point one move from one of the best so far, the best one's first."""
         ok = [t for t in self.progress.trials if t.evaluation.status is Status.OK]
         for trial in sorted(ok, key=lambda t: t.evaluation.latency_ms)[:CLIMB_FROM]:
-            steps = [c for c in self.space.neighbours(trial.point.config) if self._is_new(c)]
+            steps = [c for c in self.space.neighbours(trial.point) if self._is_new(c)]
             steps = [c for c in steps if self.space.rejected_by(c) is None]
             if steps:
                 return self.random.choice(steps)
         return None
 
-    def _random_point(self) -> Config:
+    def _random_point(self) -> Point:
         branch = self.random.choices(self.space.branches, weights=[len(b) for b in self.space.branches])[0]
-        return Config(branch.variant, tuple((k.name, self.random.choice(k.choices)) for k in branch.knobs))
+        return Point(branch.variant, tuple((k.name, self.random.choice(k.choices)) for k in branch.knobs))
 
-    def _accept(self, proposal: tuple[int, Config]) -> tuple[int, Config] | None:
+    def _accept(self, proposal: tuple[int, Point]) -> tuple[int, Point] | None:
         """The proposal when it is valid and new; else the study is told of it for free, and None."""
-        number, config = proposal
-        rule = self.space.rejected_by(config)
+        number, point = proposal
+        rule = self.space.rejected_by(point)
         if rule is not None:
             self.progress.rejected[rule] += 1
             self.study.tell(number, state=TrialState.PRUNED)
-        elif config in self.known:
-            self._tell(number, self.known[config])
-        elif not self._is_new(config):
+        elif point in self.known:
+            self._tell(number, self.known[point])
+        elif not self._is_new(point):
             self.study.tell(number, state=TrialState.PRUNED)
         else:
             return proposal
@@ -387,9 +387,9 @@ class Search:
                         # None new from this point on; another process's points may still come back to us.
                         exhausted = self.space.nearest(self.space.branches[0].default, self._is_new) is None
                         continue
-                    number, config = proposal
-                    self.under_way[number] = config
-                    evaluator.submit(number, config)
+                    number, point = proposal
+                    self.under_way[number] = point
+                    evaluator.submit(number, point)
                 if not self.under_way or (reason and reason != "trials"):
                     progress.stopped = reason or ("exhausted" if exhausted else "trials")
                     break
@@ -417,22 +417,22 @@ class Search:
 
     def _record(self, number: int, sha256: str, evaluation: Evaluation) -> None:
         """Ledger first, then the study: a kill between the two is mended by the next resume."""
-        config = self.under_way.pop(number)
+        point = self.under_way.pop(number)
         trial = Trial(
             number=number,
-            point=Point.of(config),
+            point=point,
             candidate_sha256=sha256,
             evaluation=evaluation,
             finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
         )
         self.ledger.append(trial)
-        self.known[config] = trial
+        self.known[point] = trial
         self.progress.trials.append(trial)
         with self._using_the_study():
             self._tell(number, trial)
 
 
-def simplest_of_ties(ranked: list[tuple[Config, float]], space: Space) -> Config:
+def simplest_of_ties(ranked: list[tuple[Point, float]], space: Space) -> Point:
     """The winner among finalists: the simplest of those that tie with the fastest.
 
     `ranked` holds (point, low), fastest first: the lower end of the interval of its time
@@ -441,13 +441,13 @@ def simplest_of_ties(ranked: list[tuple[Config, float]], space: Space) -> Config
     fixed rule, so equal measurements always name the same winner.
     """
 
-    def distance(config: Config) -> tuple[float, str]:
-        branch = space.branch(config.variant)
+    def distance(point: Point) -> tuple[float, str]:
+        branch = space.branch(point.variant)
         steps = 0.0
-        for knob, (_, value) in zip(branch.knobs, config.values, strict=True):
+        for knob, (_, value) in zip(branch.knobs, point.values, strict=True):
             apart = abs(knob.choices.index(value) - knob.choices.index(knob.default))
             steps += apart if knob.ordered else min(apart, 1)
-        return steps, str(config)
+        return steps, str(point)
 
-    ties = [config for config, low in ranked if low <= 1.0 or math.isclose(low, 1.0)]
+    ties = [point for point, low in ranked if low <= 1.0 or math.isclose(low, 1.0)]
     return min(ties, key=distance)

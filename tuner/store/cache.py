@@ -115,7 +115,7 @@ def record_key(record: Record) -> Key:
 
 def tuned(record: Record) -> render.Tuned:
     """What `render.candidate` gets for a record; its text is the record's `model_new.py`."""
-    return render.tuned_for(record.point.config, record.workload, record.environment)
+    return render.tuned_for(record.point, record.workload, record.environment)
 
 
 # ---- reading ----

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tuner.errors import TemplateError
 from tuner.records import Environment, Workload
-from tuner.space import Choice, Config
+from tuner.space import Choice, Point
 from tuner.template import Template, Variant, shipped_folder
 
 _INCLUDE = re.compile(r'^[ \t]*#include[ \t]+"([^"]+)"[ \t]*\n', re.MULTILINE)
@@ -34,18 +34,18 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Tuned:
-    """One kernel of a candidate file: a configuration and what it was tuned for."""
+    """One kernel of a candidate file: a point and what it was tuned for."""
 
-    config: Config
+    point: Point
     shapes: tuple[tuple[int, ...], ...]
     dtype: str
     tuned_on: str
     precision: str
 
 
-def tuned_for(config: Config, workload: Workload, environment: Environment) -> Tuned:
+def tuned_for(point: Point, workload: Workload, environment: Environment) -> Tuned:
     """The kernel of one point, for one workload on one device."""
-    return Tuned(config, workload.shapes, workload.dtype, environment.device_name, workload.precision)
+    return Tuned(point, workload.shapes, workload.dtype, environment.device_name, workload.precision)
 
 
 def candidate(template: Template, tuned: Sequence[Tuned], note: str = "") -> Candidate:
@@ -54,17 +54,17 @@ def candidate(template: Template, tuned: Sequence[Tuned], note: str = "") -> Can
     With several kernels the file dispatches on the input's shapes. `note` is
     added to the file's docstring.
     """
-    variants = {t.config.variant: template.variant(t.config.variant) for t in tuned}
+    variants = {t.point.variant: template.variant(t.point.variant) for t in tuned}
     parts = [_docstring(template, tuned, note), _IMPORTS, _RUNTIME.read_text()]
     parts += [_body(template.folder / f"{name}.py") for name in variants]
-    kernels = "".join(_kernel(template, variants[t.config.variant], t) for t in tuned)
+    kernels = "".join(_kernel(template, variants[t.point.variant], t) for t in tuned)
     parts += [f"KERNELS = (\n{kernels})\n", _body(template.folder / "model_new.py")]
     return Candidate("\n\n".join(part.strip("\n") for part in parts) + "\n")
 
 
-def for_point(template: Template, config: Config, workload: Workload, environment: Environment) -> Candidate:
+def for_point(template: Template, point: Point, workload: Workload, environment: Environment) -> Candidate:
     """The file of one point, for one workload on one device."""
-    return candidate(template, [tuned_for(config, workload, environment)])
+    return candidate(template, [tuned_for(point, workload, environment)])
 
 
 _IMPORTS = """\
@@ -85,7 +85,7 @@ def _docstring(template: Template, tuned: Sequence[Tuned], note: str) -> str:
     for t in tuned:
         shapes = ", ".join("x".join(map(str, shape)) for shape in t.shapes)
         lines.append(f"Tuned for {shapes} {t.dtype} on {t.tuned_on}, precision class {t.precision}:")
-        lines.append(f"    {t.config}")
+        lines.append(f"    {t.point}")
     if note:
         lines += ["", *note.splitlines()]
     return "\n".join([*lines, '"""'])
@@ -101,7 +101,7 @@ def _body(path: Path) -> str:
 
 
 def _kernel(template: Template, variant: Variant, tuned: Tuned) -> str:
-    source = kernel_source(template, variant, tuned.config)
+    source = kernel_source(template, variant, tuned.point)
     if "'''" in source or source.endswith("\\"):
         raise TemplateError(f"{template.folder / variant.source}: a source may not hold three single quotes")
     arguments = [
@@ -111,7 +111,7 @@ def _kernel(template: Template, variant: Variant, tuned: Tuned) -> str:
         f"tuned_on={tuned.tuned_on!r}",
         f"shapes={tuned.shapes!r}",
         f"dtype=torch.{tuned.dtype}",
-        f"knobs={tuned.config.knobs!r}",
+        f"knobs={tuned.point.knobs!r}",
     ]
     if variant.device == "cuda":
         arguments.append(f"minimum={variant.minimum!r}")
@@ -121,14 +121,14 @@ def _kernel(template: Template, variant: Variant, tuned: Tuned) -> str:
     return f"    Kernel(\n{body}        source=r'''\n{source}''',\n    ),\n"
 
 
-def kernel_source(template: Template, variant: Variant, config: Config) -> str:
+def kernel_source(template: Template, variant: Variant, point: Point) -> str:
     """The variant's source with its knobs as `#define` lines ahead and its includes inlined.
 
     Only knobs that the source mentions become a define, so that two points that
     differ in a host-side knob share one binary.
     """
     text = inline_includes(template.folder / variant.source)
-    return defines(variant, config.knobs, text) + text
+    return defines(variant, point.knobs, text) + text
 
 
 def defines(variant: Variant, knobs: dict[str, Choice], text: str) -> str:
@@ -181,6 +181,6 @@ def digest(template: Template, variant: Variant) -> str:
     Taken over a candidate with every knob at its first choice, so that whatever
     changes the rendered text changes the digest too.
     """
-    first = Config(variant.name, tuple((knob.name, knob.choices[0]) for knob in variant.knobs))
+    first = Point(variant.name, tuple((knob.name, knob.choices[0]) for knob in variant.knobs))
     text = candidate(template, [Tuned(first, ((1,),), "float32", "", "match")]).text
     return hashlib.sha256((text + template.problem.read_text()).encode()).hexdigest()
