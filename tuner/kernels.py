@@ -26,7 +26,7 @@ from tuner.errors import CacheError, ConfigError
 
 if TYPE_CHECKING:
     from tuner.records import Environment
-    from tuner.store import Entry
+    from tuner.store import Digests, Entry
     from tuner.template import Template
 
 
@@ -81,6 +81,7 @@ def _module(name: str, device: str, precision: str, init: Sequence[Any] | None, 
     if accept not in ("exact", "same_device"):
         raise ConfigError(f"accept (TUNER_ACCEPT): {accept!r} is not exact or same_device")
     template = find(name, Path.cwd())
+    digests = store.Digests(template)
     here = devices.environment(devices.resolve(device))
     roots = list({root.resolve(): root for root in (settings.cache_root(Path.cwd()), store.shipped_cache())}.values())
 
@@ -88,15 +89,15 @@ def _module(name: str, device: str, precision: str, init: Sequence[Any] | None, 
     misses: list[str] = []
     for root in roots:
         for entry in store.winners(root, here.slug, template.name):
-            miss = _miss(entry, template, here, precision, init, accept)
+            miss = _miss(entry, digests, here, precision, init, accept)
             if miss is None:
-                store.load_checked(entry, template)
+                store.load_checked(entry, template, digests)
                 winners.setdefault(entry.record.workload.slug, entry)
             else:
                 misses.append(f"{entry.folder}: {miss}")
     if not winners:
         others = [
-            f"{entry.folder}: {_miss(entry, template, here, precision, init, accept)}"
+            f"{entry.folder}: {_miss(entry, digests, here, precision, init, accept)}"
             for root in roots
             for entry in store.entries(root)
             if entry.record.template == template.name and entry.record.environment.slug != here.slug
@@ -110,20 +111,19 @@ def _module(name: str, device: str, precision: str, init: Sequence[Any] | None, 
 
 
 def _miss(
-    entry: Entry, template: Template, here: Environment, precision: str, init: Sequence[Any] | None, accept: str
+    entry: Entry, digests: Digests, here: Environment, precision: str, init: Sequence[Any] | None, accept: str
 ) -> str | None:
     """Which fields of the key keep an entry from applying, None for a hit."""
     from tuner import store
-    from tuner.template import render
 
     record = entry.record
     if not record.confirmed:
         return store.UNCONFIRMED
     wanted = {"precision": precision} if init is None else {"precision": precision, "init": tuple(init)}
-    variant = next((v for v in template.variants if v.name == record.point.variant), None)
-    digest = render.digest(template, variant) if variant else "no such variant"
     cached = store.record_key(record)
-    now = store.Key.of(template.name, record.workload.model_copy(update=wanted), here, digest)
+    now = store.Key.of(
+        digests.template.name, record.workload.model_copy(update=wanted), here, digests.of(record.point.variant)
+    )
     waived = store.SOFTWARE if accept == "same_device" else ()
     return store.explain(cached, now, [f for f in store.differences(cached, now) if f not in waived]) or None
 

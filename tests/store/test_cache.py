@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tuner import store, template
 from tuner.errors import CacheError
-from tuner.store import cache
+from tuner.store import files as cache
 from tuner.template import render
 
 
@@ -298,7 +298,7 @@ def test_killed_twice_the_first_new_entry_is_not_lost(root, put, tiny, make_reco
     assert only(root).record == second
 
     def killed():
-        monkeypatch.setattr(cache, "_write", lambda *a: os._exit(9))
+        monkeypatch.setattr(cache, "write", lambda *a: os._exit(9))
         store.put(root, third, text_of(tiny, third).text)
 
     assert child(killed) == 9

@@ -213,9 +213,9 @@ def _known_points(kernel: Template, workload: Workload, environment: Environment
 
     A winner carried to another GPU keeps 58 to 100 % of what is possible there, by published measurements.
     """
-    digests = {v.name: render.digest(kernel, v) for v in kernel.variants}
+    digests = store.Digests(kernel)
     roots = {root.resolve(): root for root in (cache, store.shipped_cache())}.values()
-    found = [each for root in roots for each in store.nearest(root, kernel.name, workload, environment, digests)]
+    found = [each for root in roots for each in store.nearest(root, digests, workload, environment)]
     found.sort(key=lambda each: len(store.differences(each[1], each[2])))
     return list(dict.fromkeys(entry.record.point for entry, _, _ in found))[:HINTS]
 
