@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tuner import problem, template
-from tuner.backends import device
+from tuner.backends import toolchain
 from tuner.space import Point
 from tuner.template import Template, Variant, render
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def compile_one(job: tuple[str, Path, str]) -> str | None:
     """What nvcc complained of, or None."""
     name, source, architecture = job
-    command = [device.nvcc() or "nvcc", "-std=c++17", f"-arch={architecture}", "-cubin", "-o", "/dev/null"]
+    command = [toolchain.nvcc() or "nvcc", "-std=c++17", f"-arch={architecture}", "-cubin", "-o", "/dev/null"]
     done = subprocess.run(
         [*command, "-I", str(ROOT / "kernel_templates/include"), str(source)], capture_output=True, text=True
     )
@@ -44,7 +44,7 @@ def points(kernel: Template, variant: Variant, rng: random.Random) -> list[Point
 
 
 def main() -> int:
-    if device.nvcc() is None:
+    if toolchain.nvcc() is None:
         print("no nvcc here: CUDA sources were not compiled")
         return 0
     rng = random.Random(0)

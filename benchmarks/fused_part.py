@@ -24,8 +24,8 @@ from typing import Any
 
 import torch
 
-from tuner import problem, settings, store, template
-from tuner.backends import device
+from tuner import backends, problem, settings, store, template
+from tuner.backends import toolchain
 from tuner.errors import TunerError
 from tuner.measurement.statistics import paired_speedup, summarise
 from tuner.measurement.timer import Timer
@@ -108,16 +108,16 @@ def samples_ms(timer: Timer, call: Callable[..., Any], count: int) -> list[float
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     wanted = settings.load(options.config, {"device": options.device})
     kernel = template.find(wanted.template, Path.cwd())
-    torch_device = device.resolve(wanted.device)
-    os.environ |= device.toolchain_environment()
+    torch_device = backends.resolve(wanted.device)
+    os.environ |= toolchain.environment()
     if torch_device.startswith("cuda"):
         torch.cuda.set_device(torch.device(torch_device))
     workload = resolve.workloads(wanted, resolve.problem_path(wanted, kernel), dict(os.environ))[0]
-    here = device.environment(torch_device)
+    here = backends.of(torch_device).environment()
     names = [v.name for v in kernel.variants if v.device == here.device_kind and v.name.startswith("fused")]
-    facts = kernel.facts(workload.init, workload.shapes, device.limits(here))
+    facts = kernel.facts(workload.init, workload.shapes, backends.of(here.device_kind).limits(here))
     space = kernel.space(here.device_kind, facts, names, NARROWED)
-    ceilings = device.measure_ceilings(torch_device)
+    ceilings = backends.of(torch_device).ceilings()
 
     loaded = problem.load(resolve.problem_path(wanted, kernel))
     reference: Any = problem.reference(loaded, workload.init, 0).to(torch_device)

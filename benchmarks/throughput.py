@@ -19,8 +19,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tuner import settings, template
-from tuner.backends import device
+from tuner import backends, settings, template
+from tuner.backends import toolchain
 from tuner.errors import TunerError
 from tuner.records import Status
 from tuner.search.ledger import Ledger
@@ -78,14 +78,14 @@ def classic(config: Path, wanted_device: str | None) -> float:
     """Seconds that one ordinary load_inline of the template's first source takes."""
     wanted = settings.load(config, {"device": wanted_device})
     kernel = template.find(wanted.template, Path.cwd())
-    on_gpu = device.resolve(wanted.device) != "cpu"
+    on_gpu = backends.resolve(wanted.device) != "cpu"
     variant = next(v for v in kernel.variants if v.device == ("cuda" if on_gpu else "cpu"))
     point = Point(variant.name, tuple((knob.name, knob.default) for knob in variant.knobs))
     source = render.kernel_source(kernel, variant, point)
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             [sys.executable, "-c", CLASSIC, json.dumps([source, on_gpu, folder])],
-            env=device.toolchain_environment(), capture_output=True, text=True, timeout=300,
+            env=toolchain.environment(), capture_output=True, text=True, timeout=300,
         )  # fmt: skip
     if done.returncode != 0:
         raise TunerError(f"the classic load_inline failed: {done.stderr.strip().splitlines()[-1][:300]}")

@@ -24,12 +24,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tuner import settings, store, template
-from tuner.backends import device
+from tuner import backends, settings, store, template
+from tuner.backends import toolchain
 from tuner.errors import TunerError
 from tuner.execution.pipeline import Job, Lane, device_lock, run_folder
 from tuner.execution.worker import Worker, WorkerBug, WorkerFailure
-from tuner.measurement.session import Baseline
+from tuner.measurement.baselines import Baseline
 from tuner.measurement.statistics import paired_speedup, summarise
 from tuner.records import Correctness, Environment, Floor, Record, Workload
 from tuner.search import final
@@ -135,7 +135,7 @@ def winners_of(path: Path, options: dict[str, str | None]) -> tuple[list[Winner]
     """The cached winners of one config, and a row with its reason for each that there is not."""
     wanted = settings.load(path, options)
     kernel = template.find(wanted.template, Path.cwd())
-    torch_device, environment = device.resolve(wanted.device), device.toolchain_environment()
+    torch_device, environment = backends.resolve(wanted.device), toolchain.environment()
     problem = resolve.problem_path(wanted, kernel)
     here = resolve.here(torch_device, environment)
     cache = settings.cache_root(path)
@@ -500,10 +500,10 @@ def main() -> int:
             for winner in found:
                 workload = winner.record.workload
                 groups.setdefault(str((winner.job.problem, workload.init, workload.shapes)), []).append(winner)
-        torch_device = device.resolve(options.device or "auto")
+        torch_device = backends.resolve(options.device or "auto")
         if groups:
             torch_device = next(iter(groups.values()))[0].job.torch_device
-        environment = resolve.here(torch_device, device.toolchain_environment())
+        environment = resolve.here(torch_device, toolchain.environment())
     except TunerError as error:
         print(f"winners: {error}", file=sys.stderr)
         return 2

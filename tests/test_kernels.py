@@ -9,7 +9,8 @@ import pytest
 from helpers.tiny import HERE, text_of
 
 from tuner import kernels, store
-from tuner.backends import device
+from tuner.backends import toolchain
+from tuner.backends.cpu import Cpu
 from tuner.errors import CacheError, ConfigError
 from tuner.template import render
 
@@ -19,7 +20,7 @@ def root(tmp_path, monkeypatch):
     """An empty project cache, no shipped winners, and a device that never changes."""
     monkeypatch.setenv("TUNER_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(store, "shipped_cache", lambda: tmp_path / "shipped" / "cache")
-    monkeypatch.setattr(device, "environment", lambda wanted: HERE)
+    monkeypatch.setattr(Cpu, "environment", lambda backend: HERE)
     return tmp_path / "cache"
 
 
@@ -182,10 +183,10 @@ def test_a_loaded_kernel_computes_and_takes_the_reference_s_parameters(
 ):
     import torch
 
-    if device.ninja() is None:
+    if toolchain.ninja() is None:
         pytest.skip("no ninja")
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "extensions"))
-    monkeypatch.setenv("PATH", device.toolchain_environment()["PATH"])
+    monkeypatch.setenv("PATH", toolchain.environment()["PATH"])
     put(root)
     put(root, shape=(16, 8))
     model_class = kernels.preload(str(tiny_folder), device="cpu")

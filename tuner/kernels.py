@@ -73,8 +73,8 @@ def preload(
 
 
 def _module(name: str, device: str, precision: str, init: Sequence[Any] | None, accept: str | None) -> ModuleType:
-    from tuner import settings, store
-    from tuner.backends import device as devices
+    from tuner import backends, settings, store
+    from tuner.backends import toolchain
     from tuner.template import find, render
 
     accept = accept or os.environ.get("TUNER_ACCEPT") or "exact"
@@ -82,7 +82,7 @@ def _module(name: str, device: str, precision: str, init: Sequence[Any] | None, 
         raise ConfigError(f"accept (TUNER_ACCEPT): {accept!r} is not exact or same_device")
     template = find(name, Path.cwd())
     digests = store.Digests(template)
-    here = devices.environment(devices.resolve(device))
+    here = backends.of(backends.resolve(device)).environment()
     roots = list({root.resolve(): root for root in (settings.cache_root(Path.cwd()), store.shipped_cache())}.values())
 
     winners: dict[str, Entry] = {}  # by workload; the project's own go before the shipped ones
@@ -104,9 +104,9 @@ def _module(name: str, device: str, precision: str, init: Sequence[Any] | None, 
         ]
         raise CacheError(_nothing_for(template, here, precision, [*misses, *others]))
     candidate = render.candidate(template, [store.tuned(winners[slug].record) for slug in sorted(winners)])
-    if devices.ninja() and shutil.which("ninja") is None:
+    if toolchain.ninja() and shutil.which("ninja") is None:
         # torch looks for ninja on PATH only, where it is not in an environment that was not activated.
-        os.environ["PATH"] = devices.toolchain_environment()["PATH"]
+        os.environ["PATH"] = toolchain.environment()["PATH"]
     return _execute(candidate, template.name)
 
 

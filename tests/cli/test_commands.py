@@ -14,7 +14,7 @@ from helpers.project import CONFIG, Project
 from helpers.tiny import HERE, TINY
 
 from tuner import store
-from tuner.backends import device
+from tuner.backends.cuda import gpu_count
 from tuner.settings import resolve
 
 GN_MEAN = "template: gn_mean\ndevice: cpu\n"
@@ -114,7 +114,7 @@ def test_a_knob_that_is_not_there_or_has_no_such_value(project):
         assert says in refused(project, "validate", "tiny.yaml")
 
 
-@pytest.mark.skipif(device.gpu_count() > 0, reason="there is a GPU here")
+@pytest.mark.skipif(gpu_count() > 0, reason="there is a GPU here")
 def test_cuda_without_a_gpu(project):
     line = refused(project, "search", "tiny.yaml", "--device", "cuda")
     assert "cuda was asked for but no GPU is visible" in line

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 from helpers import injected
 
-from tuner.backends import device
+from tuner import backends
+from tuner.backends import toolchain
 from tuner.execution.pipeline import Lane, Pipeline
 from tuner.execution.worker import Worker
 from tuner.records import Environment, Evaluation, Status
@@ -16,7 +17,7 @@ from tuner.space import Point
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(device.cuda_missing() is not None, reason=device.cuda_missing() or ""),
+    pytest.mark.skipif(backends.of("cuda").missing() is not None, reason=backends.of("cuda").missing() or ""),
 ]
 
 DEVICE = "cuda:0"
@@ -89,7 +90,7 @@ class Rig:
 
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory):
-    with Worker("tuner.measurement.session:Here", {}, device.toolchain_environment()) as worker:
+    with Worker("tuner.measurement.session:Here", {}, toolchain.environment()) as worker:
         here = Environment.model_validate(worker.call("environment", 300, torch_device=DEVICE))
     made = Rig(tmp_path_factory.mktemp("gpu"), here.capability)
     made.lane.prepare()

@@ -12,7 +12,7 @@ from helpers import injected
 from helpers.processes import alive, gone_within, written
 from helpers.tiny import TINY
 
-from tuner.backends import device
+from tuner.backends.cuda import Cuda
 from tuner.errors import DeviceError, ProblemError
 from tuner.execution import pipeline as module
 from tuner.execution.pipeline import Lane, Pipeline, device_lock, run_folder
@@ -379,7 +379,7 @@ def test_folders_of_killed_runs_are_swept_and_those_of_living_ones_are_not(tmp_p
 
 
 def test_two_names_of_one_gpu_share_its_lock(monkeypatch):
-    monkeypatch.setattr(device, "bus_id", lambda torch_device: "0000:0e:00.0")
+    monkeypatch.setattr(Cuda, "physical_id", lambda backend: "0000:0e:00.0")
     assert device_lock("cuda:0").lock_file == device_lock("cuda:1").lock_file
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from helpers.tiny import HERE, TINY
 from tuner import template
-from tuner.backends import device
+from tuner.backends import toolchain
 from tuner.execution.pipeline import Job
 from tuner.records import TensorSpec, Workload
 from tuner.space import Point
@@ -65,7 +65,7 @@ def job(problem: Path, compile_timeout_s: float = 120, run_timeout_s: float = 60
         error_budget=8.0,
         compile_timeout_s=compile_timeout_s,
         run_timeout_s=run_timeout_s,
-        environment={**device.toolchain_environment(), **environment},
+        environment={**toolchain.environment(), **environment},
     )
 
 

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from tuner import problem, template
-from tuner.backends import device
+from tuner.backends import toolchain
 from tuner.execution.worker import Worker
 from tuner.records import TensorSpec, Workload
 from tuner.space import Point
@@ -192,9 +192,7 @@ class Builds:
         with ExitStack() as stack, ThreadPoolExecutor(self.processes) as pool:
             for _ in range(self.processes):
                 idle.put(
-                    stack.enter_context(
-                        Worker("tuner.execution.compiler:Compiler", arguments, device.toolchain_environment())
-                    )
+                    stack.enter_context(Worker("tuner.execution.compiler:Compiler", arguments, toolchain.environment()))
                 )
             list(pool.map(one, sorted(paths)))
 
@@ -280,7 +278,7 @@ class Judge:
 
 def judge(builds: Builds, torch_device: str) -> Worker:
     arguments = {"extensions_dir": str(builds.extensions), "torch_device": torch_device}
-    return Worker("shipped:Judge", arguments, device.toolchain_environment())
+    return Worker("shipped:Judge", arguments, toolchain.environment())
 
 
 # ---- as a user's own script would have it -----------------------------------------------------------

@@ -20,7 +20,7 @@ from helpers import shipped
 from helpers.shipped import CPU, DEADLINE_S, H200, LEAST, ODD, Builds, kernels, small, variants
 
 from tuner import problem, settings, template
-from tuner.backends import device
+from tuner.backends import toolchain
 from tuner.execution.worker import Worker
 from tuner.export import kernelbench as export
 from tuner.records import TensorSpec, Workload
@@ -40,12 +40,12 @@ BATCH = 8
 @pytest.mark.parametrize(("kernel", "variant"), variants())
 def test_the_source_compiles_alone(kernel: Template, variant: Variant, needs_compiler: None) -> None:
     source = kernel.folder / variant.source
-    command = [device.compiler() or "", "-march=native", "-c"]
+    command = [*toolchain.compiler(), "-march=native", "-c"]
     if source.suffix == ".cu":
-        if device.nvcc() is None:
+        if toolchain.nvcc() is None:
             pytest.skip("no nvcc")
         major, minor = variant.minimum if variant.exact else max(variant.minimum, (9, 0))
-        command = [device.nvcc() or "", f"-arch=sm_{major}{minor}{'a' if variant.exact else ''}", "-cubin"]
+        command = [toolchain.nvcc() or "", f"-arch=sm_{major}{minor}{'a' if variant.exact else ''}", "-cubin"]
     include = kernel.folder.parent / "include"
     command += ["-std=c++17", "-I", str(include), "-o", "/dev/null", str(source)]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -210,7 +210,7 @@ def test_another_architecture_is_refused_in_words(kernel: Template, variant: Var
 @pytest.fixture(scope="module")
 def builds(tmp_path_factory: pytest.TempPathFactory) -> Builds:
     """Every CPU variant's default and random points, compiled two at a time."""
-    if device.compiler() is None or device.ninja() is None:
+    if not toolchain.compiler() or toolchain.ninja() is None:
         pytest.skip("no C++ compiler, or no ninja")
     made = Builds(tmp_path_factory.mktemp("conformance"), 2, None)
     made.compile([text for kernel, variant in _cpu() for text in candidates(kernel, variant)])
@@ -283,7 +283,7 @@ def test_the_file_stands_alone(kernel: Template, builds: Builds, tmp_path: Path)
 
 def run_alone(files: list[str], kernel: Template, workload: Any, torch_device: str, folder: Path) -> list[str]:
     arguments = json.dumps([files, str(kernel.problem), workload.init, workload.shapes, torch_device])
-    environment = {**device.toolchain_environment(), "TORCH_EXTENSIONS_DIR": str(folder / "extensions")}
+    environment = {**toolchain.environment(), "TORCH_EXTENSIONS_DIR": str(folder / "extensions")}
     done = subprocess.run(
         [sys.executable, "-I", "-c", shipped.ALONE, arguments],
         cwd=folder, env=environment, capture_output=True, text=True, timeout=DEADLINE_S,

@@ -13,7 +13,8 @@ from helpers import shipped
 from helpers.shipped import DEADLINE_S, LEAST, ODD, Builds, batched, kernels, own, small, variants
 from test_conformance import question, run_alone
 
-from tuner.backends import device
+from tuner import backends
+from tuner.backends import toolchain
 from tuner.errors import TunerError
 from tuner.execution.worker import Worker
 from tuner.records import Workload
@@ -22,7 +23,7 @@ from tuner.template import Template, Variant
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(device.cuda_missing() is not None, reason=device.cuda_missing() or ""),
+    pytest.mark.skipif(backends.of("cuda").missing() is not None, reason=backends.of("cuda").missing() or ""),
 ]
 
 POINTS = 3  # random points a variant, beside its default
@@ -33,10 +34,12 @@ CUDA = variants("cuda")
 
 @pytest.fixture(scope="module")
 def limits() -> dict[str, Any]:
-    with Worker("tuner.measurement.session:Here", {}, device.toolchain_environment()) as worker:
+    with Worker("tuner.measurement.session:Here", {}, toolchain.environment()) as worker:
         from tuner.records import Environment
 
-        return device.limits(Environment.model_validate(worker.call("environment", DEADLINE_S, torch_device=DEVICE)))
+        return backends.of(DEVICE).limits(
+            Environment.model_validate(worker.call("environment", DEADLINE_S, torch_device=DEVICE))
+        )
 
 
 @pytest.fixture(scope="module")

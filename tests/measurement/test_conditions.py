@@ -3,74 +3,48 @@
 from __future__ import annotations
 
 import math
-import os
-import time
-from pathlib import Path
+import threading
+from dataclasses import replace
 
-import pytest
+from tuner.backends import Reading
+from tuner.backends.cpu import Cpu
+from tuner.measurement.conditions import Watch
 
-from tuner.backends import device
-from tuner.measurement import conditions
-from tuner.measurement.conditions import Watch, parse
-
-IDLE = "345, 2619, 76.12, 29, 0, 0x0000000000000001"
-WORKING = "1980, 3201, 512.30, 55, 100, 0x0000000000000000"
-CAPPED = "1500, 3201, 699.90, 71, 100, 0x0000000000000004"
+WORKING = Reading(sm_mhz=1980, memory_mhz=3201, power_w=512.3, temperature_c=55, throttling=())
+CAPPED = replace(WORKING, sm_mhz=1500, power_w=699.9, temperature_c=71, throttling=("power cap",))
 
 
-@pytest.fixture
-def smi(tmp_path, monkeypatch):
-    """An nvidia-smi that says one thing when asked once, and another while it is left to loop.
+class Device(Cpu):
+    """One that is so busy, and tells these readings and then no more."""
 
-    Returns the path of a file that is there once it has said the latter.
-    """
+    def __init__(self, *readings: Reading, busy: float = math.nan, load: dict[str, str] | None = None) -> None:
+        super().__init__("cuda:0")
+        self.left, self.share, self.told = list(readings), busy, load or {}
+        self.read = threading.Event()
 
-    def smi(once: str, loop: list[str]) -> Path:
-        path = tmp_path / "nvidia-smi"
-        lines = "".join(f"echo '{line}'\n" for line in loop)
-        path.write_text(
-            f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n'
-            f'case "$*" in *loop-ms*) {lines} : > {tmp_path}/told; exec sleep 60;; *) echo "{once}";; esac\n'
-        )
-        path.chmod(0o755)
-        monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-        return tmp_path / "told"
+    def busy(self) -> float:
+        return self.share
 
-    return smi
+    def load(self) -> dict[str, str]:
+        return self.told
+
+    def reading(self) -> Reading | None:
+        if self.left:
+            return self.left.pop(0)
+        self.read.set()
+        return None
 
 
-def watched(told: Path | None = None) -> Watch:
-    """A watch that was entered until nvidia-smi had told everything, or had ended."""
-    watch = Watch("cuda:0")
+def watched(device: Device) -> Watch:
+    """A watch that was entered until the device had told everything."""
+    watch = Watch(device, every_s=0.0)
     with watch:
-        while told is not None and not told.exists():
-            time.sleep(0.005)
-        if told is None and watch.process is not None:
-            watch.process.wait()
+        assert device.read.wait(60)
     return watch
 
 
-def test_a_line_is_read():
-    reading = parse(CAPPED)
-    assert (reading.sm_mhz, reading.power_w, reading.utilisation) == (1500, 699.9, 1.0)
-    assert reading.throttling == ("power cap",)
-    assert parse(IDLE).throttling == ()
-    assert parse("1980, 3201, 512.30, 55, 100, 0x00000000000000e8").throttling == (
-        "hardware slowdown", "heat", "heat (hardware)", "power brake",
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize("line", ["", "No devices were found", "1, 2, 3", "a, b, c, d, e, f", "1,2,3,4,5,[N/A]"])
-def test_another_line_is_none(line):
-    assert parse(line) is None
-
-
-def test_what_the_driver_does_not_tell_is_left_out():
-    assert math.isnan(parse("[N/A], 3201, [Not Supported], 55, 100, 0x0").power_w)
-
-
-def test_a_quiet_gpu_has_no_notes(smi):
-    watch = watched(smi(IDLE, [WORKING, WORKING]))
+def test_a_quiet_device_has_no_notes() -> None:
+    watch = watched(Device(WORKING, WORKING, busy=0.0))
     assert watch.notes() == []
     assert watch.conditions() == {
         "busy before the search": "0%", "sm": "1980 MHz", "memory": "3201 MHz", "power": "512.3 W",
@@ -78,55 +52,40 @@ def test_a_quiet_gpu_has_no_notes(smi):
     }  # fmt: skip
 
 
-def test_a_busy_gpu_is_said(smi):
-    (note,) = watched(smi(WORKING, [WORKING])).notes()
-    assert "cuda:0 was 100% busy with something else before the search" in note
+def test_a_busy_device_is_said() -> None:
+    (note,) = watched(Device(WORKING, busy=0.6)).notes()
+    assert note == "cuda:0 was 60% busy with something else before the search; times may suffer"
 
 
-def test_a_throttled_gpu_is_said(smi):
-    watch = watched(smi(IDLE, [WORKING, CAPPED, CAPPED, WORKING]))
+def test_a_throttled_device_is_said() -> None:
+    watch = watched(Device(WORKING, CAPPED, CAPPED, WORKING))
     assert watch.notes() == ["cuda:0 was throttled in 50% of the final: power cap"]
     assert watch.conditions()["throttling"] == "power cap 50%"
 
 
-def test_the_device_that_is_asked_about(smi, tmp_path, monkeypatch):
-    smi(IDLE, [])
-    Watch("cuda:1")
-    monkeypatch.setattr(device, "bus_id", lambda torch_device: "0000:0e:00.0")
-    Watch("cuda:1")
-    asked = [line.split()[0] for line in (tmp_path / "asked").read_text().splitlines()]
-    assert asked == ["--id=1", "--id=0000:0e:00.0"]
+def test_what_the_driver_does_not_tell_is_left_out() -> None:
+    watch = watched(Device(replace(WORKING, power_w=math.nan)))
+    assert "power" not in watch.conditions() and "sm" in watch.conditions()
 
 
-@pytest.mark.parametrize("text", ["#!/bin/sh\nexit 9\n", "#!/bin/sh\nprintf '\\377\\n'\n", "not a program"])
-def test_an_nvidia_smi_that_does_not_work_is_as_none(tmp_path, monkeypatch, text):
-    (tmp_path / "nvidia-smi").write_text(text)
-    (tmp_path / "nvidia-smi").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    assert watched().conditions() == {}
-    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
-    assert watched().conditions() == {} and watched().notes() == []
+def test_a_device_that_tells_nothing_has_no_conditions() -> None:
+    watch = watched(Device())
+    assert watch.conditions() == {} and watch.notes() == []
 
 
-@pytest.fixture
-def cpu(monkeypatch):
-    """A CPU that is used for so many ticks out of a hundred."""
-
-    def cpu(used: int) -> None:
-        ticks = iter([(100, 1000), (100 + used, 1100)])
-        monkeypatch.setattr(conditions, "CPU_SAMPLE_S", 0.0)
-        monkeypatch.setattr(conditions, "_cpu_ticks", lambda: next(ticks))
-
-    return cpu
+def test_the_load_is_that_of_before_the_search() -> None:
+    assert watched(Device(load={"load average": "1.00"})).conditions() == {"load average before the search": "1.00"}
 
 
-def test_a_busy_cpu_is_said(cpu):
-    cpu(60)
-    watch = Watch("cpu")
-    assert watch.notes() == ["cpu was 60% busy with something else before the search; times may suffer"]
-    assert set(watch.conditions()) == {"busy before the search", "load average before the search"}
+def test_a_device_is_read_until_the_watch_is_left() -> None:
+    """It would tell for ever; leaving the watch ends that at once."""
+    device = Device(*[WORKING] * 3)
+    watch = Watch(device, every_s=3600.0)
+    with watch:
+        pass
+    assert len(watch.readings) == 1
+    assert len(device.left) == 2
 
 
-def test_a_quiet_cpu_has_no_notes(cpu):
-    cpu(5)
-    assert Watch("cpu").notes() == []
+def test_a_cpu_s_load_is_told() -> None:
+    assert "load average before the search" in Watch(Cpu("cpu")).conditions()

@@ -292,14 +292,14 @@ def test_on_a_gpu_memcheck_finds_a_write_out_of_bounds(tmp_path, offset, ok):
     import shutil
     import subprocess
 
-    from tuner.backends import device
+    from tuner.backends import toolchain
 
-    if not torch.cuda.is_available() or device.nvcc() is None or shutil.which("compute-sanitizer") is None:
+    if not torch.cuda.is_available() or toolchain.nvcc() is None or shutil.which("compute-sanitizer") is None:
         pytest.skip("no CUDA device, nvcc or compute-sanitizer")
     (tmp_path / "beyond.cu").write_text(OUT_OF_BOUNDS % offset)
     library = tmp_path / "beyond.so"
     source = tmp_path / "beyond.cu"
-    subprocess.run([device.nvcc(), "-shared", "-Xcompiler", "-fPIC", "-o", library, source], check=True)
+    subprocess.run([toolchain.nvcc(), "-shared", "-Xcompiler", "-fPIC", "-o", library, source], check=True)
     file = tmp_path / "candidate.py"
     file.write_text(
         problem_path("gn_mean").read_text().replace("class Model(", "class ModelNew(").replace(

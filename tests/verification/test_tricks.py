@@ -11,7 +11,8 @@ import pytest
 import torch
 from helpers.tricks import CONTROL, TRICKS, UNCAUGHT, Bench
 
-from tuner.measurement import timer as benchmark
+from tuner.measurement.statistics import Untrusted
+from tuner.measurement.timer import Timer
 from tuner.records import Status
 from tuner.verification.suite import Suite, Wrong
 
@@ -62,7 +63,7 @@ def test_a_clock_replaced_at_import_is_noticed(bench, restored):
 
 
 def test_a_result_remembered_by_content_is_never_used_in_timing(bench):
-    timer = benchmark.Timer(bench.session.suite.cases[0].inputs, seed=1)
+    timer = Timer(bench.session.suite.cases[0].inputs, seed=1)
     seen = []
 
     def model(x):
@@ -158,8 +159,8 @@ def test_work_left_on_another_stream_is_caught_when_timed(on_gpu):
             torch.cuda._sleep(20_000_000)
         return x
 
-    with pytest.raises(benchmark.Untrusted, match="the device was busy"):
-        benchmark.Timer(on_gpu.cases[0].inputs, seed=1).sample_ms(model)
+    with pytest.raises(Untrusted, match="the device was busy"):
+        Timer(on_gpu.cases[0].inputs, seed=1).sample_ms(model)
 
 
 LAUNCH = """
@@ -178,13 +179,14 @@ extern "C" void launch(const float* x, float* y, long long n, long long shared, 
 def test_too_much_shared_memory_so_that_nothing_runs_is_caught(on_gpu, tmp_path, shared):
     import ctypes
 
-    from tuner.backends import device
+    from tuner.backends import toolchain
 
-    if device.nvcc() is None or shutil.which("c++") is None:
+    if toolchain.nvcc() is None or shutil.which("c++") is None:
         pytest.skip("no nvcc")
     (tmp_path / "launch.cu").write_text(LAUNCH)
     library = tmp_path / "launch.so"
-    subprocess.run([device.nvcc(), "-shared", "-Xcompiler", "-fPIC", "-o", library, tmp_path / "launch.cu"], check=True)
+    command = [toolchain.nvcc(), "-shared", "-Xcompiler", "-fPIC", "-o", library, tmp_path / "launch.cu"]
+    subprocess.run(command, check=True)
     launch = ctypes.CDLL(str(library)).launch
     launch.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_longlong, ctypes.c_longlong, ctypes.c_void_p]
     suite = on_gpu

@@ -262,10 +262,10 @@ def doctor(as_json: bool) -> None:
     """Say what works on this machine: compilers, PyTorch, GPU, driver."""
     from dataclasses import asdict
 
-    from tuner.backends import device
+    from tuner.backends.doctor import checks as find_out
     from tuner.cli import screen
 
-    checks = device.doctor()
+    checks = find_out()
     if as_json:
         click.echo(json.dumps([asdict(check) for check in checks], indent=2))
         return

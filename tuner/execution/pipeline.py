@@ -22,7 +22,8 @@ from typing import Any
 
 import filelock
 
-from tuner.backends import device
+from tuner import backends
+from tuner.backends import toolchain
 from tuner.errors import DeviceError
 from tuner.execution.compiler import resources
 from tuner.execution.worker import LOG_TAIL_BYTES, Worker, WorkerCrash, WorkerFailure, WorkerTimeout
@@ -71,7 +72,7 @@ def run_folder() -> Iterator[Path]:
 
 def device_lock(torch_device: str) -> filelock.BaseFileLock:
     """Held while something is timed on the device, by whatever process of this machine."""
-    name = device.bus_id(torch_device).replace(":", "-").replace("/", "-")
+    name = backends.of(torch_device).physical_id().replace(":", "-").replace("/", "-")
     return filelock.FileLock(Path(tempfile.gettempdir()) / f"tuner-device-{name}.lock", mode=0o666)
 
 
@@ -148,10 +149,9 @@ class Pipeline:
 
     def __init__(self, job: Job, lane: Lane, folder: Path, floor_ms: float, pool_size: int) -> None:
         self.job, self.lane, self.folder, self.floor_ms = job, lane, folder, floor_ms
-        # On a CPU device compilers would steal the cores that are being timed: build and measure in turn.
-        self.exclusive = job.torch_device == "cpu"
-        self.pool_size = 1 if self.exclusive else pool_size
-        self.capacity = 1 if self.exclusive else 2 * pool_size
+        beside = backends.of(job.torch_device).compiles_beside_measuring
+        self.pool_size = pool_size if beside else 1
+        self.capacity = 2 * pool_size if beside else 1
         self.best_ms: float | None = None
         self.compilers: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         self.all_compilers = [self._compiler() for _ in range(self.pool_size)]
@@ -198,7 +198,7 @@ class Pipeline:
         candidate, future = self.under_way.pop(number)
         built = future.result()
         if "status" in built:
-            if device.no_space(self.folder):  # the failure says nothing about the candidate
+            if toolchain.no_space(self.folder):  # the failure says nothing about the candidate
                 raise DeviceError(f"{self.folder}: no space left to build in; free some, or set TMPDIR")
             return number, candidate.sha256, Evaluation(**built)
         evaluation = self.lane.measure(self.path(candidate), candidate.sha256, self.best_ms, self.floor_ms)

@@ -10,7 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from tuner.backends import device
+from tuner import backends
+from tuner.backends import toolchain
 from tuner.errors import ConfigError, TunerError
 from tuner.execution.pipeline import PREPARE_DEADLINE_S, Job, Lane, run_folder
 from tuner.execution.worker import Worker, WorkerFailure
@@ -38,7 +39,7 @@ def verify_file(
     """
     if not os.path.isfile(file):
         raise ConfigError(f"{file}: no such file")
-    environment = device.toolchain_environment()
+    environment = toolchain.environment()
     own = None
     if shapes is None or init is None:
         with Worker("tuner.measurement.session:Inspector", {"problem_path": str(problem)}, environment) as worker:
@@ -49,7 +50,7 @@ def verify_file(
         precision=precision,
     )
     return verify(
-        file, problem, workload, device.resolve(wanted_device), error_budget, environment, say, thoroughly=True
+        file, problem, workload, backends.resolve(wanted_device), error_budget, environment, say, thoroughly=True
     )
 
 
@@ -63,7 +64,7 @@ def verify(
     say: Callable[[str], None],
     thoroughly: bool = False,
 ) -> Correctness:
-    device.need_toolchain()
+    toolchain.need_toolchain()
     job = Job(problem, workload, torch_device, None, secrets.randbits(31), error_budget, 0, 0, environment)
     with run_folder() as folder, closing(Lane(job, folder)) as lane:
         say("computing the float64 oracle and the reference's own error")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from tuner import backends
 from tuner.records import Comparison, Performance, Record
 
 _BASELINES = {
@@ -42,14 +43,15 @@ def submission(file_name: str, records: Sequence[Record], replaced: Mapping[str,
     for record in records:
         lines += ["", *_one(record)]
     device = first.environment
+    backend = backends.of(device.device_kind)
     lines += [
         "",
         "## Where it was measured",
         "",
-        f"- Device: {device.device_name}, {device.cores} {'SMs' if device.device_kind == 'cuda' else 'cores'}"
+        f"- Device: {device.device_name}, {device.cores} {backend.cores_name}"
         + (f", compute capability {device.capability[0]}.{device.capability[1]}" if device.capability[0] else ""),
-        f"- PyTorch {device.torch}, {'CUDA toolkit' if device.device_kind == 'cuda' else 'compiler'} {device.toolkit}"
-        + (f", driver {device.driver}, cuDNN {device.cudnn}" if device.device_kind == "cuda" else ""),
+        f"- PyTorch {device.torch}, {backend.toolkit_name} {device.toolkit}"
+        + (f", driver {device.driver}, cuDNN {device.cudnn}" if backend.has_driver else ""),
         f"- tuner {device.tuner}, Python {device.python}",
     ]
     return "\n".join(lines) + "\n"

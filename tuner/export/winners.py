@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tuner import store
-from tuner.backends import device
+from tuner.backends import toolchain
 from tuner.errors import CacheError
 from tuner.execution import verdict
 from tuner.export import kernelbench
@@ -25,11 +25,11 @@ def export_winners(
     file does not hold in a fresh process.
     """
     kernel, torch_device = resolve.template_and_device(settings)
-    toolchain = device.toolchain_environment()
+    variables = toolchain.environment()
     problem = resolve.problem_path(settings, kernel)
-    here = resolve.here(torch_device, toolchain)
+    here = resolve.here(torch_device, variables)
     records = []
-    for workload in resolve.workloads(settings, problem, toolchain):
+    for workload in resolve.workloads(settings, problem, variables):
         entry = store.get(cache, here.slug, kernel.name, workload.slug)
         if entry is None:
             raise CacheError(
@@ -43,7 +43,7 @@ def export_winners(
     def verify(file: Path) -> None:
         for record in records:
             correctness = verdict.verify(
-                file, problem, record.workload, torch_device, settings.error_budget, toolchain, say,
+                file, problem, record.workload, torch_device, settings.error_budget, variables, say,
                 thoroughly=not record.confirmed,
             )  # fmt: skip
             if correctness.fault:

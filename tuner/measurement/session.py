@@ -1,8 +1,7 @@
-"""Evaluating candidates: verify, then benchmark. Runs inside a worker.
+"""Evaluating candidates: verify, then process_state. Runs inside a worker.
 
 `Session` is the measuring lane's worker target: it holds the device, the
-prepared verification suite and the models that a final compares. `Baseline` is
-the target of a process of its own for one way to run the reference.
+prepared verification suite and the models that a final compares.
 """
 
 from __future__ import annotations
@@ -18,15 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
-from tuner import problem
-from tuner.backends import device
+from tuner import backends, problem
 from tuner.execution import worker
-from tuner.measurement import timer as benchmark
+from tuner.measurement import process_state
+from tuner.measurement.floor import floor
 from tuner.measurement.statistics import Untrusted, summarise
 from tuner.measurement.timer import Timer
-from tuner.records import Case, Correctness, Evaluation, Floor, Performance, Status, Workload
+from tuner.records import Case, Correctness, Evaluation, Performance, Status, Workload
 from tuner.verification import mutants as wrong
 from tuner.verification import thorough
 from tuner.verification.suite import GuardedAllocations, Suite, Wrong, error_of, load_state, own_scales, poison
@@ -36,8 +34,6 @@ CLOSE = 1.05  # within this multiple of the best it is measured again, interleav
 SURVIVOR_SAMPLES, CLOSE_SAMPLES = 10, 30
 SURVIVOR_S, CLOSE_S = 2.0, 4.0  # where one forward takes long, this much time instead of that many samples
 BENIGN = 1.5  # a candidate that is slower by more on other values was timed on values that suited it
-CPU_FLOOR_SHARE = 0.5  # a CPU's ceilings are read beside other processes: only half of one is taken as proof
-CPU_CACHE_BYTES = 2**28  # no last-level cache of a socket is larger
 
 
 class Phase:
@@ -55,7 +51,7 @@ class Here:
     """This machine, as measurements would see it."""
 
     def environment(self, torch_device: str) -> dict[str, Any]:
-        return device.environment(torch_device).model_dump(mode="json")
+        return backends.of(torch_device).environment().model_dump(mode="json")
 
 
 class Inspector:
@@ -86,8 +82,8 @@ class Session:
     ) -> None:
         os.environ["TORCH_EXTENSIONS_DIR"] = extensions_dir
         worker.phase("device")
-        if torch_device.startswith("cuda"):
-            torch.cuda.set_device(torch.device(torch_device))
+        self.backend = backends.of(torch_device)
+        self.backend.select()
         self.device, self.seed, self.error_budget = torch_device, seed, error_budget
         self.workload = Workload.model_validate(workload)
         self.problem = problem.load(Path(problem_path))
@@ -103,11 +99,11 @@ class Session:
         """Environment, problem hash and the physical floor of this workload on this device."""
         worker.phase("describe")
         problem.check(self.problem, self.workload)
-        ceilings = device.measure_ceilings(self.device)
+        ceilings = self.backend.ceilings()
         return {
-            "environment": device.environment(self.device).model_dump(),
+            "environment": self.backend.environment().model_dump(),
             "problem_sha256": self.problem.sha256,
-            "floor": floor(self.problem, self.workload, ceilings, self.device).model_dump(),
+            "floor": floor(self.problem, self.workload, ceilings, self.backend).model_dump(),
         }
 
     def prepare(self) -> dict[str, Any]:
@@ -141,8 +137,7 @@ class Session:
             self.problem, self.workload, self.device, self.seed, self.error_budget,
             lambda name: worker.phase(f"self-check: {name}"), with_honest=False,
         )  # fmt: skip
-        if self.device.startswith("cuda"):
-            torch.cuda.empty_cache()
+        self.backend.release_memory()
         return dataclasses.asdict(found)
 
     # ---- a trial ----------------------------------------------------------------------------------
@@ -156,7 +151,7 @@ class Session:
         started, phase = time.perf_counter(), Phase()
         correctness: Correctness | None = None
         performance: Performance | None = None
-        detail, switches = "", benchmark.switches()
+        detail, switches = "", process_state.switches()
         try:
             phase.enter(Status.LOAD)
             model = self._load(path, sha256)
@@ -169,7 +164,7 @@ class Session:
                 detail = correctness.fault
             elif not kept.intact():
                 detail = "wrote outside the tensors that it allocated"
-            elif (switch := benchmark.switched(switches)) is not None:
+            elif (switch := process_state.switched(switches)) is not None:
                 detail = f"changed {switch}, which is not its own"
             else:
                 del kept
@@ -187,7 +182,7 @@ class Session:
             performance=performance,
             run_s=time.perf_counter() - started,
         )
-        healthy = self._healthy() and benchmark.switched(switches) is None
+        healthy = self._healthy() and process_state.switched(switches) is None
         return {"evaluation": evaluation.model_dump(mode="json"), "healthy": healthy}
 
     def _load(self, path: str, sha256: str) -> torch.nn.Module:
@@ -201,7 +196,7 @@ class Session:
         module = problem.execute(Path(path), f"tuner_candidate_{sha256[:16]}")
         if hasattr(module, "preload"):  # any file that defines ModelNew may be verified
             module.preload()
-        _untampered()
+        process_state.check_untampered()
         model_new: Callable[..., torch.nn.Module] = module.ModelNew
         return model_new
 
@@ -212,11 +207,11 @@ class Session:
         timer.sample_ms(model)
         times = [timer.sample_ms(model)[0]]
         if best_ms is None or times[0] <= HOPELESS * best_ms:
-            times = timer.samples_ms(model, _count(SURVIVOR_SAMPLES, SURVIVOR_S, times[0]))
+            times = timer.samples_ms(model, count(SURVIVOR_SAMPLES, SURVIVOR_S, times[0]))
             median = summarise(times).latency_ms
             leader = min(best_ms or math.inf, self.best[0] if self.best else math.inf)
             if leader < math.inf and median <= CLOSE * leader:
-                more = _count(CLOSE_SAMPLES, CLOSE_S, median) - len(times)
+                more = count(CLOSE_SAMPLES, CLOSE_S, median) - len(times)
                 for _ in range(more):  # interleaved with the best, so that both saw the same clocks
                     if self.best is not None:
                         timer.sample_ms(self.best[1])
@@ -232,7 +227,7 @@ class Session:
 
     def _check_believable(self, latency_ms: float, floor_ms: float) -> None:
         """Raise Untrusted for a time below what the device can do."""
-        if latency_ms < floor_ms * (1.0 if self.device.startswith("cuda") else CPU_FLOOR_SHARE):
+        if latency_ms < floor_ms * self.backend.proof_share:
             raise Untrusted(
                 f"measured {latency_ms:.4f} ms, below the physical floor of {floor_ms:.4f} ms: "
                 "a fault of the measurement"
@@ -249,7 +244,7 @@ class Session:
         self.suite.check_form(last, case)
         if not error_of(last, case.oracle) <= case.allowed:
             raise Wrong("right when it was verified, wrong when it was timed")
-        _untampered()
+        process_state.check_untampered()
 
     def _check_steady(self, model: torch.nn.Module) -> None:
         """Raise Untrusted for a candidate that is fast on benign values only; noise gets a second look."""
@@ -263,15 +258,9 @@ class Session:
         raise Untrusted(f"{plain:.4f} ms on the timed values, {uneven:.4f} ms on values of other scales")
 
     def _healthy(self) -> bool:
-        if benchmark.tampered() is not None:  # what a candidate replaced stays replaced in this process
+        if process_state.tampered() is not None:  # what a candidate replaced stays replaced in this process
             return False
-        if not self.device.startswith("cuda"):
-            return True
-        try:
-            torch.cuda.synchronize()
-            return bool((torch.ones(8, device=self.device) == 1).all())
-        except RuntimeError:
-            return False
+        return self.backend.is_healthy()
 
     def verify(self, path: str, sha256: str, thoroughly: bool = False) -> dict[str, Any]:
         """Cases A to D for one file, or all there are; raises nothing for a wrong result."""
@@ -323,70 +312,8 @@ class Session:
         self._check_last(self.contestants[name])
 
 
-class Baseline:
-    """The reference run one way, in a process of its own so that no flag reaches another measurement."""
-
-    WAYS = ("eager", "eager_benchmark", "compile", "compile_benchmark", "max_autotune")
-
-    def __init__(self, problem_path: str, workload: dict[str, Any], torch_device: str, seed: int, way: str) -> None:
-        if torch_device.startswith("cuda"):
-            torch.cuda.set_device(torch.device(torch_device))
-        self.workload = Workload.model_validate(workload)
-        loaded = problem.load(Path(problem_path))
-        model: Any = problem.reference(loaded, self.workload.init, seed).to(torch_device)
-        # Compile in this process: a pool of Inductor's would outlive it by its semaphores.
-        os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
-        torch.backends.cudnn.benchmark = way.endswith("_benchmark")
-        if way.startswith("compile"):
-            model = torch.compile(model)
-        elif way == "max_autotune":
-            model = torch.compile(model, mode="max-autotune")
-        self.model: Callable[..., torch.Tensor] = model
-        self.timer = Timer(problem.inputs(loaded, self.workload, seed, torch_device), seed)
-
-    def warm(self) -> None:
-        """Compile, choose algorithms and reach a steady state."""
-        worker.phase("warm-up")
-        self.timer.samples_ms(self.model, 3)
-
-    def sample(self, count: int) -> list[float]:
-        return self.timer.samples_ms(self.model, count + 1)[1:]
-
-
-def floor(loaded: problem.Problem, workload: Workload, ceilings: dict[str, float], torch_device: str) -> Floor:
-    """The physical floor of a workload.
-
-    Bytes: every input and parameter read once, the result written once, over the
-    read bandwidth. Operations: what PyTorch's FlopCounterMode counts for the
-    reference, over the fastest rate measured for any precision: a kernel may
-    split its operands, so no slower rate would be a floor. A CPU may hold a small
-    workload in its caches, where DRAM's bandwidth is no floor: 0 then.
-    """
-    with torch.no_grad(), torch.device("meta"):
-        model = problem.reference(loaded, workload.init, 0)
-        fake = [torch.empty(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in workload.inputs]
-        with FlopCounterMode(display=False) as counter:
-            result = model(*fake)
-    moved = sum(t.numel() * t.element_size() for t in [*fake, *model.state_dict().values(), result])
-    flops = counter.get_total_flops()
-    cached = torch_device == "cpu" and moved < CPU_CACHE_BYTES
-    fastest = max(rate for name, rate in ceilings.items() if name.endswith("tflops"))
-    return Floor(
-        bytes=moved,
-        flops=flops,
-        memory_ms=0.0 if cached else moved / (ceilings["read_gbps"] * 1e9) * 1e3,
-        compute_ms=flops / (fastest * 1e12) * 1e3,
-        ceilings=ceilings,
-    )
-
-
-def _untampered() -> None:
-    name = benchmark.tampered()
-    if name is not None:
-        raise Untrusted(f"the candidate replaced {name}")
-
-
-def _count(samples: int, seconds: float, one_ms: float) -> int:
+def count(samples: int, seconds: float, one_ms: float) -> int:
+    """How often to sample what takes `one_ms`: `samples` times, or less within `seconds`, but thrice at least."""
     return max(3, min(samples, int(seconds * 1e3 / one_ms)))
 
 

@@ -38,7 +38,7 @@ class Observer(Protocol):
 def baseline_worker(job: Job, way: str) -> Worker:
     """A process of its own that runs the reference one way."""
     return Worker(
-        "tuner.measurement.session:Baseline",
+        "tuner.measurement.baselines:Baseline",
         {
             "problem_path": str(job.problem),
             "workload": job.workload.model_dump(mode="json"),

@@ -6,7 +6,6 @@ import contextlib
 import datetime
 import hashlib
 import json
-import os
 import secrets
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -14,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from tuner import store, verification
-from tuner.backends import device
+from tuner import backends, store, verification
+from tuner.backends import toolchain
 from tuner.errors import CacheError, ProblemError
 from tuner.execution.pipeline import PREPARE_DEADLINE_S, Job, Lane, Pipeline, device_lock, run_folder
 from tuner.execution.worker import Worker
@@ -74,10 +73,10 @@ def tune(
     A search that was interrupted is the last one; its outcome holds the best so far.
     """
     kernel, torch_device = resolve.template_and_device(settings)
-    device.need_toolchain()
+    toolchain.need_toolchain()
     runs_folder(cache)
     store.sweep(cache)
-    environment = device.toolchain_environment()
+    environment = toolchain.environment()
     problem = resolve.problem_path(settings, kernel)
     wanted = resolve.workloads(settings, problem, environment)
     with settings.blame("shapes"):
@@ -127,16 +126,16 @@ def _tune_one(
 ) -> Outcome:
     with run_folder() as folder:
         observer.stage("starting the measuring process")
-        watch = Watch(job.torch_device)
+        backend = backends.of(job.torch_device)
+        watch = Watch(backend)
         lane = Lane(job, folder)
         try:
             described = lane.describe()
             environment = Environment.model_validate(described["environment"])
             floor = Floor.model_validate(described["floor"])
-            kind = environment.device_kind
-            facts = kernel.facts(job.workload.init, job.workload.shapes, device.limits(environment))
-            space = kernel.space(kind, facts, settings.variants, settings.knobs)
-            job = replace(job, capability=environment.capability if kind == "cuda" else None)
+            facts = kernel.facts(job.workload.init, job.workload.shapes, backend.limits(environment))
+            space = kernel.space(backend.kind, facts, settings.variants, settings.knobs)
+            job = replace(job, capability=backend.target(environment))
             observer.workload(job.workload, space, environment)
             observer.stage("computing the float64 oracle and the reference's own error")
             lane.prepare()
@@ -163,8 +162,7 @@ def _tune_one(
                         record = last.run(record, progress, space)
                     record = record.model_copy(update={"conditions": watch.conditions()})
                     notes = last.notes + watch.notes()
-                    if kind == "cpu":
-                        # Ceilings read beside other processes come out low: the better of two readings, minutes apart.
+                    if not backend.steady_ceilings:  # the better of two readings, minutes apart
                         again = Floor.model_validate(lane.describe()["floor"])
                         record = record.model_copy(update={"floor": min(again, floor, key=lambda f: f.floor_ms)})
                 except KeyboardInterrupt:
@@ -244,7 +242,7 @@ def _search(
     search: Search,
     observer: Observer,
 ) -> Progress:
-    pool_size = max(1, min(16, (os.cpu_count() or 2) - 1))
+    pool_size = backends.of(job.torch_device).compile_processes()
     pipeline = Pipeline(job, lane, folder, floor.floor_ms, pool_size)
     best = search.progress.best
     pipeline.best_ms = best.evaluation.latency_ms if best else None

@@ -31,7 +31,7 @@ import optuna
 import sqlalchemy
 from optuna.trial import TrialState
 
-from tuner.backends import device
+from tuner.backends import toolchain
 from tuner.errors import CacheError
 from tuner.records import Evaluation, Status, Trial
 from tuner.search.ledger import Ledger
@@ -176,7 +176,7 @@ class Search:
             if type(error).__module__.startswith(("sqlalchemy", "alembic", "optuna")):
                 line = str(error.__cause__ or error).splitlines()[0]
                 hint = "it may be deleted, the ledger beside it has every trial"
-                if self.storage is not None and device.no_space(self.storage.parent):
+                if self.storage is not None and toolchain.no_space(self.storage.parent):
                     hint = "free some space, or set TUNER_CACHE_DIR to where there is"
                 raise CacheError(f"{self.storage}: cannot use the study: {line}; {hint}") from error
             raise

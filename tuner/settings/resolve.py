@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tuner import template
-from tuner.backends import device
+from tuner import backends, template
 from tuner.execution.pipeline import PREPARE_DEADLINE_S
 from tuner.execution.worker import Worker
 from tuner.records import Environment, TensorSpec, Workload
@@ -20,7 +19,7 @@ def template_and_device(settings: Settings) -> tuple[Template, str]:
     with settings.blame("template"):
         kernel = template.find(settings.template, Path.cwd())
     with settings.blame("device"):
-        return kernel, device.resolve(settings.device)
+        return kernel, backends.resolve(settings.device)
 
 
 def problem_path(settings: Settings, kernel: Template) -> Path:

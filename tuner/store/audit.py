@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuner import store, template
-from tuner.backends import device
+from tuner import backends, store, template
+from tuner.backends import toolchain
 from tuner.errors import CacheError, TunerError
 from tuner.execution import verdict
 from tuner.settings import Settings, resolve
@@ -20,10 +20,10 @@ from tuner.template import Template
 def why(settings: Settings, cache: Path) -> list[tuple[str, list[store.Answer]]]:
     """For each workload of a config: its name and what the entries of the cache have to say to it."""
     kernel, torch_device = resolve.template_and_device(settings)
-    toolchain = device.toolchain_environment()
-    here = resolve.here(torch_device, toolchain)
+    variables = toolchain.environment()
+    here = resolve.here(torch_device, variables)
     problem = resolve.problem_path(settings, kernel)
-    wanted = resolve.workloads(settings, problem, toolchain)
+    wanted = resolve.workloads(settings, problem, variables)
     sha256 = hashlib.sha256(problem.read_bytes()).hexdigest()
     return [(f"{kernel.name} {each.slug}", store.why(cache, kernel, each, here, sha256)) for each in wanted]
 
@@ -43,15 +43,15 @@ def verify_cache(cache: Path, run: bool, templates: Sequence[str], say: Callable
     `templates` are those to know beside the shipped ones, and before them.
     """
     kernels = {k.name: k for k in (template.find(n, Path.cwd()) for n in [*template.shipped_names(), *templates])}
-    toolchain = device.toolchain_environment()
-    devices = {resolve.here(d, toolchain).slug: d for d in ({"cpu", device.resolve("auto")} if run else set())}
+    variables = toolchain.environment()
+    devices = {resolve.here(d, variables).slug: d for d in ({"cpu", backends.resolve("auto")} if run else set())}
 
     def suite(entry: Entry, kernel: Template) -> str:
         record, here = entry.record, devices.get(entry.record.environment.slug)
         if here is None:
             return ""
         file = entry.folder / store.TEXT
-        return verdict.verify(file, kernel.problem, record.workload, here, record.error_budget, toolchain, say).fault
+        return verdict.verify(file, kernel.problem, record.workload, here, record.error_budget, variables, say).fault
 
     with contextlib.suppress(CacheError):  # a cache that cannot be written is judged as it lies
         store.sweep(cache)

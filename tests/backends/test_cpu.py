@@ -1,0 +1,68 @@
+"""The CPU as a device: what is real on every machine."""
+
+from __future__ import annotations
+
+import psutil
+import pytest
+import torch
+
+from tuner import backends
+from tuner.backends import cpu, toolchain
+from tuner.backends.cpu import WallClock
+from tuner.records import Record
+
+CPU = backends.of("cpu")
+
+
+def test_its_environment() -> None:
+    found = CPU.environment()
+    assert (found.device_kind, found.capability, found.driver) == ("cpu", (0, 0), "none")
+    assert found.cores == cpu.cores() >= 1
+    assert found.memory_bytes > 2**28
+    assert found.toolkit == toolchain.compiler_version()
+    assert found == CPU.environment()
+
+
+def test_its_limits(make_record: object) -> None:
+    assert callable(make_record)
+    record: Record = make_record()
+    expected = {"device": "cpu", "cores": 2, "capability": (0, 0), "shared_memory_per_block": 0}
+    assert CPU.limits(record.environment) == expected
+    assert CPU.target(record.environment) is None
+
+
+def test_compiling_waits_for_measuring() -> None:
+    assert not CPU.compiles_beside_measuring
+    assert CPU.compile_processes() == 1
+
+
+def test_its_load_is_that_of_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "cpu_percent", lambda interval: 60.0)
+    assert CPU.busy() == 0.6
+
+
+def test_a_worker_uses_it_as_it_is() -> None:
+    CPU.select()
+    CPU.delay()
+    CPU.synchronize()
+    CPU.release_memory()
+    assert CPU.is_healthy()
+
+
+def test_the_clock_gives_what_the_call_took_and_returned() -> None:
+    now, y = [7.0], torch.ones(1)
+
+    def call() -> torch.Tensor:
+        now[0] += 0.25
+        return y
+
+    timing = WallClock(lambda: now[0]).time(call)
+    assert (timing.elapsed_ms, timing.late_ms) == (250.0, 0.0)
+    assert timing.result is y
+
+
+@pytest.mark.slow
+def test_its_ceilings_are_plausible() -> None:
+    found = CPU.ceilings()
+    assert set(found) == {"read_gbps", "copy_gbps", "fp32_tflops"}
+    assert all(0.001 < value < 1e5 for value in found.values())

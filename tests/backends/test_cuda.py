@@ -1,0 +1,92 @@
+"""NVIDIA GPUs as a device: tables and names anywhere, the rest where there is one."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from tuner import backends
+from tuner.backends import nvml
+from tuner.backends.base import Reading
+from tuner.backends.cuda import Cuda, gpu_count, torch_cuda
+from tuner.records import Record
+
+GPU = backends.of("cuda:0")
+on_gpu = [pytest.mark.gpu, pytest.mark.skipif(gpu_count() == 0, reason="no GPU")]
+
+
+@pytest.mark.parametrize(
+    ("capability", "size"), [((9, 0), 232448), ((8, 0), 166912), ((8, 9), 101376), ((99, 0), 101376)]
+)
+def test_shared_memory_of_a_block(make_record: object, capability: tuple[int, int], size: int) -> None:
+    assert callable(make_record)
+    record: Record = make_record(device_kind="cuda", capability=capability)
+    assert GPU.limits(record.environment)["shared_memory_per_block"] == size
+    assert GPU.target(record.environment) == capability
+
+
+def test_the_installed_pytorch_s_cuda_is_read_without_importing_it() -> None:
+    assert torch_cuda() == torch.version.cuda
+
+
+@pytest.mark.skipif(gpu_count() > 0, reason="there is a GPU here")
+def test_without_a_driver_it_goes_by_its_name_for_torch() -> None:
+    assert backends.of("cuda:1").physical_id() == "cuda:1"
+
+
+def test_what_the_driver_tells_is_asked_by_the_physical_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Reading(sm_mhz=1.0, memory_mhz=2.0, power_w=3.0, temperature_c=4.0, throttling=())
+    monkeypatch.setattr(Cuda, "physical_id", lambda backend: "0000:0e:00.0")
+    monkeypatch.setattr(nvml, "utilisation", {"0000:0e:00.0": 0.5}.get)
+    monkeypatch.setattr(nvml, "reading", {"0000:0e:00.0": told}.get)
+    assert backends.of("cuda:3").busy() == 0.5
+    assert backends.of("cuda:3").reading() is told
+
+
+def test_what_no_driver_tells_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nvml, "utilisation", lambda device: None)
+    assert math.isnan(GPU.busy())
+
+
+@pytest.mark.parametrize(("cpus", "processes"), [(None, 1), (1, 1), (2, 1), (8, 7), (64, 16)])
+def test_compiling_leaves_a_core_to_the_search(
+    monkeypatch: pytest.MonkeyPatch, cpus: int | None, processes: int
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: cpus)
+    assert GPU.compile_processes() == processes
+
+
+class TestOnAGpu:
+    pytestmark = on_gpu
+
+    def test_ceilings_restore_the_flags(self) -> None:
+        before = torch.backends.cuda.matmul.allow_tf32
+        found = GPU.ceilings()
+        assert torch.backends.cuda.matmul.allow_tf32 is before
+        assert set(found) == {"read_gbps", "copy_gbps", "fp32_tflops", "tf32_tflops", "bf16_tflops"}
+        assert found["tf32_tflops"] > found["fp32_tflops"]
+
+    def test_limits_are_the_driver_s(self) -> None:
+        properties = torch.cuda.get_device_properties(0)
+        found = GPU.limits(GPU.environment())
+        assert found["shared_memory_per_block"] == properties.shared_memory_per_block_optin
+
+    def test_the_driver_tells_clocks_and_power(self) -> None:
+        found = GPU.reading()
+        assert found is not None
+        assert found.sm_mhz > 0 and found.power_w > 0 and 0 <= GPU.busy() <= 1
+
+    def test_a_worker_uses_it(self) -> None:
+        GPU.select()
+        GPU.delay()
+        GPU.synchronize()
+        GPU.release_memory()
+        assert GPU.is_healthy()
+
+    def test_the_clock_gives_what_the_call_took_and_returned(self) -> None:
+        x = torch.ones(64, 64, device="cuda")
+        timing = GPU.clock().time(lambda: x.mm(x))
+        assert 0 < timing.elapsed_ms < 100 and timing.late_ms >= 0
+        assert timing.result[0, 0].item() == 64

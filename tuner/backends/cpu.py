@@ -1,0 +1,134 @@
+"""The CPU: C++ kernels, the wall clock."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import platform
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from tuner.backends import toolchain
+from tuner.backends.base import Backend, Clock, Reading, Timing, common_environment, plain
+from tuner.records import Environment
+
+if TYPE_CHECKING:
+    import torch
+
+BUSY_SAMPLE_S = 0.25
+
+
+class Cpu(Backend):
+    kind = "cpu"
+    cores_name = "cores"
+    toolkit_name = "compiler"
+    has_driver = False
+    compiles_beside_measuring = False
+    small_cases = True
+    proof_share = 0.5  # its ceilings are measured beside other processes and may come out low
+    steady_ceilings = False
+    cache_bytes = 2**28  # no socket has a larger last-level cache
+    sanitizers = ()
+
+    def missing(self) -> str | None:
+        return None
+
+    def physical_id(self) -> str:
+        return "cpu"
+
+    def environment(self) -> Environment:
+        return Environment(
+            device_kind="cpu",
+            device_name=plain(name()),
+            capability=(0, 0),
+            cores=cores(),
+            memory_bytes=psutil.virtual_memory().total,
+            driver=toolchain.NONE,
+            toolkit=toolchain.compiler_version(),
+            **common_environment(),
+        )
+
+    def limits(self, environment: Environment) -> dict[str, Any]:
+        return {
+            "device": "cpu",
+            "cores": environment.cores,
+            "capability": environment.capability,
+            "shared_memory_per_block": 0,
+        }
+
+    def target(self, environment: Environment) -> None:
+        return None
+
+    def compile_processes(self) -> int:
+        return 1
+
+    def busy(self) -> float:
+        """Share of all cores' time that was used in the last BUSY_SAMPLE_S seconds."""
+        try:
+            return psutil.cpu_percent(BUSY_SAMPLE_S) / 100
+        except (OSError, psutil.Error):  # no /proc
+            return math.nan
+
+    def reading(self) -> Reading | None:
+        return None
+
+    def load(self) -> dict[str, str]:
+        with contextlib.suppress(OSError):
+            return {"load average": " ".join(f"{load:.2f}" for load in os.getloadavg())}
+        return {}
+
+    def ceilings(self) -> dict[str, float]:
+        from tuner.backends import ceilings_cpu
+
+        return ceilings_cpu.measure(cores())
+
+    def select(self) -> None:
+        pass
+
+    def synchronize(self) -> None:
+        pass
+
+    def delay(self) -> None:
+        pass
+
+    def release_memory(self) -> None:
+        pass
+
+    def is_healthy(self) -> bool:
+        return True
+
+    def clock(self) -> Clock:
+        return WallClock()
+
+
+class WallClock(Clock):
+    """Seconds by `now`, which is bound when this module is imported: before any candidate could replace it."""
+
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+        self.now = now
+
+    def time(self, call: Callable[[], torch.Tensor]) -> Timing:
+        start = self.now()
+        result = call()
+        return Timing((self.now() - start) * 1e3, 0.0, result)
+
+
+def name() -> str:
+    """The model's name by the operating system."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        match = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE)
+        if match:
+            return match[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """CPUs that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,45 @@
+"""The reference as PyTorch runs it: what a candidate's time is compared with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tuner import backends, problem
+from tuner.execution import worker
+from tuner.measurement.timer import Timer
+from tuner.records import Workload
+
+
+class Baseline:
+    """The reference run one way, in a process of its own so that no flag reaches another measurement."""
+
+    WAYS = ("eager", "eager_benchmark", "compile", "compile_benchmark", "max_autotune")
+
+    def __init__(self, problem_path: str, workload: dict[str, Any], torch_device: str, seed: int, way: str) -> None:
+        backends.of(torch_device).select()
+        self.workload = Workload.model_validate(workload)
+        loaded = problem.load(Path(problem_path))
+        model: Any = problem.reference(loaded, self.workload.init, seed).to(torch_device)
+        # Compile in this process: a pool of Inductor's would outlive it by its semaphores.
+        os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
+        torch.backends.cudnn.benchmark = way.endswith("_benchmark")
+        if way.startswith("compile"):
+            model = torch.compile(model)
+        elif way == "max_autotune":
+            model = torch.compile(model, mode="max-autotune")
+        self.model: Callable[..., torch.Tensor] = model
+        self.timer = Timer(problem.inputs(loaded, self.workload, seed, torch_device), seed)
+
+    def warm(self) -> None:
+        """Compile, choose algorithms and reach a steady state."""
+        worker.phase("warm-up")
+        self.timer.samples_ms(self.model, 3)
+
+    def sample(self, count: int) -> list[float]:
+        """`count` timings in ms, after one that is dropped."""
+        return self.timer.samples_ms(self.model, count + 1)[1:]
