@@ -11,7 +11,7 @@ from typing import Any
 
 import hypothesis
 import pytest
-from helpers.tiny import HERE, TINY, text_of
+from helpers.tiny import HERE, TINY, changed, text_of
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from tuner import store, template
@@ -84,7 +84,7 @@ def make_record(tiny: template.Template) -> MakeRecord:
             workload=workload,
             point=Point.of("plain", {"unroll": 4, "order": "rows", "fast": True, "threads": 1, **(knobs or {})}),
             candidate_sha256="",
-            environment=HERE.model_copy(update=environment),
+            environment=changed(HERE, **environment),
             error_budget=error_budget,
             evaluation=Evaluation(
                 status=Status.OK,
@@ -100,7 +100,7 @@ def make_record(tiny: template.Template) -> MakeRecord:
             seed=0,
             created="2026-01-02T03:04:05Z",
         )
-        return record.model_copy(update={"candidate_sha256": text_of(tiny, record).sha256})
+        return changed(record, candidate_sha256=text_of(tiny, record).sha256)
 
     return make
 

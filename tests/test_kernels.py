@@ -6,7 +6,7 @@ import shutil
 import sys
 
 import pytest
-from helpers.tiny import HERE, text_of
+from helpers.tiny import HERE, changed, text_of
 
 from tuner import kernels, store
 from tuner.backends import toolchain
@@ -156,7 +156,7 @@ def test_an_altered_pair_is_never_executed(root, put, tiny_folder):
     folder = store.entries(root)[0].folder
     evil = (folder / "model_new.py").read_text() + "\nraise SystemExit('executed')\n"
     (folder / "model_new.py").write_text(evil)
-    altered = record.model_copy(update={"candidate_sha256": render.Candidate(evil).sha256})
+    altered = changed(record, candidate_sha256=render.Candidate(evil).sha256)
     (folder / "record.json").write_text(altered.model_dump_json())
     assert "is not what the template renders" in miss(tiny_folder)
 

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from tuner.records import Case, Correctness, Evaluation, Performance, Record, Status, TensorSpec, Trial, Workload
 from tuner.space import Point
+from tuner.store import shipped_cache
 
 OK = Performance(latency_ms=1.0, q25_ms=0.9, q75_ms=1.1, samples=3)
 RIGHT = Correctness(cases=(Case(name="A", ok=True),), error_ratio=1.0, agrees_with_eager=True)
@@ -54,6 +55,69 @@ def test_a_point_keeps_types_and_order_through_json():
     back = Trial.model_validate_json(text).point
     assert back == point
     assert [type(value) for _, value in back.values] == [bool, int, str]
+
+
+def test_a_workload_s_transitions_change_one_thing():
+    one = workload(inputs=(TensorSpec(shape=(2, 3)), TensorSpec(shape=(), dtype="float16")))
+    assert one.with_batch(7).shapes == ((7, 3), ())
+    assert one.resized({(1, 3): 9, (0, 3): 5}).shapes == ((2, 9), ())
+    assert one.with_precision("ieee").precision == "ieee"
+    assert one.with_inputs([TensorSpec(shape=(4,))]).shapes == ((4,),)
+    assert one.with_init([1, [2, 3]]).init == (1, (2, 3))
+    assert one.with_init(one.init) == one.with_batch(2) == one
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda one: one.with_batch(-1),
+        lambda one: one.with_precision("fast"),
+        lambda one: one.with_init(3.5),
+    ],
+)
+def test_a_transition_of_a_workload_is_validated(wrong):
+    with pytest.raises((ValidationError, TypeError)):
+        wrong(workload())
+
+
+def test_an_evaluation_is_not_confirmed_by_a_wrong_result():
+    trial = Evaluation(status=Status.OK, correctness=RIGHT, performance=OK)
+    faster = Performance(latency_ms=0.5, q25_ms=0.4, q75_ms=0.6, samples=100)
+    assert trial.confirmed_by(faster, RIGHT).latency_ms == 0.5
+    with pytest.raises(ValidationError, match="only when every verification case is"):
+        trial.confirmed_by(faster, WRONG)
+
+
+def test_a_failed_trial_keeps_its_end_beside_its_build():
+    built = Evaluation(status=Status.CRASH, detail="signal 11").with_build(1.5, None, "a warning")
+    assert (built.status, built.detail, built.compile_s, built.log) == (Status.CRASH, "signal 11", 1.5, "a warning")
+
+
+def test_the_worse_figures_of_two_verdicts_are_kept():
+    both = RIGHT.joined_with(WRONG)
+    assert (both.cases, both.error_ratio, both.agrees_with_eager) == (RIGHT.cases + WRONG.cases, 99.0, False)
+    assert both.fault and not both.with_cases(RIGHT.cases).fault
+
+
+def test_a_case_under_another_name_keeps_its_own_detail():
+    assert Case(name="A", ok=True).named("B", "small") == Case(name="B", ok=True, detail="small")
+    assert Case(name="A", ok=False, detail="zeros").named("B", "small").detail == "zeros"
+
+
+def test_the_final_confirms_a_record_with_another_trial_than_the_search_s_best(make_record):
+    before = make_record(confirmed=False)
+    trial = Trial(
+        number=9, point=Point("gpu", ()), candidate_sha256="c" * 64, evaluation=before.evaluation, finished=""
+    )
+    after = before.confirmed_by(trial, "d" * 64, trial.evaluation, [], None, None)
+    assert (after.confirmed, after.point, after.candidate_sha256) == (True, trial.point, "c" * 64)
+    assert (after.template_digest, after.baselines, after.workload) == ("d" * 64, (), before.workload)
+    assert after.measured_under({"sm": "1980 MHz"}).conditions == {"sm": "1980 MHz"}
+
+
+@pytest.mark.parametrize("path", sorted(shipped_cache().glob("*/*/*/record.json")), ids=lambda path: path.parts[-3])
+def test_shipped_records_load(path):
+    assert Record.model_validate_json(path.read_bytes()).schema_version == 1
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from tuner.errors import CacheError, ConfigError
 
 if TYPE_CHECKING:
-    from tuner.records import Environment
+    from tuner.records import Environment, Precision
     from tuner.store import Digests, Entry
     from tuner.template import Template
 
@@ -47,7 +47,7 @@ def __dir__() -> list[str]:
 def load(
     name: str,
     device: str = "auto",
-    precision: str = "match",
+    precision: Precision = "match",
     init: Sequence[Any] | None = None,
     accept: str | None = None,
 ) -> Any:
@@ -62,7 +62,7 @@ def load(
 def preload(
     name: str,
     device: str = "auto",
-    precision: str = "match",
+    precision: Precision = "match",
     init: Sequence[Any] | None = None,
     accept: str | None = None,
 ) -> Any:
@@ -72,14 +72,17 @@ def preload(
     return module.ModelNew
 
 
-def _module(name: str, device: str, precision: str, init: Sequence[Any] | None, accept: str | None) -> ModuleType:
+def _module(name: str, device: str, precision: Precision, init: Sequence[Any] | None, accept: str | None) -> ModuleType:
     from tuner import backends, settings, store
     from tuner.backends import toolchain
+    from tuner.records import Precision
     from tuner.template import find, render
 
     accept = accept or os.environ.get("TUNER_ACCEPT") or "exact"
     if accept not in ("exact", "same_device"):
         raise ConfigError(f"accept (TUNER_ACCEPT): {accept!r} is not exact or same_device")
+    if precision not in get_args(Precision):
+        raise ConfigError(f"precision: {precision!r} is not one of {', '.join(get_args(Precision))}")
     template = find(name, Path.cwd())
     digests = store.Digests(template)
     here = backends.of(backends.resolve(device)).environment()
@@ -111,7 +114,7 @@ def _module(name: str, device: str, precision: str, init: Sequence[Any] | None, 
 
 
 def _miss(
-    entry: Entry, digests: Digests, here: Environment, precision: str, init: Sequence[Any] | None, accept: str
+    entry: Entry, digests: Digests, here: Environment, precision: Precision, init: Sequence[Any] | None, accept: str
 ) -> str | None:
     """Which fields of the key keep an entry from applying, None for a hit."""
     from tuner import store
@@ -119,16 +122,16 @@ def _miss(
     record = entry.record
     if not record.confirmed:
         return store.UNCONFIRMED
-    wanted = {"precision": precision} if init is None else {"precision": precision, "init": tuple(init)}
+    wanted = record.workload.with_precision(precision)
+    if init is not None:
+        wanted = wanted.with_init(init)
     cached = store.record_key(record)
-    now = store.Key.of(
-        digests.template.name, record.workload.model_copy(update=wanted), here, digests.of(record.point.variant)
-    )
+    now = store.Key.of(digests.template.name, wanted, here, digests.of(record.point.variant))
     waived = store.SOFTWARE if accept == "same_device" else ()
     return store.explain(cached, now, [f for f in store.differences(cached, now) if f not in waived]) or None
 
 
-def _nothing_for(template: Template, here: Environment, precision: str, cached: list[str]) -> str:
+def _nothing_for(template: Template, here: Environment, precision: Precision, cached: list[str]) -> str:
     config = template.folder.parent.parent / "configs" / f"{template.name}.yaml"
     command = f"tuner search {os.path.relpath(config) if config.is_file() else 'CONFIG'}"
     hint = "" if config.is_file() else f", CONFIG a YAML file with `template: {template.name}`"

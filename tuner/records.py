@@ -1,6 +1,7 @@
 """What is persisted: workloads, environments, evaluations, trials and the record of a winner.
 
-pydantic models that refuse unknown keys; JSON is their only form on disk.
+pydantic models that refuse unknown keys and never change; JSON is their only form on disk.
+What follows from one (`with_batch`, `confirmed_by`, ...) is a new value, validated as a whole.
 Units are in the names. A trial's `Status` decides which payload may exist.
 """
 
@@ -10,7 +11,8 @@ import enum
 import hashlib
 import json
 import math
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, field_validator, model_validator
 
@@ -22,6 +24,10 @@ FiniteMs = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 class Stored(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def _with(self, **changes: Any) -> Self:
+        """A value with these fields changed, validated as if it came from disk."""
+        return type(self).model_validate({**dict(self), **changes})
 
 
 class TensorSpec(Stored):
@@ -49,6 +55,26 @@ class Workload(Stored):
     @property
     def dtype(self) -> str:
         return self.inputs[0].dtype
+
+    def with_init(self, init: Sequence[Any]) -> Workload:
+        return self._with(init=tuple(init))
+
+    def with_inputs(self, inputs: Iterable[TensorSpec]) -> Workload:
+        return self._with(inputs=tuple(inputs))
+
+    def with_precision(self, precision: Precision) -> Workload:
+        return self._with(precision=precision)
+
+    def resized(self, sizes: Mapping[tuple[int, int], int]) -> Workload:
+        """The same inputs with other sizes: `sizes` maps a dimension's number and its size now to the new one."""
+        return self.with_inputs(
+            TensorSpec(shape=tuple(sizes.get((d, n), n) for d, n in enumerate(spec.shape)), dtype=spec.dtype)
+            for spec in self.inputs
+        )
+
+    def with_batch(self, batch: int) -> Workload:
+        """The same inputs with another first dimension; what has none (a scalar) stays."""
+        return self.resized({(0, spec.shape[0]): batch for spec in self.inputs if spec.shape})
 
     @property
     def slug(self) -> str:
@@ -105,6 +131,10 @@ class Case(Stored):
     reference_error: float | None = None
     detail: str = ""
 
+    def named(self, name: str, note: str = "") -> Case:
+        """The same verdict under another name; `note` is its detail where it has none."""
+        return self._with(name=name, detail=self.detail or note)
+
 
 class Correctness(Stored):
     """All cases; `error_ratio` is the largest error over the reference's own; KernelBench's 1e-4 beside it."""
@@ -117,6 +147,17 @@ class Correctness(Stored):
     def fault(self) -> str:
         """The first case that failed, in one line; "" when all passed."""
         return next((f"case {case.name}: {case.detail}" for case in self.cases if not case.ok), "")
+
+    def with_cases(self, cases: Iterable[Case]) -> Correctness:
+        return self._with(cases=tuple(cases))
+
+    def joined_with(self, other: Correctness) -> Correctness:
+        """The cases of both, and the worse of their figures."""
+        return Correctness(
+            cases=(*self.cases, *other.cases),
+            error_ratio=max(self.error_ratio, other.error_ratio),
+            agrees_with_eager=self.agrees_with_eager and other.agrees_with_eager,
+        )
 
 
 class Performance(Stored):
@@ -158,7 +199,16 @@ class Evaluation(Stored):
 
     @property
     def latency_ms(self) -> float:
+        """The median, infinite for a trial that failed."""
         return self.performance.latency_ms if self.performance else math.inf
+
+    def with_build(self, compile_s: float, resources: Resources | None, log: str) -> Evaluation:
+        """What the compiler said of the candidate, beside what came of it."""
+        return self._with(compile_s=compile_s, resources=resources, log=log)
+
+    def confirmed_by(self, performance: Performance, correctness: Correctness) -> Evaluation:
+        """The final's figures in the place of the trial's. Raises ValidationError unless every case is ok."""
+        return self._with(performance=performance, correctness=correctness)
 
 
 class _PointOnDisk(Stored):
@@ -242,3 +292,30 @@ class Record(Stored):
     @property
     def latency_ms(self) -> float:
         return self.evaluation.latency_ms
+
+    def confirmed_by(
+        self,
+        trial: Trial,
+        template_digest: str,
+        evaluation: Evaluation,
+        baselines: Sequence[Comparison],
+        runner_up: Comparison | None,
+        runner_up_point: Point | None,
+    ) -> Record:
+        """The record of the final's winner, which may be another trial than the search's best."""
+        return self._with(
+            point=trial.point,
+            template_digest=template_digest,
+            candidate_sha256=trial.candidate_sha256,
+            evaluation=evaluation,
+            confirmed=True,
+            baselines=tuple(baselines),
+            runner_up=runner_up,
+            runner_up_point=runner_up_point,
+        )
+
+    def measured_under(self, conditions: Mapping[str, str]) -> Record:
+        return self._with(conditions=dict(conditions))
+
+    def with_floor(self, floor: Floor) -> Record:
+        return self._with(floor=floor)

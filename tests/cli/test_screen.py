@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 
 import pytest
-from helpers.tiny import HERE
+from helpers.tiny import HERE, changed
 from rich.console import Console
 
 from tuner.cli import screen
@@ -145,7 +145,7 @@ def test_the_table_has_winner_runner_up_baselines_and_the_floor(shown, make_reco
     on, lines = shown
     baselines = (compared("eager", 4.0, 5.0), compared("compile", 2.0, 2.5))
     record = make_record(latency_ms=0.8)
-    record = record.model_copy(update={"baselines": baselines, "runner_up": compared("runner-up", 0.9, 1.125)})
+    record = changed(record, baselines=baselines, runner_up=compared("runner-up", 0.9, 1.125))
     on.outcome(outcome(record, [trial(1)]))
     rows = [line.split() for line in lines()]
     assert [row[0] for row in rows[1:7]] == ["median", "winner", "runner-up", "eager", "compile", "floor"]
@@ -158,7 +158,7 @@ def test_the_table_has_winner_runner_up_baselines_and_the_floor(shown, make_reco
 
 def test_the_table_leaves_out_what_was_not_measured(shown, make_record):
     on, lines = shown
-    on.outcome(outcome(make_record().model_copy(update={"baselines": (), "floor": None})))
+    on.outcome(outcome(changed(make_record(), baselines=(), floor=None)))
     rows = [line.split()[0] for line in lines()]
     assert rows[1:4] == ["median", "winner", "knobs:"]
 

@@ -6,7 +6,7 @@ import ast
 import re
 
 import pytest
-from helpers.tiny import text_of
+from helpers.tiny import changed, text_of
 
 from tuner import template
 from tuner.errors import TunerError
@@ -75,7 +75,7 @@ def test_a_loser_is_refused_unless_forced(tiny, make_record, out, low):
 
 
 def test_a_winner_never_measured_against_eager_is_refused(tiny, make_record, out):
-    record = make_record().model_copy(update={"baselines": ()})
+    record = changed(make_record(), baselines=())
     with pytest.raises(export.ExportError, match="was not measured against eager"):
         export.write(out, tiny, [record], fine)
 

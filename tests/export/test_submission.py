@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from helpers.tiny import changed
 
 from tuner.export import submission as report
 from tuner.records import Comparison, Floor, Performance
@@ -20,14 +21,14 @@ def record(make_record):
     performance = Performance(latency_ms=0.731, q25_ms=0.722, q75_ms=0.743, samples=41)
     eager = Performance(latency_ms=2.618, q25_ms=2.597, q75_ms=2.653, samples=42)
     odd = Performance(latency_ms=1.414, q25_ms=1.401, q75_ms=1.433, samples=43)
-    correctness = record.evaluation.correctness.model_copy(update={"error_ratio": 1.37})
-    evaluation = record.evaluation.model_copy(update={"performance": performance, "correctness": correctness})
+    correctness = changed(record.evaluation.correctness, error_ratio=1.37)
+    evaluation = changed(record.evaluation, performance=performance, correctness=correctness)
     baselines = (
         Comparison(name="eager", performance=eager, speedup=3.581, speedup_low=3.512, speedup_high=3.647),
         Comparison(name="compile", performance=odd, speedup=1.934, speedup_low=1.902, speedup_high=1.971),
     )
     floor = Floor(bytes=91, flops=92, memory_ms=0.34, compute_ms=0.21, ceilings={"read_gbps": 93.0})
-    return record.model_copy(update={"evaluation": evaluation, "baselines": baselines, "floor": floor})
+    return changed(record, evaluation=evaluation, baselines=baselines, floor=floor)
 
 
 def text(*records) -> str:
@@ -63,16 +64,16 @@ def test_every_knob_has_its_row(record):
 
 
 def test_a_floor_of_zero_is_none(record):
-    none = record.floor.model_copy(update={"memory_ms": 0.0, "compute_ms": 0.0})
+    none = changed(record.floor, memory_ms=0.0, compute_ms=0.0)
     for floor in (none, None):
-        assert "floor" not in text(record.model_copy(update={"floor": floor}))
+        assert "floor" not in text(changed(record, floor=floor))
 
 
 @pytest.mark.parametrize(("agrees", "says"), [(True, "it agrees with"), (False, "it does not agree with")])
 def test_it_says_whether_kernelbench_s_tolerance_holds(record, agrees, says):
-    correctness = record.evaluation.correctness.model_copy(update={"agrees_with_eager": agrees})
-    evaluation = record.evaluation.model_copy(update={"correctness": correctness})
-    assert says in text(record.model_copy(update={"evaluation": evaluation}))
+    correctness = changed(record.evaluation.correctness, agrees_with_eager=agrees)
+    evaluation = changed(record.evaluation, correctness=correctness)
+    assert says in text(changed(record, evaluation=evaluation))
 
 
 @pytest.mark.parametrize(

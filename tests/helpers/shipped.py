@@ -89,7 +89,7 @@ def small(kernel: Template, batch: int, beyond: tuple[int, int, int] = ROUND) ->
             TensorSpec(shape=(batch, *(divided.get(n, n) for n in spec.shape[1:2]), *spatial[: len(spec.shape) - 2]))
             for spec in workload.inputs
         ]
-        return workload.model_copy(update={"init": _mapped(workload.init, divided), "inputs": tuple(inputs)})
+        return workload.with_init(_mapped(workload.init, divided)).with_inputs(inputs)
 
     least = next(n for n in range(1, 64) if takes(kernel, resized([n] * 3)))
     return resized([least + more for more in beyond])
@@ -109,11 +109,6 @@ def _mapped(value: Any, divided: Mapping[int, int]) -> Any:
     return divided.get(value, value) if type(value) is int else value
 
 
-def batched(workload: Workload, batch: int) -> Workload:
-    inputs = tuple(spec.model_copy(update={"shape": (batch, *spec.shape[1:])}) for spec in workload.inputs)
-    return workload.model_copy(update={"inputs": inputs})
-
-
 def one_channel_a_group(kernel: Template, workload: Workload) -> Workload | None:
     """The workload with as many groups as channels; None where the constructor's arguments do not say."""
     reference = problem.load(kernel.problem).model
@@ -122,7 +117,7 @@ def one_channel_a_group(kernel: Template, workload: Workload) -> Workload | None
     for i, value in reversed(list(enumerate(bound.args))):
         for channels in _integers(workload.init):
             init = (*bound.args[:i], channels, *bound.args[i + 1 :])
-            changed = workload.model_copy(update={"init": init})
+            changed = workload.with_init(init)
             if type(value) is int and takes(kernel, changed):
                 with torch.device("meta"):
                     norms = [m for m in reference(*init).modules() if isinstance(m, nn.GroupNorm)]

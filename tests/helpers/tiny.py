@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
 from tuner import store, template
-from tuner.records import Environment, Record
+from tuner.records import Environment, Record, Stored
 from tuner.template import render
+
+S = TypeVar("S", bound=Stored)
 
 TINY = {
     "problem.py": """\
@@ -129,6 +133,11 @@ HERE = Environment(
     python="3.11.7",
     tuner="0.1.0",
 )
+
+
+def changed(value: S, **fields: Any) -> S:
+    """A stored value with these fields changed, validated as a whole."""
+    return type(value).model_validate({**dict(value), **fields})
 
 
 def text_of(tiny: template.Template, record: Record) -> render.Candidate:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import shipped
-from helpers.shipped import DEADLINE_S, LEAST, ODD, Builds, batched, kernels, own, small, variants
+from helpers.shipped import DEADLINE_S, LEAST, ODD, Builds, kernels, own, small, variants
 from test_conformance import question, run_alone
 
 from tuner import backends
@@ -82,7 +82,7 @@ def _cuda() -> list[tuple[Template, Variant]]:
 def large(kernel: Template) -> Workload:
     """The problem's own sizes with a smaller batch."""
     workload = own(kernel)
-    return batched(workload, min(LARGE_BATCH, workload.shapes[0][0]))
+    return workload.with_batch(min(LARGE_BATCH, workload.shapes[0][0]))
 
 
 def file(kernel: Template, variant: Variant, number: int, builds: Builds, points: dict[str, list[Point]]) -> Path:
@@ -110,7 +110,7 @@ def test_random_points_are_right(
 ) -> None:
     """To TF32's error at least: knobs may choose such products; whether `match` takes them is the search's to find."""
     path = file(kernel, variant, number, builds, points)
-    allowed = large(kernel).model_copy(update={"precision": "tf32"})
+    allowed = large(kernel).with_precision("tf32")
     assert judge.call("verify", DEADLINE_S, **question(kernel, allowed, path)) == []
 
 
@@ -123,7 +123,7 @@ def test_other_sizes_hold(
     path, odd = file(kernel, variant, number, builds, points), small(kernel, 3, ODD)
     single = shipped.one_channel_a_group(kernel, odd)
     for workload in (odd, small(kernel, 1), small(kernel, 1, LEAST), *([single] if single else [])):
-        allowed = workload.model_copy(update={"precision": "tf32"})
+        allowed = workload.with_precision("tf32")
         found = judge.call("near", DEADLINE_S, **question(kernel, allowed, path))
         assert found == "", f"{workload.init} {workload.shapes}: {found}"
 
@@ -134,7 +134,7 @@ def test_a_parameter_changed_in_place_is_honoured(
     kernel: Template, variant: Variant, number: int, builds: Builds, judge: Worker, points: dict[str, list[Point]]
 ) -> None:
     path = file(kernel, variant, number, builds, points)
-    allowed = small(kernel, 8).model_copy(update={"precision": "tf32"})
+    allowed = small(kernel, 8).with_precision("tf32")
     assert judge.call("follows", DEADLINE_S, **question(kernel, allowed, path))["missed"] == []
 
 

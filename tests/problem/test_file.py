@@ -127,7 +127,7 @@ def test_inputs_of_the_problem_s_own_shapes_are_its_own(write):
 
 
 def test_inputs_of_other_shapes_are_uniform(write):
-    workload = OWN.model_copy(update={"inputs": (TensorSpec(shape=(100, 8), dtype="float64"),)})
+    workload = OWN.with_inputs((TensorSpec(shape=(100, 8), dtype="float64"),))
     (x,) = drawn(problem.load(write(INPUTS, "return [torch.full((4, 8), 9.)]")), workload)
     assert (x.shape, x.dtype) == ((100, 8), torch.float64)
     assert x.min() >= 0 and x.max() < 1 and len(x.unique()) == x.numel()
@@ -135,7 +135,7 @@ def test_inputs_of_other_shapes_are_uniform(write):
 
 @pytest.mark.parametrize("shape", [(4, 8), (5, 8)])
 def test_inputs_follow_their_seed(write, shape):
-    loaded, workload = problem.load(write()), OWN.model_copy(update={"inputs": (TensorSpec(shape=shape),)})
+    loaded, workload = problem.load(write()), OWN.with_inputs((TensorSpec(shape=shape),))
     (one,), (again,), (other,) = (drawn(loaded, workload, seed) for seed in (3, 3, 4))
     assert torch.equal(one, again) and not torch.equal(one, other)
 
@@ -160,19 +160,19 @@ def test_what_the_reference_takes_passes(write):
 
 
 def test_a_check_computes_no_values(write):
-    terabytes = OWN.model_copy(update={"inputs": (TensorSpec(shape=(2**40, 8)),)})
+    terabytes = OWN.with_inputs((TensorSpec(shape=(2**40, 8)),))
     problem.check(problem.load(write()), terabytes)
 
 
 def test_shapes_that_the_reference_refuses_are_named(write):
     loaded = problem.load(write())
-    workload = OWN.model_copy(update={"inputs": (TensorSpec(shape=(4, 9)),)})
+    workload = OWN.with_inputs((TensorSpec(shape=(4, 9)),))
     assert "[4, 9]" in fault(loaded.path, problem.check, loaded, workload)
 
 
 def test_arguments_that_the_reference_refuses_are_named(write):
     loaded = problem.load(write())
-    workload = OWN.model_copy(update={"init": (8, "two")})
+    workload = OWN.with_init((8, "two"))
     assert "'two'" in fault(loaded.path, problem.check, loaded, workload)
 
 

@@ -7,6 +7,7 @@ import os
 import resource
 
 import pytest
+from helpers.tiny import changed
 
 from tuner.errors import CacheError
 from tuner.records import Case, Correctness, Evaluation, Performance, Status, Trial
@@ -46,15 +47,12 @@ def test_kinds_of_knob_values_survive(ledger):
 
 def test_a_trial_with_all_its_parts_survives(ledger):
     case = Case(name="A", ok=True, error=1e-7, allowed=8e-7, reference_error=1e-7)
-    whole = trial(1).model_copy(
-        update={
-            "evaluation": Evaluation(
-                status=Status.OK,
-                correctness=Correctness(cases=(case,), error_ratio=1.0, agrees_with_eager=False),
-                performance=Performance(latency_ms=1.0, q25_ms=0.9, q75_ms=1.1, samples=10),
-            )
-        }
+    evaluation = Evaluation(
+        status=Status.OK,
+        correctness=Correctness(cases=(case,), error_ratio=1.0, agrees_with_eager=False),
+        performance=Performance(latency_ms=1.0, q25_ms=0.9, q75_ms=1.1, samples=10),
     )
+    whole = changed(trial(1), evaluation=evaluation)
     ledger.append(whole)
     assert ledger.read() == [whole]
 

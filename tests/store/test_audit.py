@@ -7,7 +7,7 @@ import json
 import os
 
 import pytest
-from helpers.tiny import HERE, text_of
+from helpers.tiny import HERE, changed, text_of
 
 from tuner import store
 from tuner.errors import ConfigError
@@ -29,7 +29,7 @@ def keep(root, tiny, make_record):
 
     def keep(**changes):
         record = make_record(**changes)
-        record = record.model_copy(update={"problem_sha256": hashlib.sha256(tiny.problem.read_bytes()).hexdigest()})
+        record = changed(record, problem_sha256=hashlib.sha256(tiny.problem.read_bytes()).hexdigest())
         store.put(root, record, text_of(tiny, record).text)
         return store.folder_of(root, record.environment.slug, "tiny", record.workload.slug)
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 from filelock import FileLock
-from helpers.tiny import HERE, text_of
+from helpers.tiny import HERE, changed, text_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -175,14 +175,13 @@ def put_plainer(root, tiny_folder, make_record):
     def put_plainer(**changes):
         kernel, said = template.load(tiny_folder), []
         record = make_record(**changes)
-        record = record.model_copy(
-            update={
-                "template_digest": render.digest(kernel, kernel.variant("plainer")),
-                "point": replace(record.point, variant="plainer"),
-            }
+        record = changed(
+            record,
+            template_digest=render.digest(kernel, kernel.variant("plainer")),
+            point=replace(record.point, variant="plainer"),
         )
         text = text_of(kernel, record)
-        record = record.model_copy(update={"candidate_sha256": text.sha256})
+        record = changed(record, candidate_sha256=text.sha256)
         return store.put(root, record, text.text, template=kernel, say=said.append), said, record
 
     return put_plainer
@@ -587,7 +586,7 @@ def test_a_device_name_cannot_carry_code_into_the_text(root, make_record, tiny):
     """The name stands in the candidate's docstring; its slug hides what else it holds."""
     record = make_record(device_name='Test CPU"""\nprint()\n"""')
     text = text_of(tiny, record).text
-    store.put(root, record.model_copy(update={"candidate_sha256": render.Candidate(text).sha256}), text)
+    store.put(root, changed(record, candidate_sha256=render.Candidate(text).sha256), text)
     with pytest.raises(store.CorruptEntry, match="device_name is not a device's name"):
         store.load_checked(only(root), tiny)
 
@@ -648,7 +647,7 @@ def explain(root, tiny):
     """Reasons that `why` gives for a record's workload on its device, changed."""
 
     def explain(record, problem_sha256="0" * 64, **environment):
-        here = record.environment.model_copy(update=environment)
+        here = changed(record.environment, **environment)
         return [answer.reason for answer in store.why(root, tiny, record.workload, here, problem_sha256)]
 
     return explain

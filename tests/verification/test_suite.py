@@ -104,7 +104,7 @@ def test_precision_classes():
     loaded = problem.load(problem_path("gn_min_bias"))
     errors = {}
     for precision in ("match", "ieee", "tf32"):
-        wanted = workload("gn_min_bias").model_copy(update={"precision": precision})
+        wanted = workload("gn_min_bias").with_precision(precision)
         errors[precision] = Suite(loaded, wanted, "cpu", 5).cases[0].reference_error
     assert errors["match"] == errors["ieee"] < 1e-5  # a CPU knows no TF32
     assert errors["tf32"] > 10 * errors["ieee"]

@@ -89,8 +89,8 @@ def test_the_batch_is_found_in_the_result(name, dim):
 
 def test_a_workload_that_the_reference_refuses_is_not_taken():
     wanted = workload("gn_mean")
-    assert takes(loaded("gn_mean"), wanted.model_copy(update={"init": (3, 6, 3, 5)})) is None
-    assert takes(loaded("gn_mean"), thorough.resized(wanted, {(4, 10): 1})) is None
+    assert takes(loaded("gn_mean"), wanted.with_init((3, 6, 3, 5))) is None
+    assert takes(loaded("gn_mean"), wanted.resized({(4, 10): 1})) is None
 
 
 # ---- the cases ----

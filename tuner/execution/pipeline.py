@@ -204,11 +204,10 @@ class Pipeline:
         evaluation = self.lane.measure(self.path(candidate), candidate.sha256, self.best_ms, self.floor_ms)
         if evaluation.status is Status.OK:
             self.best_ms = min(evaluation.latency_ms, self.best_ms or evaluation.latency_ms)
-            built["log"] = ""  # of a good build only ptxas's figures are worth keeping
-        update = {"compile_s": built["compile_s"], "resources": built["resources"]}
-        if evaluation.status is not Status.OK:
-            update["log"] = (built["log"][-2000:] + "\n" + evaluation.log).strip()
-        return number, candidate.sha256, evaluation.model_copy(update=update)
+            log = evaluation.log  # of a good build only ptxas's figures are worth keeping
+        else:
+            log = (built["log"][-2000:] + "\n" + evaluation.log).strip()
+        return number, candidate.sha256, evaluation.with_build(built["compile_s"], built["resources"], log)
 
     def close(self) -> None:
         """End the pool. Killed processes wake the threads that wait for them; only then are pipes closed."""

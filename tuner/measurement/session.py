@@ -289,7 +289,7 @@ class Session:
                 cases.append(Case(name=name, ok=False, detail=str(fault)))
             worker.phase("compute-sanitizer")
             cases += thorough.sanitize(self.problem, self.workload, Path(path), self.device)
-        return found.model_copy(update={"cases": tuple(cases)})
+        return found.with_cases(cases)
 
     # ---- the final --------------------------------------------------------------------------------
 

@@ -96,20 +96,13 @@ class Final:
         winner, correctness = self._confirmed_winner(finalists, space, record.floor)
         others = [n for n in self._ranked(finalists) if n != winner]
         trial = finalists[winner]
-        evaluation = trial.evaluation.model_copy(
-            update={"performance": summarise(self.times[winner]), "correctness": correctness}
-        )
-        return record.model_copy(
-            update={
-                "point": trial.point,
-                "template_digest": render.digest(self.kernel, self.kernel.variant(trial.point.variant)),
-                "candidate_sha256": trial.candidate_sha256,
-                "evaluation": evaluation,
-                "confirmed": True,
-                "baselines": tuple(self._compared(winner, way) for way in baselines),
-                "runner_up": self._compared(winner, others[0]) if others else None,
-                "runner_up_point": finalists[others[0]].point if others else None,
-            }
+        return record.confirmed_by(
+            trial,
+            render.digest(self.kernel, self.kernel.variant(trial.point.variant)),
+            trial.evaluation.confirmed_by(summarise(self.times[winner]), correctness),
+            baselines=[self._compared(winner, way) for way in baselines],
+            runner_up=self._compared(winner, others[0]) if others else None,
+            runner_up_point=finalists[others[0]].point if others else None,
         )
 
     def _confirmed_winner(

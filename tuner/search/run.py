@@ -160,11 +160,11 @@ def _tune_one(
                     last = final.Final(settings, kernel, job, lane, folder, environment, observer)
                     with watch:
                         record = last.run(record, progress, space)
-                    record = record.model_copy(update={"conditions": watch.conditions()})
+                    record = record.measured_under(watch.conditions())
                     notes = last.notes + watch.notes()
                     if not backend.steady_ceilings:  # the better of two readings, minutes apart
                         again = Floor.model_validate(lane.describe()["floor"])
-                        record = record.model_copy(update={"floor": min(again, floor, key=lambda f: f.floor_ms)})
+                        record = record.with_floor(min(again, floor, key=lambda f: f.floor_ms))
                 except KeyboardInterrupt:
                     progress.stopped = "interrupted"
             text = render.for_point(kernel, record.point, record.workload, environment).text

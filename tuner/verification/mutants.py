@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 from tuner import problem as problems
 from tuner.records import Workload
 from tuner.verification.suite import NORMS, Suite, Tensors, error_of, load_state, round_to_tf32, same_bits, tf32_flags
-from tuner.verification.thorough import BATCH, Item, Norm, Normalising, Thorough, batch_dim, batched, judge
+from tuner.verification.thorough import BATCH, Item, Norm, Normalising, Thorough, batch_dim, judge
 
 EQUAL = 1e-9  # in float64, relative to the largest result: a flaw below this changes nothing
 
@@ -355,7 +355,7 @@ def self_check(
 ) -> SelfCheck:
     """Send every wrong (and every honest) model through the cases A to I of a light workload."""
     if workload.inputs[0].shape[0] > BATCH:
-        workload = batched(workload, BATCH)
+        workload = workload.with_batch(BATCH)
     suite, items = _all_cases(problem, workload, device, seed, error_budget)
     batch = batch_dim(problem, workload)
     found = SelfCheck()
@@ -405,7 +405,7 @@ def _leave_to_tf32(
     Where the reference rounds its operands to TF32, that error is what a candidate may make:
     a flaw smaller than it (an unbiased variance of 600,000 values) is none in this class.
     """
-    exact = workload.model_copy(update={"precision": "ieee"})
+    exact = workload.with_precision("ieee")
     with tf32_flags(False, False):
         suite, items = _all_cases(problem, exact, device, seed, error_budget)
         for flaw in flaws(suite.reference, batch_dim(problem, workload)):

@@ -26,7 +26,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from tuner import problem as problems
-from tuner.records import Case, Correctness, TensorSpec, Workload
+from tuner.records import Case, Correctness, Workload
 from tuner.verification.suite import (
     TRIAL_RECIPES,
     Prepared,
@@ -149,22 +149,9 @@ def takes(problem: problems.Problem, workload: Workload) -> torch.Size | None:
     return result.shape if isinstance(result, torch.Tensor) and result.numel() > 0 else None
 
 
-def resized(workload: Workload, sizes: dict[tuple[int, int], int]) -> Workload:
-    """The workload with other sizes, given by a dimension's number and its size now."""
-    inputs = [
-        TensorSpec(shape=tuple(sizes.get((d, n), n) for d, n in enumerate(spec.shape)), dtype=spec.dtype)
-        for spec in workload.inputs
-    ]
-    return workload.model_copy(update={"inputs": tuple(inputs)})
-
-
-def batched(workload: Workload, batch: int) -> Workload:
-    return resized(workload, {(0, spec.shape[0]): batch for spec in workload.inputs if spec.shape})
-
-
 def batch_dim(problem: problems.Problem, workload: Workload) -> int | None:
     """Which dimension of the result is the batch: the one that follows the inputs' first."""
-    two, three = takes(problem, batched(workload, 2)), takes(problem, batched(workload, 3))
+    two, three = takes(problem, workload.with_batch(2)), takes(problem, workload.with_batch(3))
     if two is None or three is None or len(two) != len(three):
         return None
     return next((d for d in range(len(two)) if (two[d], three[d]) == (2, 3)), None)
@@ -192,7 +179,7 @@ def _with_sizes(
     keys = sorted({(d, n) for spec in workload.inputs for d, n in enumerate(spec.shape)}, key=lambda k: (k[0] == 1, k))
     for key in keys:  # the channels last, when all else is small
         for size in choices(*key):
-            changed = resized(workload, {key: size})
+            changed = workload.resized({key: size})
             if takes(problem, changed) is not None and (size == key[1] or _runs(problem, changed)):
                 workload = changed
                 break
@@ -220,7 +207,7 @@ def one_channel_a_group(problem: problems.Problem, workload: Workload) -> Worklo
     for i, value in reversed(list(enumerate(given))):
         if type(value) is int and value == norm.num_groups:
             init = (*given[:i], norm.num_channels, *given[i + 1 :])
-            changed = workload.model_copy(update={"init": init})
+            changed = workload.with_init(init)
             if takes(problem, changed) is not None:
                 built = [m for m in _meta(problem, changed).modules() if isinstance(m, nn.GroupNorm)]
                 if built[0].num_groups == built[0].num_channels == norm.num_channels:
@@ -234,7 +221,7 @@ def flipped(problem: problems.Problem, workload: Workload) -> Iterator[tuple[int
     for i, value in enumerate(given):
         if isinstance(value, bool):
             init = (*given[:i], not value, *given[i + 1 :])
-            changed = workload.model_copy(update={"init": init})
+            changed = workload.with_init(init)
             if takes(problem, changed) is not None:
                 yield i, changed
 
@@ -374,7 +361,7 @@ class Thorough:
 
     def _sizes(self) -> Iterator[Item]:
         small = odd(self.problem, self.workload)
-        yield from self._resized("I batch 1", batched(self.workload, 1), (A,))
+        yield from self._resized("I batch 1", self.workload.with_batch(1), (A,))
         yield from self._resized("I odd sizes", small, (A, B))
         yield from self._resized("I smallest sizes", smallest(self.problem, self.workload), (A, D), watch=False)
         altered = one_channel_a_group(self.problem, small)
@@ -469,7 +456,7 @@ def judge(model: nn.Module, item: Item) -> Case:
     except REFUSALS as error:
         return _raised(item, error)
     verdict = judged(item.case, error_of(y, item.case.oracle))
-    return verdict.model_copy(update={"name": item.name, "detail": verdict.detail or item.note})
+    return verdict.named(item.name, item.note)
 
 
 def _raised(item: Item, error: Exception) -> Case:
@@ -503,21 +490,16 @@ def check(
     cases = [case for case in found.cases if case.name != "own work"]
     light = suite.workload
     if suite.device.type == "cpu" and all(spec.shape[0] > BATCH for spec in light.inputs):
-        light = batched(light, BATCH)
+        light = light.with_batch(BATCH)
     for number in range(2, seeds + 1):
         other = Suite(suite.problem, light, str(suite.device), suite.seed + 7919 * number, suite.error_budget)
         more = other.check(other.build(model_new), on_case)
         fallbacks |= other.fallbacks
-        cases += [c.model_copy(update={"name": f"{c.name}, seed {number}"}) for c in more.cases if c.name != "own work"]
-        found = found.model_copy(
-            update={
-                "error_ratio": max(found.error_ratio, more.error_ratio),
-                "agrees_with_eager": found.agrees_with_eager and more.agrees_with_eager,
-            }
-        )
+        cases += [c.named(f"{c.name}, seed {number}") for c in more.cases if c.name != "own work"]
+        found = found.joined_with(more)
     more_cases, others = Thorough(suite).check(model_new, on_case)
     cases += [*more_cases, own_work(fallbacks | others)]
-    return found.model_copy(update={"cases": tuple(cases)})
+    return found.with_cases(cases)
 
 
 # ---- compute-sanitizer -----------------------------------------------------------------------------
@@ -529,7 +511,7 @@ def sanitize(problem: problems.Problem, workload: Workload, file: Path, torch_de
     """memcheck and racecheck of one forward on a small workload; a note where the tool is missing."""
     if not torch_device.startswith("cuda"):
         return []
-    small = odd(problem, batched(workload, 2))
+    small = odd(problem, workload.with_batch(2))
     tool = shutil.which("compute-sanitizer")
     return [_sanitized(tool, check, problem.path, small, file, torch_device) for check in ("memcheck", "racecheck")]
 
