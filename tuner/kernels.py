@@ -18,7 +18,6 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -83,10 +82,15 @@ def _module(name: str, device: str, precision: Precision, init: Sequence[Any] | 
         raise ConfigError(f"accept (TUNER_ACCEPT): {accept!r} is not exact or same_device")
     if precision not in get_args(Precision):
         raise ConfigError(f"precision: {precision!r} is not one of {', '.join(get_args(Precision))}")
-    template = find(name, Path.cwd())
+    template = find(name, settings.working_folder())
     digests = store.Digests(template)
     here = backends.of(backends.resolve(device)).environment()
-    roots = list({root.resolve(): root for root in (settings.cache_root(Path.cwd()), store.shipped_cache())}.values())
+    roots = list(
+        {
+            root.resolve(): root
+            for root in (settings.cache_root(settings.working_folder(), name), store.shipped_cache())
+        }.values()
+    )
 
     winners: dict[str, Entry] = {}  # by workload; the project's own go before the shipped ones
     misses: list[str] = []

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from tuner import settings
 from tuner.errors import ConfigError
-from tuner.settings import sources
+from tuner.settings import project
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -297,7 +297,7 @@ def test_what_an_installed_wheel_carries_is_no_project():
     [("/xdg", "/xdg/tuner/cache"), ("relative", "/home/me/.cache/tuner/cache"), ("", "/home/me/.cache/tuner/cache")],
 )
 def test_outside_any_project_the_user_s_cache_is_used(monkeypatch, xdg, expected):
-    monkeypatch.setattr(sources, "project_root", lambda start: None)
+    monkeypatch.setattr(project, "project_root", lambda start: None)
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.setenv("XDG_CACHE_HOME", xdg)
     assert settings.cache_root(Path("/somewhere")) == Path(expected)

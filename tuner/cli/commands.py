@@ -69,7 +69,7 @@ def search(configs: tuple[Path, ...], fresh: bool, replace: bool, as_json: bool,
     try:
         for path, one in loaded:
             with screen.Screen(console, one.template) as view:
-                for outcome in tune.tune(one, settings.cache_root(path), view, fresh, replace):
+                for outcome in tune.tune(one, settings.cache_root(path, one.template), view, fresh, replace):
                     view.outcome(outcome)
                     missing |= outcome.record is None
                     interrupted |= outcome.progress.stopped == "interrupted"
@@ -138,7 +138,7 @@ def export(config: Path, output: Path, device: str | None, precision: str | None
     from tuner.export import winners
 
     one = settings.load(config, {"device": device, "precision": precision})
-    written = winners.export_winners(one, settings.cache_root(config), output, force, _say(as_json))
+    written = winners.export_winners(one, settings.cache_root(config, one.template), output, force, _say(as_json))
     if as_json:
         click.echo(json.dumps({"submission": str(output), "records": [r.model_dump(mode="json") for r in written]}))
     else:
@@ -333,7 +333,7 @@ def cache_why(config: Path, device: str | None, as_json: bool) -> None:
             "hit": any(not answer.reason for answer in answers),
             "entries": [{"folder": str(answer.folder), "reason": answer.reason} for answer in answers],
         }
-        for name, answers in audit.why(one, settings.cache_root(config))
+        for name, answers in audit.why(one, settings.cache_root(config, one.template))
     ]
     if as_json:
         click.echo(json.dumps(rows, indent=2))

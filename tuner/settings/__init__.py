@@ -1,21 +1,17 @@
 """What a search is asked to do: YAML, environment variables and options."""
 
-from tuner.settings.sources import (
-    SCHEMA_FILE,
-    Settings,
-    cache_root,
-    json_schema,
-    json_schema_text,
-    load,
-    project_root,
-)
+from tuner.settings.model import SCHEMA_FILE, Settings, json_schema, json_schema_text
+from tuner.settings.project import cache_root, cache_roots, project_root, working_folder
+from tuner.settings.sources import load
 
 __all__ = [
     "SCHEMA_FILE",
     "Settings",
     "cache_root",
+    "cache_roots",
     "json_schema",
     "json_schema_text",
     "load",
     "project_root",
+    "working_folder",
 ]

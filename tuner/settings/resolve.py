@@ -10,14 +10,14 @@ from tuner import backends, template
 from tuner.execution.pipeline import PREPARE_DEADLINE_S
 from tuner.execution.worker import Worker
 from tuner.records import Environment, TensorSpec, Workload
-from tuner.settings import Settings
+from tuner.settings import Settings, working_folder
 from tuner.template import Template
 
 
 def template_and_device(settings: Settings) -> tuple[Template, str]:
     """The template, and the device's name for torch, that a config asks for. A fault names the place of its key."""
     with settings.blame("template"):
-        kernel = template.find(settings.template, Path.cwd())
+        kernel = template.find(settings.template, working_folder())
     with settings.blame("device"):
         return kernel, backends.resolve(settings.device)
 

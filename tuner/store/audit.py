@@ -12,7 +12,7 @@ from tuner import backends, store, template
 from tuner.backends import toolchain
 from tuner.errors import CacheError, TunerError
 from tuner.execution import verdict
-from tuner.settings import Settings, resolve
+from tuner.settings import Settings, resolve, working_folder
 from tuner.store import Entry
 from tuner.template import Template
 
@@ -42,7 +42,7 @@ def verify_cache(cache: Path, run: bool, templates: Sequence[str], say: Callable
 
     `templates` are those to know beside the shipped ones, and before them.
     """
-    kernels = {k.name: k for k in (template.find(n, Path.cwd()) for n in [*template.shipped_names(), *templates])}
+    kernels = {k.name: k for k in (template.find(n, working_folder()) for n in [*template.shipped_names(), *templates])}
     variables = toolchain.environment()
     devices = {resolve.here(d, variables).slug: d for d in ({"cpu", backends.resolve("auto")} if run else set())}
 
