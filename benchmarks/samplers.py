@@ -18,9 +18,10 @@ import statistics
 from pathlib import Path
 
 from tuner.records import Correctness, Evaluation, Performance, Status, Trial
-from tuner.search import study as search
 from tuner.search.ledger import Ledger
-from tuner.search.study import Budget, Search
+from tuner.search.loop import Search
+from tuner.search.progress import Budget
+from tuner.search.samplers import tpe
 from tuner.space import Branch, Constraint, Knob, Point, Space
 
 SIZES = (4, 8, 2, 4, 10, 7, 6, 2, 4, 4)
@@ -89,7 +90,7 @@ def main() -> None:
     never = 10**9
     ways = (("random", "random", never), ("tpe alone", "tpe", never), ("tpe, every 2nd a step", "tpe", 2))
     for name, sampler, every in (*ways, ("tpe, every 3rd a step", "tpe", 3)):
-        search.CLIMB_EVERY = every
+        tpe.CLIMB_EVERY = every
         found: dict[int, list[float]] = {n: [] for n in CHECKPOINTS}
         for seed in seeds:
             synthetic = Synthetic(seed)

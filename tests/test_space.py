@@ -95,6 +95,29 @@ def test_nearest_is_none_when_nothing_is_wanted():
     assert space().nearest(point(1, 1), lambda c: False) is None
 
 
+HUGE = tuple(Knob(f"k{i}", tuple(range(100)), 50) for i in range(4))
+
+
+def huge(one_in: int) -> Space:
+    """10^8 points of which one in so many is valid; none when that is 0."""
+    passes = Constraint(
+        "rare", lambda k, f: one_in > 0 and (k.k0 * 7919 + k.k1 * 104729 + k.k2 * 31 + k.k3) % one_in == 0
+    )
+    return Space((Branch("v", HUGE, (passes,)),))
+
+
+def test_a_rare_valid_point_is_found_as_a_default():
+    (found,) = huge(10_000).defaults
+    assert huge(10_000).rejected_by(found) is None
+
+
+def test_a_huge_space_without_a_valid_point_costs_bounded_work_and_names_the_constraint():
+    assert huge(0).defaults == ()
+    assert huge(0).nearest(huge(0).branches[0].default, lambda point: True) is None
+    assert list(huge(0).points(patience=1000)) == []
+    assert huge(0).emptiness() == "variant v: constraint 'rare' rejects 1000 of 1000 random points"
+
+
 @given(st.sampled_from(list(space(64).points())), st.sets(st.sampled_from(list(space().points()))))
 def test_nearest_finds_an_unseen_valid_point_whenever_there_is_one(start, seen):
     found = space().nearest(start, lambda c: c not in seen)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import random
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -19,6 +20,8 @@ from tuner.errors import TemplateError
 
 Choice = int | str | bool
 NEAREST_LIMIT = 20_000  # points that a walk to the nearest valid one looks at
+REJECTED_IN_A_ROW = 1_000_000  # before a branch that is enumerated is left
+DRAWS = 1000  # points that say which constraint leaves a space empty
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,10 @@ class Branch:
     def default(self) -> Point:
         return Point(self.variant, tuple((knob.name, knob.default) for knob in self.knobs))
 
+    def drawn(self, rng: random.Random) -> Point:
+        """A point drawn uniformly, valid or not."""
+        return Point(self.variant, tuple((knob.name, rng.choice(knob.choices)) for knob in self.knobs))
+
 
 @dataclass(frozen=True)
 class Space:
@@ -158,18 +165,43 @@ class Space:
 
     @functools.cached_property
     def defaults(self) -> tuple[Point, ...]:
-        """For every branch its default, or the valid point nearest to it; the first trials of a search."""
-        found = (self._nearest_in_branch(branch.default, lambda _: True, NEAREST_LIMIT) for branch in self.branches)
+        """For every branch its default, or the valid point nearest to it; the first trials of a search.
+
+        A branch in which bounded work finds no valid point has none.
+        """
+        found = (self._in_branch(branch, branch.default, lambda _: True, NEAREST_LIMIT) for branch in self.branches)
         return tuple(point for point in found if point is not None)
 
-    def points(self) -> Iterator[Point]:
-        """Every valid point, branch by branch, in the order of the choices."""
+    def emptiness(self) -> str:
+        """Why no valid point was found, in one line: the constraint that rejects most."""
+        rng, rules = random.Random(0), Counter[str]()
+        for _ in range(DRAWS):
+            point = self.drawn(rng)
+            rules[f"variant {point.variant}: constraint {self.rejected_by(point)!r} rejects"] += 1
+        most, count = rules.most_common(1)[0]
+        return f"{most} {count} of {DRAWS} random points"
+
+    def drawn(self, rng: random.Random) -> Point:
+        """A point drawn uniformly, valid or not."""
+        branch = rng.choices(self.branches, weights=[len(branch) for branch in self.branches])[0]
+        return branch.drawn(rng)
+
+    def points(self, patience: int = REJECTED_IN_A_ROW) -> Iterator[Point]:
+        """Every valid point, branch by branch, in the order of the choices.
+
+        A branch is left after `patience` rejected points in a row: the rest of it is taken to be
+        empty, so that a space without valid points costs seconds and not hours.
+        """
         for branch in self.branches:
             names = [knob.name for knob in branch.knobs]
+            rejected = 0
             for values in itertools.product(*(knob.choices for knob in branch.knobs)):
                 point = Point(branch.variant, tuple(zip(names, values, strict=True)))
                 if self.rejected_by(point) is None:
+                    rejected = 0
                     yield point
+                elif (rejected := rejected + 1) >= patience:
+                    break
 
     def neighbours(self, point: Point) -> Iterator[Point]:
         """Points one move away: an ordered knob steps by one, a category takes any other choice."""
@@ -189,22 +221,28 @@ class Space:
 
         Breadth-first, so it passes through invalid points; ties go to the first
         in the order of the knobs, so the answer depends on nothing but the arguments.
-        When the branch of `start` holds none, the other branches' points follow in order.
+        In a branch larger than `limit` random points are tried after the nearest ones.
+        When the branch of `start` holds none, the other branches follow in order.
         """
-        found = self._nearest_in_branch(start, wanted, limit)
-        if found is not None:
-            return found
-        looked_at = itertools.islice(self.points(), limit)
-        return next((point for point in looked_at if wanted(point)), None)
+        own = self.branch(start.variant)
+        for branch in (own, *(branch for branch in self.branches if branch is not own)):
+            found = self._in_branch(branch, start if branch is own else branch.default, wanted, limit)
+            if found is not None:
+                return found
+        return None
 
-    def _nearest_in_branch(self, start: Point, wanted: Callable[[Point], bool], limit: int) -> Point | None:
+    def _in_branch(self, branch: Branch, start: Point, wanted: Callable[[Point], bool], limit: int) -> Point | None:
         queue, seen = deque([start]), {start}
-        while queue and len(seen) < limit:
+        while queue:
             point = queue.popleft()
             if wanted(point) and self.rejected_by(point) is None:
                 return point
-            for neighbour in self.neighbours(point):
+            for neighbour in self.neighbours(point) if len(seen) < limit else ():
                 if neighbour not in seen:
                     seen.add(neighbour)
                     queue.append(neighbour)
-        return None
+        if len(branch) <= limit:
+            return None
+        rng = random.Random(str(start))
+        drawn = (branch.drawn(rng) for _ in range(limit))
+        return next((point for point in drawn if wanted(point) and self.rejected_by(point) is None), None)

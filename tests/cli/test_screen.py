@@ -12,8 +12,8 @@ from rich.console import Console
 from tuner.cli import screen
 from tuner.cli.screen import PLAIN_EVERY_S, Screen
 from tuner.records import Case, Comparison, Correctness, Evaluation, Performance, Status, Trial
+from tuner.search.progress import Budget, Progress
 from tuner.search.run import Outcome
-from tuner.search.study import Budget, Progress
 from tuner.space import Branch, Knob, Point, Space
 
 RIGHT = Correctness(cases=(Case(name="A", ok=True),), error_ratio=1.0, agrees_with_eager=True)

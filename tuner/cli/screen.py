@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner.records import Correctness, Environment, Floor, Performance, Record, Trial, Workload
+from tuner.search.progress import Progress
 from tuner.search.run import Outcome
-from tuner.search.study import Progress
 from tuner.space import Space
 
 PLAIN_EVERY_S = 5.0

@@ -15,7 +15,8 @@ from tuner.execution.pipeline import PREPARE_DEADLINE_S, Job, Lane, device_lock
 from tuner.execution.worker import Worker, WorkerBug, WorkerFailure
 from tuner.measurement.statistics import paired_speedup, summarise
 from tuner.records import Comparison, Correctness, Environment, Floor, Record, Status, Trial
-from tuner.search.study import Progress, simplest_of_ties
+from tuner.search.progress import Progress
+from tuner.search.ties import simplest_of_ties
 from tuner.settings import Settings
 from tuner.space import Space
 from tuner.template import Template, render

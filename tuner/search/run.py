@@ -32,7 +32,8 @@ from tuner.records import (
 )
 from tuner.search import final
 from tuner.search.ledger import Ledger
-from tuner.search.study import Budget, Progress, Search
+from tuner.search.loop import Search
+from tuner.search.progress import Budget, Progress
 from tuner.settings import Settings, resolve
 from tuner.space import Point, Space
 from tuner.template import Template, render
@@ -244,8 +245,7 @@ def _search(
 ) -> Progress:
     pool_size = backends.of(job.torch_device).compile_processes()
     pipeline = Pipeline(job, lane, folder, floor.floor_ms, pool_size)
-    best = search.progress.best
-    pipeline.best_ms = best.evaluation.latency_ms if best else None
+    pipeline.best_ms = search.progress.best_ms
 
     class Rendering:
         """The pipeline as the search sees it: points in, evaluations out."""

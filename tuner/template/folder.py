@@ -120,8 +120,11 @@ class Template:
         narrowed = [(v, [_narrow(k, narrowing.get(k.name)) for k in v.knobs]) for v in kept]
         branches = (Branch(v.name, tuple(k for k in knobs if k), v.constraints) for v, knobs in narrowed if all(knobs))
         space = Space(tuple(branches), facts)
-        if not space.defaults and next(space.points(), None) is None:
-            raise ConfigError(f"template {self.name}: no point is left once knobs are narrowed and constraints applied")
+        if not space.defaults:
+            raise ConfigError(
+                f"template {self.name}: no point is left once knobs are narrowed and constraints applied: "
+                f"{space.emptiness()}"
+            )
         return space
 
     def check_names(
