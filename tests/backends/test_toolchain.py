@@ -6,6 +6,7 @@ import ctypes
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -107,6 +108,35 @@ def test_a_launcher_builds(needs_compiler: None, monkeypatch: pytest.MonkeyPatch
     assert toolchain.build(ANSWER).answer() == 42
 
 
+def test_a_command_of_several_words_is_one_program_for_pytorch(
+    needs_compiler: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("CXX", f"env {shutil.which('c++') or 'g++'}")
+    program = toolchain.environment()["CXX"]
+    assert toolchain.environment()["CXX"] == program
+    version = toolchain.compiler_version()
+    toolchain.compiler_version.cache_clear()
+    monkeypatch.setenv("CXX", program)
+    assert toolchain.compiler() == [program]
+    assert toolchain.compiler_version() == version
+    assert toolchain.build(ANSWER).answer() == 42
+
+
+def test_a_program_of_another_user_s_is_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / f"tuner-compilers-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("CXX", "env c++")
+    with pytest.raises(DeviceError, match="is not this user's own folder"):
+        toolchain.environment()
+
+
+def test_a_cxx_of_one_word_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "c++")
+    assert toolchain.environment()["CXX"] == "c++"
+
+
 def test_a_compiler_that_fails_is_quoted(tool: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", str(tool("c++", script="echo 'cannot do' >&2; exit 1")))
     with pytest.raises(DeviceError, match=r"the C\+\+ compiler .*c\+\+ failed: cannot do; `tuner doctor` shows"):
@@ -116,7 +146,7 @@ def test_a_compiler_that_fails_is_quoted(tool: Tool, monkeypatch: pytest.MonkeyP
 def test_a_compiler_that_builds_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", shutil.which("true") or "")
     with pytest.raises(DeviceError, match="true ended without an error, and without a library"):
-        toolchain.build(ANSWER)
+        toolchain.need_toolchain()
 
 
 def test_a_library_that_cannot_be_loaded_is_said(

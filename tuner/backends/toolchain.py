@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import hashlib
 import os
 import re
 import shlex
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -48,13 +50,14 @@ def ninja() -> str | None:
 
 
 def need_toolchain() -> None:
-    """Raise DeviceError unless kernels can be compiled here; nvcc, too, calls the C++ compiler."""
+    """Raise DeviceError unless what is compiled here can be loaded; kernels for CUDA, too, need the C++ compiler."""
     if not compiler():
         named = os.environ.get("CXX")
         what = f"CXX names {named!r}, which is not there" if named else "no C++ compiler was found"
         raise DeviceError(f"{what}; install g++ or set CXX (`tuner doctor` shows what works here)")
     if ninja() is None:
         raise DeviceError("ninja was not found; `pip install ninja`")
+    build('extern "C" void nothing() {}\n', flags=())
 
 
 def build(source: str, flags: Sequence[str] = ("-O3", "-march=native")) -> ctypes.CDLL:
@@ -87,7 +90,7 @@ def environment() -> dict[str, str]:
     """Environment variables for processes that compile.
 
     torch calls `ninja` from PATH, where it is not when Python was started by its path
-    without activating its virtual environment.
+    without activating its virtual environment; and it takes all of $CXX for the name of one program.
     """
     ahead = [os.path.dirname(sys.executable)]
     variables = dict(os.environ)
@@ -98,7 +101,27 @@ def environment() -> dict[str, str]:
         if os.path.isfile(os.path.join(home, "include", "cuda_runtime.h")):  # nvcc may be a wrapper elsewhere
             variables.setdefault("CUDA_HOME", home)
     variables["PATH"] = os.pathsep.join([*ahead, variables.get("PATH", os.defpath)])
+    command = compiler()
+    if len(command) > 1:
+        variables["CXX"] = str(_one_program(command))
     return variables
+
+
+def _one_program(command: Sequence[str]) -> Path:
+    """A script that runs `command`, in a folder that only this user writes to."""
+    text = f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n'
+    folder = Path(tempfile.gettempdir(), f"tuner-compilers-{os.getuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        raise DeviceError(f"{folder} is not this user's own folder; remove it, or set TMPDIR")
+    script = folder / f"c++-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    if not script.exists():
+        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
+            file.write(text)
+        os.chmod(file.name, 0o700)
+        os.replace(file.name, script)  # whole at once: another process may be about to call it
+    return script
 
 
 def no_space(folder: Path) -> bool:
