@@ -1,8 +1,8 @@
-"""How well the verification suite judges: wrong models, honest ones, and tricks, for each problem.
+"""How well the verification suite judges: mutants, honest models and tricks, for each problem.
 
     python benchmarks/verification.py [--device cuda] [--full] [PROBLEM ...]
 
-Wrong and honest models go through cases A to I on a small workload (with --full: on
+Mutants and honest models go through all cases on a small workload (with --full: on
 the problem's own, with few samples), tricks through a whole trial on a CPU.
 """
 
@@ -23,7 +23,7 @@ from helpers.tricks import CONTROL, SMALL, TRICKS, UNCAUGHT, Bench, problem_path
 
 from tuner import problem
 from tuner.records import Status
-from tuner.verification import mutants as wrong
+from tuner.verification.self_check import self_check
 
 
 def tricks(name: str) -> tuple[list[str], bool]:
@@ -51,29 +51,29 @@ def main() -> int:
     options = parser.parse_args()
     where = torch.cuda.get_device_name() if options.device.startswith("cuda") else platform.machine()
     print(f"PyTorch {torch.__version__}, {options.device} ({where}), seed {options.seed}\n")
-    print("| problem | wrong models caught | honest passed | tricks caught | control | seconds |")
+    print("| problem | mutants caught | honest passed | tricks caught | control | seconds |")
     print("|---|---|---|---|---|---|")
     faults, notes = [], []
     for name in options.problems:
         began = time.perf_counter()
         loaded = problem.load(problem_path(name))
         wanted = problem.default_workload(loaded) if options.full else workload(name)
-        found = wrong.self_check(loaded, wanted, options.device, options.seed)
+        found = self_check(loaded, wanted, options.device, options.seed)
         missed, control = tricks(name)
-        caught, all_wrong = len(found.caught), len(found.caught) + len(found.missed)
+        caught, mutants = len(found.caught), len(found.caught) + len(found.missed)
         all_tricks = len(TRICKS) + len(UNCAUGHT)
         honest = len(found.passed) + len(found.refused)
         print(
-            f"| {name} | {caught} of {all_wrong} | {len(found.passed)} of {honest} "
+            f"| {name} | {caught} of {mutants} | {len(found.passed)} of {honest} "
             f"| {all_tricks - len(missed)} of {all_tricks} | {'passed' if control else 'REFUSED'} "
             f"| {time.perf_counter() - began:.0f} |"
         )
-        notes += [f"{name}: {flaw} left out: {reason}" for flaw, reason in found.left_out.items()]
-        later = [f"{flaw} ({case[:40]})" for flaw, case in found.caught.items() if case[0] not in "ABCD"]
+        notes += [f"{name}: {mutant} left out: {reason}" for mutant, reason in found.left_out.items()]
+        later = [f"{mutant} ({case[:40]})" for mutant, case in found.caught.items() if case[0] not in "ABCD"]
         notes += [f"{name}: caught only after the cases A to D: {', '.join(later)}"] if later else []
         notes += [f"{name}: not caught, as is known: {trick}" for trick in missed if trick in UNCAUGHT]
         unexpected = [*found.missed, *(trick for trick in missed if trick not in UNCAUGHT)]
-        faults += [f"{name}: {flaw} was not caught" for flaw in unexpected]
+        faults += [f"{name}: {mutant} was not caught" for mutant in unexpected]
         faults += [f"{name}: {model} was refused: {case}" for model, case in found.refused.items()]
         faults += [] if control else [f"{name}: the control of the tricks was refused"]
     print()

@@ -16,7 +16,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 
 from tuner import store, template
 from tuner.records import (
-    Case,
+    CaseResult,
     Comparison,
     Correctness,
     Evaluation,
@@ -76,7 +76,7 @@ def make_record(tiny: template.Template) -> MakeRecord:
         workload = Workload(init=(shape[-1],), inputs=(TensorSpec(shape=shape),), precision=precision)
         performance = Performance(latency_ms=latency_ms, q25_ms=latency_ms, q75_ms=latency_ms, samples=9)
         eager = Performance(latency_ms=2.0, q25_ms=1.9, q75_ms=2.1, samples=9)
-        cases = (Case(name="A", ok=True, error=1e-7, allowed=8e-7, reference_error=1e-7),)
+        cases = (CaseResult(name="A", ok=True, error=1e-7, allowed=8e-7, reference_error=1e-7),)
         record = Record(
             template="tiny",
             template_digest=render.digest(tiny, variant),

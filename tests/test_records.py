@@ -7,13 +7,13 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from tuner.records import Case, Correctness, Evaluation, Performance, Record, Status, TensorSpec, Trial, Workload
+from tuner.records import CaseResult, Correctness, Evaluation, Performance, Record, Status, TensorSpec, Trial, Workload
 from tuner.space import Point
 from tuner.store import shipped_cache
 
 OK = Performance(latency_ms=1.0, q25_ms=0.9, q75_ms=1.1, samples=3)
-RIGHT = Correctness(cases=(Case(name="A", ok=True),), error_ratio=1.0, agrees_with_eager=True)
-WRONG = Correctness(cases=(Case(name="A", ok=False),), error_ratio=99.0, agrees_with_eager=False)
+RIGHT = Correctness(cases=(CaseResult(name="A", ok=True),), error_ratio=1.0, agrees_with_eager=True)
+WRONG = Correctness(cases=(CaseResult(name="A", ok=False),), error_ratio=99.0, agrees_with_eager=False)
 
 
 def workload(**changes):
@@ -93,15 +93,9 @@ def test_a_failed_trial_keeps_its_end_beside_its_build():
     assert (built.status, built.detail, built.compile_s, built.log) == (Status.CRASH, "signal 11", 1.5, "a warning")
 
 
-def test_the_worse_figures_of_two_verdicts_are_kept():
-    both = RIGHT.joined_with(WRONG)
-    assert (both.cases, both.error_ratio, both.agrees_with_eager) == (RIGHT.cases + WRONG.cases, 99.0, False)
-    assert both.fault and not both.with_cases(RIGHT.cases).fault
-
-
-def test_a_case_under_another_name_keeps_its_own_detail():
-    assert Case(name="A", ok=True).named("B", "small") == Case(name="B", ok=True, detail="small")
-    assert Case(name="A", ok=False, detail="zeros").named("B", "small").detail == "zeros"
+def test_a_note_does_not_hide_a_verdict_s_own_detail():
+    assert CaseResult(name="A", ok=True).with_note("small") == CaseResult(name="A", ok=True, detail="small")
+    assert CaseResult(name="A", ok=False, detail="zeros").with_note("small").detail == "zeros"
 
 
 def test_the_final_confirms_a_record_with_another_trial_than_the_search_s_best(make_record):

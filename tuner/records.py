@@ -121,8 +121,8 @@ class Status(enum.StrEnum):
     CRASH = "crash"
 
 
-class Case(Stored):
-    """One verification case: largest error against the oracle, what was allowed, the reference's own."""
+class CaseResult(Stored):
+    """The verdict on one verification case: largest error against the oracle, what was allowed, the reference's own."""
 
     name: str
     ok: bool
@@ -131,15 +131,15 @@ class Case(Stored):
     reference_error: float | None = None
     detail: str = ""
 
-    def named(self, name: str, note: str = "") -> Case:
-        """The same verdict under another name; `note` is its detail where it has none."""
-        return self._with(name=name, detail=self.detail or note)
+    def with_note(self, note: str) -> CaseResult:
+        """The same verdict; `note` is its detail where it has none."""
+        return self._with(detail=self.detail or note)
 
 
 class Correctness(Stored):
     """All cases; `error_ratio` is the largest error over the reference's own; KernelBench's 1e-4 beside it."""
 
-    cases: tuple[Case, ...]
+    cases: tuple[CaseResult, ...]
     error_ratio: float
     agrees_with_eager: bool
 
@@ -148,16 +148,8 @@ class Correctness(Stored):
         """The first case that failed, in one line; "" when all passed."""
         return next((f"case {case.name}: {case.detail}" for case in self.cases if not case.ok), "")
 
-    def with_cases(self, cases: Iterable[Case]) -> Correctness:
+    def with_cases(self, cases: Iterable[CaseResult]) -> Correctness:
         return self._with(cases=tuple(cases))
-
-    def joined_with(self, other: Correctness) -> Correctness:
-        """The cases of both, and the worse of their figures."""
-        return Correctness(
-            cases=(*self.cases, *other.cases),
-            error_ratio=max(self.error_ratio, other.error_ratio),
-            agrees_with_eager=self.agrees_with_eager and other.agrees_with_eager,
-        )
 
 
 class Performance(Stored):

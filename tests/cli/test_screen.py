@@ -11,12 +11,12 @@ from rich.console import Console
 
 from tuner.cli import screen
 from tuner.cli.screen import PLAIN_EVERY_S, Screen
-from tuner.records import Case, Comparison, Correctness, Evaluation, Performance, Status, Trial
+from tuner.records import CaseResult, Comparison, Correctness, Evaluation, Performance, Status, Trial
 from tuner.search.progress import Budget, Progress
 from tuner.search.run import Outcome
 from tuner.space import Branch, Knob, Point, Space
 
-RIGHT = Correctness(cases=(Case(name="A", ok=True),), error_ratio=1.0, agrees_with_eager=True)
+RIGHT = Correctness(cases=(CaseResult(name="A", ok=True),), error_ratio=1.0, agrees_with_eager=True)
 
 
 def took(latency_ms: float) -> Performance:
@@ -206,8 +206,8 @@ def test_no_right_kernel_lists_why(shown):
 def test_cases_tell_which_is_wrong_and_by_how_much(shown):
     on, lines = shown
     found = (
-        Case(name="A", ok=True, error=1e-7, allowed=8e-7, reference_error=1.25e-7),
-        Case(name="[B]", ok=False, error=0.5, allowed=8e-7, detail="off by [much]"),
+        CaseResult(name="A", ok=True, error=1e-7, allowed=8e-7, reference_error=1.25e-7),
+        CaseResult(name="[B]", ok=False, error=0.5, allowed=8e-7, detail="off by [much]"),
     )
     on.console.print(screen.cases(Correctness(cases=found, error_ratio=9.0, agrees_with_eager=False)))
     assert [line.split() for line in lines()[1:]] == [

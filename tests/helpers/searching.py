@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tuner.records import Case, Correctness, Evaluation, Performance, Status
+from tuner.records import CaseResult, Correctness, Evaluation, Performance, Status
 from tuner.space import Branch, Constraint, Facts, Knob, Point, Space
 
-RIGHT = Correctness(cases=(Case(name="A", ok=True),), error_ratio=1.0, agrees_with_eager=True)
+RIGHT = Correctness(cases=(CaseResult(name="A", ok=True),), error_ratio=1.0, agrees_with_eager=True)
 
 
 def took(latency_ms: float) -> Evaluation:

@@ -5,6 +5,7 @@ Nothing here knows a kernel by name: a folder under kernel_templates/ enrols its
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import os
@@ -22,11 +23,15 @@ from torch import nn
 
 from tuner import problem, template
 from tuner.backends import toolchain
+from tuner.errors import ProblemError
 from tuner.execution.worker import Worker
 from tuner.records import TensorSpec, Workload
 from tuner.space import Point
 from tuner.template import Template, Variant, render
-from tuner.verification.suite import TRIAL_RECIPES, Suite, error_of, load_state
+from tuner.verification.cases import TRIAL
+from tuner.verification.criterion import error_of
+from tuner.verification.parameters import load_state
+from tuner.verification.suite import Suite, run_case
 
 H200 = {"device": "cuda", "cores": 132, "shared_memory_per_block": 232448, "capability": (9, 0)}
 CPU = {"device": "cpu", "cores": 2, "shared_memory_per_block": 0, "capability": (0, 0)}
@@ -65,9 +70,9 @@ def own(kernel: Template) -> Workload:
 def takes(kernel: Template, workload: Workload) -> bool:
     """Whether the reference takes this workload."""
     try:
-        problem.check(problem.load(kernel.problem), workload)
+        problem.require_takes(problem.load(kernel.problem), workload)
         kernel.axes(workload.init, workload.shapes)  # before PyTorch 2.12 meta lets a kernel exceed its input
-    except (problem.ProblemError, ValueError):
+    except (ProblemError, ValueError):
         return False
     return True
 
@@ -210,28 +215,28 @@ class Judge:
         key = problem_path, wanted.model_dump_json(), cases
         if key not in self.suites:
             loaded = problem.load(Path(problem_path))
-            self.suites[key] = Suite(loaded, wanted, self.device, SEED, recipes=TRIAL_RECIPES[:cases])
+            self.suites[key] = Suite(loaded, wanted, self.device, SEED, makes=TRIAL[:cases])
         return self.suites[key]
 
     def verify(self, problem_path: str, workload: dict[str, Any], path: str) -> list[str]:
         """What is wrong with a file by the suite that every trial goes through."""
-        suite = self._suite(problem_path, workload, len(TRIAL_RECIPES))
-        found = suite.check(suite.build(self._module(path).ModelNew))
+        suite = self._suite(problem_path, workload, len(TRIAL))
+        found = suite.run(suite.build(self._module(path).ModelNew)).correctness()
         return [f"{case.name}: {case.detail}" for case in found.cases if not case.ok]
 
     def near(self, problem_path: str, workload: dict[str, Any], path: str) -> str:
         """What is wrong at an odd workload. It has few results, so the reference may have no error by luck:
         1e-4 is allowed in any case, as KernelBench does."""
         suite = self._suite(problem_path, workload, 1)
-        model, case = suite.build(self._module(path).ModelNew), suite.cases[0]
-        case.allowed = max(case.allowed, 1e-4 * (1 + case.oracle.abs().max().item()))
-        found = suite.check(model).cases[0]
-        return found.detail
+        candidate, case = suite.build(self._module(path).ModelNew), suite.cases[0]
+        allowed = max(case.expected.allowed, 1e-4 * (1 + case.expected.scale))
+        wider = dataclasses.replace(case, expected=dataclasses.replace(case.expected, allowed=allowed))
+        return run_case(candidate, wider, repeat=True).detail
 
     def follows(self, problem_path: str, workload: dict[str, Any], path: str) -> dict[str, list[str]]:
         """Change each parameter in place, after a first call: which changes were missed, and which showed nothing."""
-        suite = self._suite(problem_path, workload, len(TRIAL_RECIPES))
-        model, case = suite.build(self._module(path).ModelNew), suite.cases[0]
+        suite = self._suite(problem_path, workload, len(TRIAL))
+        model, case = suite.build(self._module(path).ModelNew).model, suite.cases[0]
         load_state(model, case.state)
         result: dict[str, list[str]] = {"missed": [], "unseen": []}
         with torch.no_grad():
@@ -239,7 +244,7 @@ class Judge:
             for name, parameter in model.named_parameters():
                 parameter.mul_(1.5).add_(torch.linspace(0, 0.5, parameter.numel()).to(parameter).view_as(parameter))
                 state = {k: v.clone() for k, v in model.state_dict().items()}
-                changed = suite.prepare(name, state, case.inputs)
+                changed = suite.reference.expectation(state, case.inputs)
                 if error_of(y, changed.oracle) <= changed.allowed:
                     result["unseen"].append(name)
                 y = model(*case.inputs)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -170,7 +171,7 @@ def workload(name: str) -> Workload:
 
 
 @contextlib.contextmanager
-def unseen():
+def unseen() -> Iterator[None]:
     """Neither PyTorch's modes nor its execution trace see what is called inside."""
     torch.autograd._enable_record_function(False)
     try:

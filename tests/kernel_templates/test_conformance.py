@@ -125,7 +125,7 @@ def test_every_config_names_a_workload_with_points(path: Path) -> None:
     for shapes in wanted.input_shapes or (own.shapes,):
         inputs = tuple(TensorSpec(shape=shape) for shape in shapes)
         workload = Workload(init=wanted.init or own.init, inputs=inputs)
-        problem.check(problem.load(kernel.problem), workload)
+        problem.require_takes(problem.load(kernel.problem), workload)
         for kind in {variant.device for variant in kernel.variants} if wanted.device == "auto" else {wanted.device}:
             facts = kernel.facts(workload.init, workload.shapes, LIMITS[kind])
             assert kernel.space(kind, facts, wanted.variants, wanted.knobs).defaults
@@ -160,10 +160,10 @@ def test_the_constructor_and_the_parameters_are_the_reference_s(kernel: Template
     reference, model_new = problem.load(kernel.problem).model, executed(kernel, variant)["ModelNew"]
     assert str(inspect.signature(model_new)) == str(inspect.signature(reference))
     workload = small(kernel, BATCH)
-    suite = Suite(problem.load(kernel.problem), workload, "cpu", shipped.SEED, recipes=())
-    model = suite.build(model_new)  # raises for other names, another order, other shapes or other initial values
-    model.load_state_dict(suite.reference.state_dict(), strict=True)
-    assert [name for name, _ in model.named_parameters()] == [n for n, _ in suite.reference.named_parameters()]
+    suite = Suite(problem.load(kernel.problem), workload, "cpu", shipped.SEED, makes=())
+    model = suite.build(model_new).model  # raises for other names, another order, other shapes or other initial values
+    model.load_state_dict(suite.reference.model.state_dict(), strict=True)
+    assert [name for name, _ in model.named_parameters()] == [n for n, _ in suite.reference.model.named_parameters()]
 
 
 def refusal(model: torch.nn.Module, *inputs: torch.Tensor) -> str:

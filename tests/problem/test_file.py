@@ -156,34 +156,34 @@ def test_parameters_follow_their_seed(write):
 
 
 def test_what_the_reference_takes_passes(write):
-    problem.check(problem.load(write()), OWN)
+    problem.require_takes(problem.load(write()), OWN)
 
 
 def test_a_check_computes_no_values(write):
     terabytes = OWN.with_inputs((TensorSpec(shape=(2**40, 8)),))
-    problem.check(problem.load(write()), terabytes)
+    problem.require_takes(problem.load(write()), terabytes)
 
 
 def test_shapes_that_the_reference_refuses_are_named(write):
     loaded = problem.load(write())
     workload = OWN.with_inputs((TensorSpec(shape=(4, 9)),))
-    assert "[4, 9]" in fault(loaded.path, problem.check, loaded, workload)
+    assert "[4, 9]" in fault(loaded.path, problem.require_takes, loaded, workload)
 
 
 def test_arguments_that_the_reference_refuses_are_named(write):
     loaded = problem.load(write())
     workload = OWN.with_init((8, "two"))
-    assert "'two'" in fault(loaded.path, problem.check, loaded, workload)
+    assert "'two'" in fault(loaded.path, problem.require_takes, loaded, workload)
 
 
 @pytest.mark.parametrize("line", ["super().__init__()", FORWARD])
 @pytest.mark.parametrize("by", ["1 / 0", "raise ValueError('two\\nlines')", "raise ValueError", "raise SystemExit"])
 def test_whatever_a_reference_raises_is_a_fault(write, line, by):
     loaded = problem.load(write(line, by))
-    fault(loaded.path, problem.check, loaded, OWN)
+    fault(loaded.path, problem.require_takes, loaded, OWN)
 
 
 @pytest.mark.parametrize("by", ["return None", "return x, x", "return 3", "return (x > 0)"])
 def test_a_reference_that_gives_no_tensor_of_numbers_is_a_fault(write, by):
     loaded = problem.load(write(FORWARD, by))
-    fault(loaded.path, problem.check, loaded, OWN)
+    fault(loaded.path, problem.require_takes, loaded, OWN)

@@ -10,7 +10,7 @@ import pytest
 from helpers.tiny import changed
 
 from tuner.errors import CacheError
-from tuner.records import Case, Correctness, Evaluation, Performance, Status, Trial
+from tuner.records import CaseResult, Correctness, Evaluation, Performance, Status, Trial
 from tuner.search.ledger import Ledger
 from tuner.space import Point
 
@@ -46,7 +46,7 @@ def test_kinds_of_knob_values_survive(ledger):
 
 
 def test_a_trial_with_all_its_parts_survives(ledger):
-    case = Case(name="A", ok=True, error=1e-7, allowed=8e-7, reference_error=1e-7)
+    case = CaseResult(name="A", ok=True, error=1e-7, allowed=8e-7, reference_error=1e-7)
     evaluation = Evaluation(
         status=Status.OK,
         correctness=Correctness(cases=(case,), error_ratio=1.0, agrees_with_eager=False),

@@ -24,10 +24,16 @@ from tuner.measurement import process_state
 from tuner.measurement.floor import floor
 from tuner.measurement.statistics import Untrusted, summarise
 from tuner.measurement.timer import Timer
-from tuner.records import Case, Correctness, Evaluation, Performance, Status, Workload
-from tuner.verification import mutants as wrong
-from tuner.verification import thorough
-from tuner.verification.suite import GuardedAllocations, Suite, Wrong, error_of, load_state, own_scales, poison
+from tuner.records import CaseResult, Correctness, Evaluation, Performance, Status, Workload
+from tuner.verification import sanitizer
+from tuner.verification.cases.values import own_scales
+from tuner.verification.complete import run_completely
+from tuner.verification.criterion import Wrong, judge
+from tuner.verification.guarded_model import GuardedModel
+from tuner.verification.guards import GuardedAllocations, poison
+from tuner.verification.parameters import load_state
+from tuner.verification.self_check import self_check
+from tuner.verification.suite import Suite, run_case
 
 HOPELESS = 1.5  # beyond this multiple of the best so far a candidate is told its one figure and left
 CLOSE = 1.05  # within this multiple of the best it is measured again, interleaved with the best
@@ -65,7 +71,7 @@ class Inspector:
 
     def check(self, workload: dict[str, Any]) -> None:
         """Raise ProblemError unless the reference takes this workload."""
-        problem.check(self.problem, Workload.model_validate(workload))
+        problem.require_takes(self.problem, Workload.model_validate(workload))
 
 
 class Session:
@@ -98,7 +104,7 @@ class Session:
     def describe(self) -> dict[str, Any]:
         """Environment, problem hash and the physical floor of this workload on this device."""
         worker.phase("describe")
-        problem.check(self.problem, self.workload)
+        problem.require_takes(self.problem, self.workload)
         ceilings = self.backend.ceilings()
         return {
             "environment": self.backend.environment().model_dump(),
@@ -108,7 +114,7 @@ class Session:
 
     def prepare(self) -> dict[str, Any]:
         """Compute the oracle and the reference's error for every case; returns them for the record."""
-        return {case.name: case.reference_error for case in self.suite.cases}
+        return {case.name: case.expected.reference_error for case in self.suite.cases}
 
     @property
     def suite(self) -> Suite:
@@ -133,7 +139,7 @@ class Session:
 
     def self_check(self) -> dict[str, Any]:
         """Send the wrong models through the suite; returns what became of them."""
-        found = wrong.self_check(
+        found = self_check(
             self.problem, self.workload, self.device, self.seed, self.error_budget,
             lambda name: worker.phase(f"self-check: {name}"), with_honest=False,
         )  # fmt: skip
@@ -154,12 +160,12 @@ class Session:
         detail, switches = "", process_state.switches()
         try:
             phase.enter(Status.LOAD)
-            model = self._load(path, sha256)
+            candidate = self._load(path, sha256)
             phase.enter(Status.LAUNCH)
             kept = GuardedAllocations()  # what a candidate allocates once and keeps lies between guards, too
-            self.suite.call(model, self.suite.cases[0].inputs, kept)
+            candidate.call(self.suite.cases[0].inputs, kept)
             phase.enter(Status.VERIFY)
-            correctness = self.suite.check(model, lambda case: phase.enter(Status.VERIFY, case))
+            correctness = self.suite.run(candidate, lambda case: phase.enter(Status.VERIFY, case)).correctness()
             if correctness.fault:
                 detail = correctness.fault
             elif not kept.intact():
@@ -169,7 +175,7 @@ class Session:
             else:
                 del kept
                 phase.enter(Status.BENCHMARK)
-                performance = self._time(model, best_ms, floor_ms)
+                performance = self._time(candidate.model, best_ms, floor_ms)
                 phase.status = Status.OK
         except (Wrong, Untrusted) as fault:
             detail = str(fault)
@@ -185,7 +191,7 @@ class Session:
         healthy = self._healthy() and process_state.switched(switches) is None
         return {"evaluation": evaluation.model_dump(mode="json"), "healthy": healthy}
 
-    def _load(self, path: str, sha256: str) -> torch.nn.Module:
+    def _load(self, path: str, sha256: str) -> GuardedModel:
         return self.suite.build(self._model_new(path, sha256))
 
     def _model_new(self, path: str, sha256: str) -> Callable[..., torch.nn.Module]:
@@ -241,8 +247,7 @@ class Session:
         case = self.suite.cases[0]
         poison(self.timer.sample_ms(model)[1])
         last = self.timer.sample_ms(model, fresh=False)[1]
-        self.suite.check_form(last, case)
-        if not error_of(last, case.oracle) <= case.allowed:
+        if not judge(case.name, case.expected, last).ok:
             raise Wrong("right when it was verified, wrong when it was timed")
         process_state.check_untampered()
 
@@ -267,28 +272,29 @@ class Session:
         try:
             if thoroughly:
                 return self._verify_thoroughly(path, sha256).model_dump(mode="json")
-            return self.suite.check(self._load(path, sha256), worker.phase).model_dump(mode="json")
+            found = self.suite.run(self._load(path, sha256), worker.phase)
+            return found.correctness().model_dump(mode="json")
         except BaseException as error:  # the file's own code: whatever it raises, it is not right
             detail = str(error) if isinstance(error, Wrong) else f"{type(error).__name__}: {_first_line(error)}"
-            case = Case(name="construction", ok=False, detail=detail)
+            case = CaseResult(name="construction", ok=False, detail=detail)
             return Correctness(cases=(case,), error_ratio=0.0, agrees_with_eager=False).model_dump(mode="json")
 
     def _verify_thoroughly(self, path: str, sha256: str) -> Correctness:
         model_new = self._model_new(path, sha256)
-        found = thorough.check(self.suite, model_new, worker.phase)
+        found = run_completely(self.suite, model_new, worker.phase)
         cases = list(found.cases)
         worker.phase("timed values")
         if all(case.ok for case in cases):
             name = "timed values"
             try:
-                model = self.suite.build(model_new)
+                model = self.suite.build(model_new).model
                 self._check_steady(model)
                 self._check_last(model)
-                cases.append(Case(name=name, ok=True))
+                cases.append(CaseResult(name=name, ok=True))
             except (Wrong, Untrusted) as fault:
-                cases.append(Case(name=name, ok=False, detail=str(fault)))
+                cases.append(CaseResult(name=name, ok=False, detail=str(fault)))
             worker.phase("compute-sanitizer")
-            cases += thorough.sanitize(self.problem, self.workload, Path(path), self.device)
+            cases += sanitizer.sanitize(self.problem, self.workload, Path(path), self.device)
         return found.with_cases(cases)
 
     # ---- the final --------------------------------------------------------------------------------
@@ -297,9 +303,11 @@ class Session:
         """Load a finalist and warm it up."""
         worker.phase(f"final: {name}")
         self.best = None
-        model = self._load(path, sha256)
-        self.suite.run_case(model, self.suite.cases[0])
-        self.contestants[name] = model
+        candidate = self._load(path, sha256)
+        verdict = run_case(candidate, self.suite.cases[0])
+        if not verdict.ok:
+            raise Wrong(verdict.detail)
+        self.contestants[name] = candidate.model
 
     def sample(self, name: str, count: int) -> list[float]:
         """`count` timings of a finalist in ms, the first of the run dropped."""

@@ -2,22 +2,22 @@
 
 from tuner.problem.file import (
     Problem,
-    check,
     default_workload,
     execute,
     forward,
     inputs,
     load,
     reference,
+    require_takes,
 )
 
 __all__ = [
     "Problem",
-    "check",
     "default_workload",
     "execute",
     "forward",
     "inputs",
     "load",
     "reference",
+    "require_takes",
 ]

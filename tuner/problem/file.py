@@ -130,8 +130,8 @@ def forward(problem: Problem, model: torch.nn.Module, inputs: Sequence[torch.Ten
     return result
 
 
-def check(problem: Problem, workload: Workload) -> None:
-    """Raise ProblemError unless the reference takes inputs of these shapes.
+def require_takes(problem: Problem, workload: Workload) -> None:
+    """Raise ProblemError unless the reference takes this workload: constructor's arguments and shapes.
 
     Runs the reference on the `meta` device: shapes are computed, values are not.
     """

@@ -1,9 +1,12 @@
-"""The suite checks itself: every wrong model is rejected, every honest one passes, and a search refuses otherwise."""
+"""The suite checks itself: every mutant is rejected, every honest model passes, and a search refuses otherwise."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -13,11 +16,10 @@ from helpers.tricks import SMALL, problem_path, workload
 from tuner import problem
 from tuner.errors import ProblemError
 from tuner.search import run as tune
-from tuner.verification import mutants as wrong
+from tuner.verification.self_check import SelfCheck, self_check
 
-CHECKED = {}
+CHECKED: dict[tuple[str, str], SelfCheck] = {}
 
-# What verification.md's table of wrong kernels names, and what goes beyond it.
 EVERYWHERE = {
     "zeros", "a constant", "sample 0 for all", "rolled batch", "previous result", "TF32 operands", "bf16",
     "one-pass variance", "no eps", "wrong eps", "unbiased variance", "dropped column", "stale statistics",
@@ -32,33 +34,33 @@ OWN = {
 }
 
 
-def checked(name, device="cpu"):
+def checked(name: str, device: str = "cpu") -> SelfCheck:
     """The self-check of one problem, made once."""
     if (name, device) not in CHECKED:
         torch.set_num_threads(1)
         loaded = problem.load(problem_path(name))
-        CHECKED[name, device] = wrong.self_check(loaded, workload(name), device, seed=7)
+        CHECKED[name, device] = self_check(loaded, workload(name), device, seed=7)
     return CHECKED[name, device]
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_every_wrong_model_is_caught(name):
+def test_every_mutant_is_caught(name: str) -> None:
     assert checked(name).missed == []
     assert set(checked(name).caught) == EVERYWHERE | OWN[name]
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_every_honest_model_passes(name):
+def test_every_honest_model_passes(name: str) -> None:
     assert checked(name).refused == {}
     assert len(checked(name).passed) >= 5
 
 
-def test_what_a_problem_has_no_place_for_is_left_out_with_the_reason():
+def test_what_a_problem_has_no_place_for_is_left_out_with_the_reason() -> None:
     assert checked("gn_mean").left_out == {"no activation": "the reference calls no activation"}
     assert checked("relu_gn").left_out == {"short reduction": "the reference calls no reduction"}
 
 
-def test_what_makes_no_difference_is_left_out(tmp_path):
+def test_what_makes_no_difference_is_left_out(tmp_path: Path) -> None:
     """A bias ahead of an InstanceNorm is subtracted again."""
     path = tmp_path / "problem.py"
     path.write_text(
@@ -74,44 +76,44 @@ def test_what_makes_no_difference_is_left_out(tmp_path):
         "def get_init_inputs():\n    return [3]\n"
     )
     loaded = problem.load(path)
-    found = wrong.self_check(loaded, problem.default_workload(loaded), "cpu", seed=1)
+    found = self_check(loaded, problem.default_workload(loaded), "cpu", seed=1)
     assert found.left_out["missing conv.bias"] == "it makes no difference to the result"
     assert found.missed == []
 
 
 @pytest.fixture(scope="module")
-def too_lenient():
+def too_lenient() -> SelfCheck:
     torch.set_num_threads(1)
     loaded = problem.load(problem_path("gn_min_bias"))
-    return wrong.self_check(loaded, workload("gn_min_bias"), "cpu", seed=7, error_budget=1e5, with_honest=False)
+    return self_check(loaded, workload("gn_min_bias"), "cpu", seed=7, error_budget=1e5, with_honest=False)
 
 
-def test_a_budget_under_which_a_wrong_model_passes_is_noticed(too_lenient):
+def test_a_budget_under_which_a_wrong_model_passes_is_noticed(too_lenient: SelfCheck) -> None:
     assert "TF32 operands" in too_lenient.missed
 
 
 class Lane:
-    def __init__(self, missed=()):
+    def __init__(self, missed: Sequence[str] = ()) -> None:
         self.missed, self.asked = list(missed), 0
 
-    def self_check(self):
+    def self_check(self) -> dict[str, Any]:
         self.asked += 1
         return {"missed": self.missed, "caught": {}}
 
 
-def search_starts(lane, runs, budget=8.0, sha="0" * 64):
+def search_starts(lane: Lane, runs: Path, budget: float = 8.0, sha: str = "0" * 64) -> None:
     job = SimpleNamespace(workload=workload("gn_mean"), error_budget=budget, problem=problem_path("gn_mean"))
     tune._self_check(job, lane, runs, HERE, sha, SimpleNamespace(stage=lambda text: None))
 
 
-def test_a_search_refuses_to_start_and_names_the_wrong_model(tmp_path):
+def test_a_search_refuses_to_start_and_names_the_mutant(tmp_path: Path) -> None:
     for _ in range(2):  # and says so again the next time
         with pytest.raises(ProblemError, match="it finds nothing wrong with zeros, bf16 ") as caught:
             search_starts(Lane(["zeros", "bf16"]), tmp_path)
         assert "\n" not in str(caught.value)
 
 
-def test_a_self_check_is_remembered(tmp_path):
+def test_a_self_check_is_remembered(tmp_path: Path) -> None:
     lane = Lane()
     search_starts(lane, tmp_path)
     search_starts(lane, tmp_path)
@@ -120,7 +122,7 @@ def test_a_self_check_is_remembered(tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"budget": 16.0}, {"sha": "1" * 64}])
-def test_another_problem_or_budget_is_checked_again(tmp_path, change):
+def test_another_problem_or_budget_is_checked_again(tmp_path: Path, change: dict[str, Any]) -> None:
     lane = Lane()
     search_starts(lane, tmp_path)
     search_starts(lane, tmp_path, **change)
@@ -129,7 +131,7 @@ def test_another_problem_or_budget_is_checked_again(tmp_path, change):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", SMALL)
-def test_on_a_gpu(name):
+def test_on_a_gpu(name: str) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     found = checked(name, "cuda")

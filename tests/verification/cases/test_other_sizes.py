@@ -1,0 +1,55 @@
+"""I: other sizes and constructor's arguments."""
+
+from __future__ import annotations
+
+import pytest
+from helpers.suites import by_name, make_suite
+
+from tuner.records import CaseResult
+from tuner.verification.cases import Case
+from tuner.verification.suite import Suite
+
+Cases = dict[str, Case | CaseResult]
+
+
+@pytest.fixture(scope="module")
+def suite() -> Suite:
+    return make_suite("gn_mean")
+
+
+@pytest.fixture(scope="module")
+def cases(suite: Suite) -> Cases:
+    return by_name(suite)
+
+
+def test_every_letter_is_there_in_order(cases: Cases) -> None:
+    letters = [name[0] for name in cases]
+    assert letters == sorted(letters) and set(letters) == set("EFGHI")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("I batch 1, A", (1, 3, 6, 8, 10)),
+        ("I odd sizes, B", (5, 3, 11, 7, 13)),
+        ("I smallest sizes, D", (2, 3, 3, 3, 3)),
+    ],
+)
+def test_the_sizes_are_what_they_say(cases: Cases, suite: Suite, name: str, shape: tuple[int, ...]) -> None:
+    case = cases[name]
+    assert isinstance(case, Case)
+    assert case.inputs[0].shape == shape
+    assert case.may_refuse and case.reference is suite.reference
+
+
+def test_another_number_of_groups_has_a_reference_of_its_own(cases: Cases) -> None:
+    case = cases["I one channel a group, C"]
+    assert isinstance(case, Case)
+    assert case.reference.workload.init == (3, 6, 3, 6)
+    assert case.reference.model.group_norm.num_groups == 6
+
+
+def test_no_work_is_judged_where_a_parameter_is_larger_than_the_result(cases: Cases) -> None:
+    case, other = cases["I smallest sizes, A"], cases["I odd sizes, A"]
+    assert isinstance(case, Case) and isinstance(other, Case)
+    assert case.expected.large is None and other.expected.large is not None

@@ -1,0 +1,117 @@
+"""A candidate's model, called so that whatever it does beside computing its result is seen.
+
+This side of a verification runs candidate code. It is told parameter values and
+inputs, and gives results; it knows no oracle, no tolerance and no case.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from tuner.backends import Backend
+from tuner.records import Workload
+from tuner.verification.criterion import Wrong
+from tuner.verification.guards import GuardedAllocations, guarded_copy, guarded_like, guards_intact, poison, same_bits
+from tuner.verification.operators import Everywhere, Operators, Work, both
+from tuner.verification.parameters import State, Tensors, load_state
+
+
+def construct(model_new: Callable[..., nn.Module], workload: Workload, seed: int) -> nn.Module:
+    """A candidate's model on the CPU, constructed as KernelBench does: its parameters drawn from `seed`."""
+    torch.manual_seed(seed)
+    return model_new(*workload.init).eval()
+
+
+class GuardedModel:
+    """A model on one device and its calls under guards.
+
+    `work` is what the first call of `results` left to PyTorch.
+    """
+
+    def __init__(self, model: nn.Module, backend: Backend) -> None:
+        self.model, self.backend = model.to(backend.torch_device), backend
+        self.work: Work = {}
+        self._guarded: list[torch.Tensor] = []  # parameters that lie between guard zones
+        self._returned: torch.Tensor | None = None  # what the last call gave, poisoned
+
+    def guard_parameters(self) -> None:
+        """Move every parameter between guard zones."""
+        for parameter in self.model.parameters():
+            parameter.data = guarded_copy(parameter.data)
+            self._guarded.append(parameter.data)
+
+    def results(self, state: State, inputs: Tensors, repeat: bool = False) -> Iterator[torch.Tensor]:
+        """The results of one guarded and one plain call; with `repeat` a third must give the same bits.
+
+        Raises Wrong for whatever was done beside computing a result, when the next result is asked for.
+        """
+        load_state(self.model, state)
+        before = [p.clone() for p in self.model.parameters()]
+        operators, guards, everywhere = Operators(), GuardedAllocations(), Everywhere()
+        self.work = {}
+        poisoned = self.call(inputs, operators, guards, everywhere)
+        self.work = both(operators.work, everywhere.work)
+        if not guards.intact():
+            raise Wrong("wrote outside the tensors that it allocated")
+        yield poisoned
+        plain = self.call(inputs)
+        if repeat:
+            self._repeat(inputs, plain)
+        self._returned = None
+        if not all(guards_intact(parameter) for parameter in self._guarded):
+            raise Wrong("wrote outside its parameters")
+        for (name, parameter), old in zip(self.model.named_parameters(), before, strict=True):
+            if not same_bits(parameter, old):
+                raise Wrong(f"changed its parameter {name}")
+        yield plain
+
+    def _repeat(self, inputs: Tensors, plain: torch.Tensor) -> None:
+        held = self._returned  # alive, so that no allocation is given its memory
+        if not same_bits(self.call(inputs), plain):
+            raise Wrong("the same call twice gives different bits")
+        if held is not None and held.numel() and _memory(held) == _memory(self._returned):
+            raise Wrong("returns the memory of its last result, which is not its own any more")
+
+    def call(self, inputs: Tensors, *modes: contextlib.AbstractContextManager[Any]) -> torch.Tensor:
+        """One forward under `modes` on guarded copies of `inputs`, read back in stream order.
+
+        On CUDA the inputs become valid only after a delay on the current stream,
+        and the result is read on that stream without waiting for the device:
+        work that ignores the stream's order sees NaN or is not seen.
+        """
+        given = [guarded_like(x) for x in inputs]
+        self.backend.delay()
+        for mine, x in zip(given, inputs, strict=True):
+            mine.copy_(x)
+        with torch.no_grad(), contextlib.ExitStack() as stack:
+            for mode in modes:
+                stack.enter_context(mode)
+            y = self.model(*given)
+            if type(y) is not torch.Tensor:
+                raise Wrong(f"returned a {type(y).__name__}, not a plain tensor")
+            result = y.clone()  # at once: leaving a mode may take long enough for what is late to be there
+        self.backend.synchronize()
+        for mine, x in zip(given, inputs, strict=True):
+            if not same_bits(mine, x):
+                raise Wrong("modified its input")
+            if not guards_intact(mine):
+                raise Wrong("wrote outside its input")
+        poison(y)
+        self._returned = y
+        return result
+
+    def call_unguarded(self, state: State, inputs: Tensors) -> torch.Tensor:
+        """One forward as a user would call it."""
+        load_state(self.model, state)
+        with torch.no_grad():
+            result: torch.Tensor = self.model(*inputs)
+        return result
+
+
+def _memory(y: torch.Tensor | None) -> int:
+    return 0 if y is None else y.untyped_storage().data_ptr()

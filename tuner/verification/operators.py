@@ -1,0 +1,150 @@
+"""Whose work it is: which operators of PyTorch a forward calls, and on how many elements.
+
+A candidate may leave products to PyTorch, and move data with it. Any other
+operator on a tensor of the reference's own size is a fall-back.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tuner.records import CaseResult
+
+Work = dict[str, int]  # elements that each operator of PyTorch was given, over all its calls
+
+# What a candidate may leave to PyTorch on tensors of any size: products, a bias added to them, moving data.
+_ALLOWED = {
+    "add", "addmv", "alias", "as_strided", "cat", "clone", "constant_pad_nd", "contiguous", "copy", "detach",
+    "empty", "empty_like", "empty_strided", "expand", "fill", "flip", "full", "full_like", "index_select",
+    "lift_fresh", "matmul", "mv", "narrow", "new_empty", "new_empty_strided", "new_full", "new_zeros", "ones",
+    "ones_like", "permute", "record_stream", "repeat", "reshape", "reshape_alias", "resize", "roll", "select",
+    "set", "slice", "split", "split_with_sizes", "squeeze", "stack", "t", "to", "to_copy", "transpose", "unbind",
+    "unfold", "unsafe_view", "unsqueeze", "view", "view_as", "view_dtype", "zero", "zeros", "zeros_like",
+}  # fmt: skip
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _tensors(one)
+
+
+def fallbacks(work: Work, large: int | None) -> set[str]:
+    """The operators that were called on `large` elements or more, at once or piece by piece; None: not judged."""
+    return set() if large is None else {name for name, elements in work.items() if elements >= large}
+
+
+def both(one: Work, other: Work) -> Work:
+    """What two ways of looking at the same forward saw; the larger number where both saw an operator."""
+    return {name: max(one.get(name, 0), other.get(name, 0)) for name in one | other}
+
+
+def own_work(found: set[str]) -> CaseResult:
+    """The case that a candidate passes when it leaves no more than products to PyTorch; `found` are its fall-backs."""
+    detail = f"falls back to PyTorch's own {', '.join(sorted(found))}" if found else ""
+    return CaseResult(name="own work", ok=not found, detail=detail)
+
+
+class Operators(TorchDispatchMode):
+    """Notes the operators of PyTorch that are called inside, with the elements of their largest tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.products = 0  # elements of the largest product's result
+        self.largest = 1  # of the other operators' calls
+        self.work: Work = {}  # of the other operators: pieces add up
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        plain = name.strip("_")
+        size = max((t.numel() for t in _tensors([*args, *(kwargs or {}).values(), result])), default=0)
+        if _is_product(plain):
+            self.products = max([self.products, *(t.numel() for t in _tensors(result))])
+        elif plain not in _ALLOWED:
+            self.work[name] = self.work.get(name, 0) + size
+            self.largest = max(self.largest, size)
+        return result
+
+    def large(self) -> int:
+        """The size of what the reference computes: its product's result, or its largest tensor without one."""
+        return self.products or self.largest
+
+
+class Everywhere:
+    """Notes PyTorch's operators by its execution trace: on every thread, and where its modes are disabled.
+
+    What a product (a convolution, say) calls inside itself is the product's.
+    """
+
+    def __init__(self) -> None:
+        self.work: Work = {}  # as in `Operators`
+
+    def __enter__(self) -> Everywhere:
+        handle, self.path = tempfile.mkstemp(prefix=f"tuner-worker-{os.getpid()}-", suffix=".json")
+        os.close(handle)
+        self.observer = torch.profiler.ExecutionTraceObserver()
+        self.observer.register_callback(self.path)
+        self.observer.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.observer.stop()
+        self.observer.unregister_callback()
+        nodes = json.loads(Path(self.path).read_text())["nodes"]
+        os.unlink(self.path)
+        # PyTorch 2.1 has "parent" and "input_shapes", later ones "ctrl_deps" and "inputs": {"shapes": ...}.
+        caller: dict[int, int] = {node["id"]: node.get("ctrl_deps", node.get("parent", 0)) for node in nodes}
+        names = {node["id"]: node["name"].removeprefix("aten::") for node in nodes}
+
+        def in_a_product(at: int) -> bool:
+            while at in names and caller[at] != at:
+                at = caller[at]
+                if _is_product(names.get(at, "").strip("_")):
+                    return True
+            return False
+
+        for node in nodes:
+            name = names[node["id"]]
+            plain = name.strip("_")
+            if not node["name"].startswith("aten::") or plain in _ALLOWED or _is_product(plain) or _is_composite(name):
+                continue
+            if not in_a_product(node["id"]):
+                self.work[name] = self.work.get(name, 0) + max(_elements(_shapes(node, k)) for k in ("input", "output"))
+
+
+def _shapes(node: dict[str, Any], which: str) -> Any:
+    held = node[f"{which}s"]
+    return held["shapes"] if isinstance(held, dict) else node[f"{which}_shapes"]
+
+
+def _is_product(plain: str) -> bool:
+    return "conv" in plain or plain.endswith(("mm", "linear"))
+
+
+@functools.cache
+def _is_composite(name: str) -> bool:
+    """Whether an operator only calls others, which are seen themselves."""
+    packet = getattr(torch.ops.aten, name, None)
+    qualified = [f"aten::{name}" + ("" if o == "default" else f".{o}") for o in (packet.overloads() if packet else ())]
+    known = [q for q in qualified if torch._C._dispatch_has_kernel(q)]  # the rest are TorchScript's own
+    return any(torch._C._dispatch_has_kernel_for_dispatch_key(q, "CompositeImplicitAutograd") for q in known)
+
+
+def _elements(shapes: Any) -> int:
+    """The elements of the largest of these shapes, nested as the trace has them."""
+    if all(isinstance(n, int) for n in shapes):
+        return math.prod(shapes)
+    return max((_elements(s) for s in shapes if isinstance(s, list)), default=0)

@@ -1,0 +1,26 @@
+"""A model's parameters and buffers as values that can be put into another model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+NORMS = (nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+
+State = dict[str, torch.Tensor]  # by the names of a state_dict
+Tensors = list[torch.Tensor]
+
+
+def load_state(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Copy `state` into the model's parameters and buffers in place."""
+    with torch.no_grad():
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            tensor.data.copy_(state[name])  # as optimisers and users may write: uncounted by the version counter
+
+
+def main_parameters(model: nn.Module) -> set[str]:
+    """Names of the parameters of everything but normalisation layers."""
+    norms = {name for name, module in model.named_modules() if isinstance(module, NORMS)}
+    return {name for name, _ in model.named_parameters() if name.rpartition(".")[0] not in norms}
