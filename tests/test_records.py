@@ -93,6 +93,10 @@ def test_a_failed_trial_keeps_its_end_beside_its_build():
     assert (built.status, built.detail, built.compile_s, built.log) == (Status.CRASH, "signal 11", 1.5, "a warning")
 
 
+def test_a_verdict_on_other_cases_has_their_fault():
+    assert WRONG.fault and not WRONG.with_cases(RIGHT.cases).fault
+
+
 def test_a_note_does_not_hide_a_verdict_s_own_detail():
     assert CaseResult(name="A", ok=True).with_note("small") == CaseResult(name="A", ok=True, detail="small")
     assert CaseResult(name="A", ok=False, detail="zeros").with_note("small").detail == "zeros"
