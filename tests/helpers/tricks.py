@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from torch._C._autograd import _enable_record_function
 from torch.utils._python_dispatch import _disable_current_modes
 
 from tuner.measurement.session import Session
@@ -173,12 +174,12 @@ def workload(name: str) -> Workload:
 @contextlib.contextmanager
 def unseen() -> Iterator[None]:
     """Neither PyTorch's modes nor its execution trace see what is called inside."""
-    torch.autograd._enable_record_function(False)
+    _enable_record_function(False)
     try:
         with _disable_current_modes():
             yield
     finally:
-        torch.autograd._enable_record_function(True)
+        _enable_record_function(True)
 
 
 class Bench:

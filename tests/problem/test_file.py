@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,11 +19,14 @@ INPUTS, INIT, FORWARD = "return [torch.rand(4, 8)]", "return [8]", "return x * s
 OWN = Workload(init=(8,), inputs=(TensorSpec(shape=(4, 8)),))
 
 
+Write = Callable[..., Path]  # given a line and what stands in its place
+
+
 @pytest.fixture
-def write(tmp_path):
+def write(tmp_path: Path) -> Write:
     """The tiny problem with one of its lines replaced."""
 
-    def write(line: str = "", by: str = ""):
+    def write(line: str = "", by: str = "") -> Path:
         assert line in TEXT
         path = tmp_path / "problem.py"
         path.write_text(TEXT.replace(line, by))
@@ -30,7 +35,7 @@ def write(tmp_path):
     return write
 
 
-def fault(path, function, *arguments) -> str:
+def fault(path: Path, function: Callable[..., object], *arguments: object) -> str:
     """The one line that a function refuses a problem file with."""
     with pytest.raises(ProblemError) as caught:
         function(*arguments)
@@ -42,14 +47,14 @@ def fault(path, function, *arguments) -> str:
 # ---- loading ---------------------------------------------------------------------------------------
 
 
-def test_a_problem_knows_its_file(write):
+def test_a_problem_knows_its_file(write: Write) -> None:
     loaded = problem.load(path := write())
     assert (loaded.path, loaded.sha256) == (path, hashlib.sha256(path.read_bytes()).hexdigest())
-    assert loaded.model.__name__ == "Model" and loaded.get_init_inputs() == [8]
+    assert isinstance(loaded.model, type) and loaded.model.__name__ == "Model" and loaded.get_init_inputs() == [8]
 
 
 @pytest.mark.parametrize("name", ["no_such.py", "."])
-def test_no_file_is_a_fault(tmp_path, name):
+def test_no_file_is_a_fault(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     assert "no such problem file" in fault(path, problem.load, path)
 
@@ -65,7 +70,7 @@ def test_no_file_is_a_fault(tmp_path, name):
         ("def deeper(): deeper()\ndeeper()", "RecursionError"),
     ],
 )
-def test_a_file_that_cannot_be_executed_is_a_fault(tmp_path, text, says):
+def test_a_file_that_cannot_be_executed_is_a_fault(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "problem.py"
     path.write_text(text)
     assert says in fault(path, problem.load, path)
@@ -73,7 +78,7 @@ def test_a_file_that_cannot_be_executed_is_a_fault(tmp_path, text, says):
 
 @pytest.mark.parametrize("name", ["Model", "get_inputs", "get_init_inputs"])
 @pytest.mark.parametrize("instead", ["", "{} = 3"])
-def test_a_file_that_lacks_a_part_is_a_fault(tmp_path, name, instead):
+def test_a_file_that_lacks_a_part_is_a_fault(tmp_path: Path, name: str, instead: str) -> None:
     path = tmp_path / "problem.py"
     path.write_text(TEXT.replace(f"{name}(", f"other_{name}(") + instead.format(name))
     assert f"defines no {name}" in fault(path, problem.load, path)
@@ -82,11 +87,11 @@ def test_a_file_that_lacks_a_part_is_a_fault(tmp_path, name, instead):
 # ---- its own workload ------------------------------------------------------------------------------
 
 
-def test_the_default_workload_is_the_problem_s_own(write):
+def test_the_default_workload_is_the_problem_s_own(write: Write) -> None:
     assert problem.default_workload(problem.load(write())) == OWN
 
 
-def test_a_default_workload_has_every_input_with_its_dtype(write):
+def test_a_default_workload_has_every_input_with_its_dtype(write: Write) -> None:
     several = "return [torch.rand(2, 8), torch.rand(3, dtype=torch.float16)]"
     found = problem.default_workload(problem.load(write(INPUTS, several)))
     assert [(spec.shape, spec.dtype) for spec in found.inputs] == [((2, 8), "float32"), ((3,), "float16")]
@@ -109,7 +114,7 @@ def test_a_default_workload_has_every_input_with_its_dtype(write):
         (INIT, "return None"),
     ],
 )
-def test_a_workload_that_cannot_be_had_is_a_fault(write, line, by):
+def test_a_workload_that_cannot_be_had_is_a_fault(write: Write, line: str, by: str) -> None:
     loaded = problem.load(write(line, by))
     fault(loaded.path, problem.default_workload, loaded)
 
@@ -117,16 +122,16 @@ def test_a_workload_that_cannot_be_had_is_a_fault(write, line, by):
 # ---- inputs ----------------------------------------------------------------------------------------
 
 
-def drawn(loaded, workload=OWN, seed=3):
+def drawn(loaded: problem.Problem, workload: Workload = OWN, seed: int = 3) -> list[torch.Tensor]:
     return problem.inputs(loaded, workload, seed, "cpu")
 
 
-def test_inputs_of_the_problem_s_own_shapes_are_its_own(write):
+def test_inputs_of_the_problem_s_own_shapes_are_its_own(write: Write) -> None:
     (x,) = drawn(problem.load(write(INPUTS, "return [torch.arange(32.).view(4, 8)]")))
     assert torch.equal(x, torch.arange(32.0).view(4, 8))
 
 
-def test_inputs_of_other_shapes_are_uniform(write):
+def test_inputs_of_other_shapes_are_uniform(write: Write) -> None:
     workload = OWN.with_inputs((TensorSpec(shape=(100, 8), dtype="float64"),))
     (x,) = drawn(problem.load(write(INPUTS, "return [torch.full((4, 8), 9.)]")), workload)
     assert (x.shape, x.dtype) == ((100, 8), torch.float64)
@@ -134,14 +139,14 @@ def test_inputs_of_other_shapes_are_uniform(write):
 
 
 @pytest.mark.parametrize("shape", [(4, 8), (5, 8)])
-def test_inputs_follow_their_seed(write, shape):
+def test_inputs_follow_their_seed(write: Write, shape: tuple[int, ...]) -> None:
     loaded, workload = problem.load(write()), OWN.with_inputs((TensorSpec(shape=shape),))
     (one,), (again,), (other,) = (drawn(loaded, workload, seed) for seed in (3, 3, 4))
     assert torch.equal(one, again) and not torch.equal(one, other)
 
 
 @pytest.mark.parametrize("by", ["1 / 0", "raise ValueError('two\\nlines')", "raise SystemExit", "return [3]"])
-def test_inputs_that_cannot_be_had_are_a_fault(write, by):
+def test_inputs_that_cannot_be_had_are_a_fault(write: Write, by: str) -> None:
     loaded = problem.load(write(INPUTS, by))
     fault(loaded.path, drawn, loaded)
 
@@ -149,28 +154,28 @@ def test_inputs_that_cannot_be_had_are_a_fault(write, by):
 # ---- the reference ---------------------------------------------------------------------------------
 
 
-def test_parameters_follow_their_seed(write):
+def test_parameters_follow_their_seed(write: Write) -> None:
     loaded = problem.load(write("torch.arange(1.0, size + 1)", "torch.randn(size)"))
-    one, again, other = (problem.reference(loaded, (8,), seed).weight for seed in (3, 3, 4))
+    one, again, other = (problem.reference(loaded, (8,), seed).get_parameter("weight") for seed in (3, 3, 4))
     assert torch.equal(one, again) and not torch.equal(one, other)
 
 
-def test_what_the_reference_takes_passes(write):
+def test_what_the_reference_takes_passes(write: Write) -> None:
     problem.require_takes(problem.load(write()), OWN)
 
 
-def test_a_check_computes_no_values(write):
+def test_asking_what_it_takes_computes_no_values(write: Write) -> None:
     terabytes = OWN.with_inputs((TensorSpec(shape=(2**40, 8)),))
     problem.require_takes(problem.load(write()), terabytes)
 
 
-def test_shapes_that_the_reference_refuses_are_named(write):
+def test_shapes_that_the_reference_refuses_are_named(write: Write) -> None:
     loaded = problem.load(write())
     workload = OWN.with_inputs((TensorSpec(shape=(4, 9)),))
     assert "[4, 9]" in fault(loaded.path, problem.require_takes, loaded, workload)
 
 
-def test_arguments_that_the_reference_refuses_are_named(write):
+def test_arguments_that_the_reference_refuses_are_named(write: Write) -> None:
     loaded = problem.load(write())
     workload = OWN.with_init((8, "two"))
     assert "'two'" in fault(loaded.path, problem.require_takes, loaded, workload)
@@ -178,12 +183,12 @@ def test_arguments_that_the_reference_refuses_are_named(write):
 
 @pytest.mark.parametrize("line", ["super().__init__()", FORWARD])
 @pytest.mark.parametrize("by", ["1 / 0", "raise ValueError('two\\nlines')", "raise ValueError", "raise SystemExit"])
-def test_whatever_a_reference_raises_is_a_fault(write, line, by):
+def test_whatever_a_reference_raises_is_a_fault(write: Write, line: str, by: str) -> None:
     loaded = problem.load(write(line, by))
     fault(loaded.path, problem.require_takes, loaded, OWN)
 
 
 @pytest.mark.parametrize("by", ["return None", "return x, x", "return 3", "return (x > 0)"])
-def test_a_reference_that_gives_no_tensor_of_numbers_is_a_fault(write, by):
+def test_a_reference_that_gives_no_tensor_of_numbers_is_a_fault(write: Write, by: str) -> None:
     loaded = problem.load(write(FORWARD, by))
     fault(loaded.path, problem.require_takes, loaded, OWN)

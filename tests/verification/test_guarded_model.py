@@ -91,8 +91,13 @@ def test_the_memory_of_the_last_result_may_not_be_returned_again() -> None:
 
 
 def test_a_result_is_overwritten_once_it_is_read() -> None:
-    kept = []
-    candidate = GuardedModel(Scale(lambda model, x: kept.append(x + 1) or kept[-1]), CPU)
+    kept: list[torch.Tensor] = []
+
+    def keep(model: Scale, x: torch.Tensor) -> torch.Tensor:
+        kept.append(x + 1)
+        return kept[-1]
+
+    candidate = GuardedModel(Scale(keep), CPU)
     read = candidate.call([X])
     assert bool(kept[0].isnan().all())
     assert torch.equal(read, X + 1)
@@ -111,5 +116,5 @@ def test_a_model_is_constructed_as_kernelbench_does() -> None:
             self.weight = nn.Parameter(torch.rand(size))
 
     workload = Workload(init=(3,), inputs=(TensorSpec(shape=(4, 3)),))
-    one, again, other = (construct(Drawn, workload, seed).weight for seed in (3, 3, 4))
+    one, again, other = (construct(Drawn, workload, seed).get_parameter("weight") for seed in (3, 3, 4))
     assert torch.equal(one, again) and not torch.equal(one, other)

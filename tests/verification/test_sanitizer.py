@@ -11,11 +11,12 @@ import torch
 from helpers.suites import loaded
 from helpers.tricks import problem_path, workload
 
+from tuner.backends import toolchain
 from tuner.verification import sanitizer
 
 
 def test_a_missing_sanitizer_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sanitizer.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     found = sanitizer.sanitize(loaded("gn_mean"), workload("gn_mean"), problem_path("gn_mean"), "cuda:0")
     assert [(c.name, c.ok, c.detail) for c in found] == [
         (f"compute-sanitizer {tool}", True, "skipped: compute-sanitizer was not found")
@@ -44,7 +45,7 @@ def test_the_sanitizer_s_exit_code_decides(
     tool = tmp_path / "compute-sanitizer"
     tool.write_text(TOOL.format(code=code))
     tool.chmod(0o755)
-    monkeypatch.setattr(sanitizer.shutil, "which", lambda name: str(tool))
+    monkeypatch.setattr(shutil, "which", lambda name: str(tool))
     for case in sanitizer.sanitize(loaded("gn_mean"), workload("gn_mean"), problem_path("gn_mean"), "cuda:0"):
         assert (case.ok, case.detail) == (ok, said)
 
@@ -60,14 +61,13 @@ extern "C" void launch(float* y, long long n, void* stream) {
 @pytest.mark.gpu
 @pytest.mark.parametrize(("offset", "ok"), [("(-1)", True), ("(1 << 20)", False)])
 def test_on_a_gpu_memcheck_finds_a_write_out_of_bounds(tmp_path: Path, offset: str, ok: bool) -> None:
-    from tuner.backends import toolchain
-
-    if not torch.cuda.is_available() or toolchain.nvcc() is None or shutil.which("compute-sanitizer") is None:
+    nvcc = toolchain.nvcc()
+    if not torch.cuda.is_available() or nvcc is None or shutil.which("compute-sanitizer") is None:
         pytest.skip("no CUDA device, nvcc or compute-sanitizer")
     (tmp_path / "beyond.cu").write_text(OUT_OF_BOUNDS % offset)
     library = tmp_path / "beyond.so"
     source = tmp_path / "beyond.cu"
-    subprocess.run([toolchain.nvcc(), "-shared", "-Xcompiler", "-fPIC", "-o", library, source], check=True)
+    subprocess.run([nvcc, "-shared", "-Xcompiler", "-fPIC", "-o", library, source], check=True)
     file = tmp_path / "candidate.py"
     file.write_text(
         problem_path("gn_mean").read_text().replace("class Model(", "class ModelNew(").replace(

@@ -111,9 +111,9 @@ def case(suite: Suite, letter: str) -> Case:
 
 def before_norm(suite: Suite, case: Case) -> torch.Tensor:
     """What reaches the normalisation."""
-    model, seen = copy.deepcopy(suite.reference.model), []
+    model, seen = copy.deepcopy(suite.reference.model), list[torch.Tensor]()
     load_state(model, case.state)
-    model.group_norm.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    model.get_submodule("group_norm").register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     with torch.no_grad():
         model(*case.inputs)
     return seen[0].double()
@@ -143,7 +143,8 @@ def test_c_the_mean_is_large_beside_the_deviation(suite: Suite) -> None:
 
 def test_d_the_variance_is_near_eps(suite: Suite) -> None:
     variance = before_norm(suite, case(suite, "D")).var().item()
-    assert 0.1 < variance / suite.reference.model.group_norm.eps < 10
+    norm = suite.reference.model.get_submodule("group_norm")
+    assert isinstance(norm, nn.GroupNorm) and 0.1 < variance / norm.eps < 10
 
 
 def test_the_values_follow_the_seed() -> None:
@@ -160,7 +161,7 @@ def held_right(y: torch.Tensor, suite: Suite) -> bool:
 
 
 def test_no_allocation_of_a_candidate_holds_a_right_result(suite: Suite) -> None:
-    held = []
+    held: list[bool] = []
 
     def forward(own: Callable[[], torch.Tensor]) -> torch.Tensor:
         blocks = [torch.empty(4) for _ in range(64)]

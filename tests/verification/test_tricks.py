@@ -16,6 +16,7 @@ import torch
 from helpers.suites import make_suite
 from helpers.tricks import CONTROL, TRICKS, UNCAUGHT, Bench
 
+from tuner.backends import toolchain
 from tuner.measurement.statistics import Untrusted
 from tuner.measurement.timer import Timer
 from tuner.records import Status
@@ -33,7 +34,7 @@ def restored() -> Iterator[None]:
     """What a trick replaces is put back."""
     kept = time.perf_counter, torch.cuda.Event, torch.equal
     yield
-    time.perf_counter, torch.cuda.Event, torch.equal = kept
+    time.perf_counter, torch.cuda.Event, torch.equal = kept  # type: ignore[misc]
 
 
 def test_the_control_passes(bench: Bench) -> None:
@@ -143,7 +144,8 @@ def test_a_side_stream_that_nothing_waits_for_is_caught(on_gpu: Suite) -> None:
     def forward(self: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
         with torch.cuda.stream(side):
             torch.cuda._sleep(10_000_000)
-            return original(self, x)
+            late: torch.Tensor = original(self, x)
+            return late
 
     assert not run_case(changed(suite, forward), suite.cases[0]).ok
 
@@ -175,15 +177,12 @@ extern "C" void launch(const float* x, float* y, long long n, long long shared, 
 @pytest.mark.gpu
 @pytest.mark.parametrize("shared", [0, 1 << 20])
 def test_too_much_shared_memory_so_that_nothing_runs_is_caught(on_gpu: Suite, tmp_path: Path, shared: int) -> None:
-    from tuner.backends import toolchain
-
-    if toolchain.nvcc() is None or shutil.which("c++") is None:
+    nvcc = toolchain.nvcc()
+    if nvcc is None or shutil.which("c++") is None:
         pytest.skip("no nvcc")
     (tmp_path / "launch.cu").write_text(LAUNCH)
     library = tmp_path / "launch.so"
-    subprocess.run(
-        [toolchain.nvcc(), "-shared", "-Xcompiler", "-fPIC", "-o", library, tmp_path / "launch.cu"], check=True
-    )
+    subprocess.run([nvcc, "-shared", "-Xcompiler", "-fPIC", "-o", library, tmp_path / "launch.cu"], check=True)
     launch = ctypes.CDLL(str(library)).launch
     launch.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_longlong, ctypes.c_longlong, ctypes.c_void_p]
     suite = on_gpu
