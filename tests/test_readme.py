@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from tuner.cli.commands import cli
+from tuner.cli.main import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()

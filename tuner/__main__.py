@@ -1,3 +1,3 @@
-from tuner.cli.commands import main
+from tuner.cli.main import main
 
 main()

@@ -59,7 +59,7 @@ def refused(project: Project, *arguments: str) -> str:
         (GN_MEAN + "trials: many\n", "trials: should be a valid integer"),
         (GN_MEAN + "trials: 0\n", "trials"),
         (GN_MEAN + "time_budget_s: .nan\n", "time_budget_s"),
-        (GN_MEAN + "device: tpu\n", "twice"),
+        ("template: gn_mean\ndevice: tpu\n", "device: should be auto, cuda, cuda:N or cpu, not 'tpu'"),
         ("template: no_such\n", "template: 'no_such' is not one of"),
         ("template: ../gn_mean\n", "no template.py in"),
         ("template: a/../../../etc\n", "no template.py in"),
@@ -72,7 +72,7 @@ def refused(project: Project, *arguments: str) -> str:
         (GN_MEAN + "knobs: {threads: []}\n", "knobs"),
         (GN_MEAN + "variants: [no_such]\n", "'no_such' is not one of"),
         ("!!python/object/apply:os.system [ls]", "tags are not taken"),
-        (GN_MEAN + "device: &a cpu\n", "twice"),
+        ("template: &a gn_mean\nproblem: *a\n", "line 2: aliases are not taken here"),
     ],
 )  # fmt: skip
 def test_a_config_that_is_wrong(project, text, says):

@@ -38,7 +38,7 @@ def logged(self, method, *arguments, **payload):
 
 worker.Worker.call = logged
 if __name__ == "__main__":
-    from tuner.cli.commands import main
+    from tuner.cli.main import main
     main()
 """
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from helpers import injected
 from tuner import store, template
-from tuner.cli import commands as cli
+from tuner.cli.main import main
 from tuner.search.ledger import Ledger
 
 CONFIG = "template: templates/tiny/\ndevice: cpu\ntrials: 6\nbaselines: [eager]\nfinal_budget_s: 1\n"
@@ -28,7 +28,7 @@ class Project:
         out, err = io.StringIO(), io.StringIO()
         with injected.inside(self.root), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
-                cli.main(list(arguments))
+                main(list(arguments))
             except SystemExit as done:
                 return int(done.code or 0), out.getvalue(), err.getvalue()
 

@@ -67,10 +67,10 @@ def why(root, tmp_path):
 
     def why():
         (tmp_path / "tiny.yaml").write_text(CONFIG)
-        (name, answers), (_, others) = audit.why(load(tmp_path / "tiny.yaml"), root)
-        assert name.startswith("tiny 4x8-")
-        assert "" not in [answer.reason for answer in others]
-        return [answer.reason for answer in answers]
+        asked, other = audit.why(load(tmp_path / "tiny.yaml"), root)
+        assert asked.workload.startswith("tiny 4x8-")
+        assert not other.hit
+        return [answer.reason for answer in asked.entries]
 
     return why
 
@@ -99,7 +99,7 @@ def test_a_winner_of_another_problem_is_no_hit(keep, why, tiny_folder, tmp_path)
     other = tmp_path / "other.py"
     other.write_text((tiny_folder / "problem.py").read_text() + "# another\n")
     asked = load(tmp_path / "tiny.yaml", {"problem": str(other)})
-    ((_, (answer,)), _) = audit.why(asked, tmp_path / "cache")
+    (answer,) = audit.why(asked, tmp_path / "cache")[0].entries
     assert answer.reason.startswith("problem: cached ")
 
 

@@ -1,5 +1,1 @@
-"""The command line."""
-
-from tuner.cli.commands import cli, main
-
-__all__ = ["cli", "main"]
+"""The command line: one module for each noun, `main` its entry."""

@@ -10,19 +10,34 @@ from tuner import backends, template
 from tuner.execution.pipeline import PREPARE_DEADLINE_S
 from tuner.execution.worker import Worker
 from tuner.records import Environment, TensorSpec, Workload
-from tuner.settings import Settings, working_folder
+from tuner.settings import Settings
 from tuner.template import Template
+
+
+def checked_template(settings: Settings) -> Template:
+    """The template of a config, whose variants and knobs are known to be there. A fault names the place of its key."""
+    kernel = _template(settings)
+    with settings.blame("variants"):
+        kernel.check_names(settings.variants, device=settings.device)
+    with settings.blame("knobs"):
+        kernel.check_names(settings.variants, settings.knobs, device=settings.device)
+    return kernel
 
 
 def template_and_device(settings: Settings) -> tuple[Template, str]:
     """The template, and the device's name for torch, that a config asks for. A fault names the place of its key."""
-    with settings.blame("template"):
-        kernel = template.find(settings.template, working_folder())
+    kernel = _template(settings)
     with settings.blame("device"):
         return kernel, backends.resolve(settings.device)
 
 
+def _template(settings: Settings) -> Template:
+    with settings.blame("template"):
+        return template.find(settings.template, Path("/"))  # a path is absolute by now
+
+
 def problem_path(settings: Settings, kernel: Template) -> Path:
+    """The reference's file: the config's own, else the template's."""
     return settings.problem or kernel.problem
 
 

@@ -17,15 +17,30 @@ from tuner.store import Entry
 from tuner.template import Template
 
 
-def why(settings: Settings, cache: Path) -> list[tuple[str, list[store.Answer]]]:
-    """For each workload of a config: its name and what the entries of the cache have to say to it."""
+@dataclass(frozen=True)
+class WorkloadAnswers:
+    """What the entries of a cache have to say to one workload of a config."""
+
+    workload: str
+    entries: tuple[store.Answer, ...]
+
+    @property
+    def hit(self) -> bool:
+        return any(not entry.reason for entry in self.entries)
+
+
+def why(settings: Settings, cache: Path) -> list[WorkloadAnswers]:
+    """For each workload of a config what the cache answers on this machine. Raises TunerError."""
     kernel, torch_device = resolve.template_and_device(settings)
     variables = toolchain.environment()
     here = resolve.here(torch_device, variables)
     problem = resolve.problem_path(settings, kernel)
     wanted = resolve.workloads(settings, problem, variables)
     sha256 = hashlib.sha256(problem.read_bytes()).hexdigest()
-    return [(f"{kernel.name} {each.slug}", store.why(cache, kernel, each, here, sha256)) for each in wanted]
+    return [
+        WorkloadAnswers(f"{kernel.name} {each.slug}", tuple(store.why(cache, kernel, each, here, sha256)))
+        for each in wanted
+    ]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,71 @@
+"""CONFIG arguments: read, and checked as far as nothing has to run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tuner.errors import TunerError
+
+if TYPE_CHECKING:
+    from tuner.settings import Settings
+    from tuner.template import Template
+
+OPTIONS = ("device", "trials", "time_budget_s", "patience", "sampler", "seed", "precision", "error_budget",
+           "variants", "baselines", "final_budget_s", "problem")  # fmt: skip
+HELPS = {
+    "device": "auto, cuda, cuda:N or cpu",
+    "time_budget_s": "seconds a search may take",
+    "patience": "stop after that many trials without improvement",
+    "sampler": "tpe, random or exhaustive",
+    "precision": "match, ieee or tf32",
+    "variants": "only these, separated by commas",
+    "baselines": "of eager, eager_benchmark, compile, compile_benchmark, max_autotune",
+}
+config_argument = click.argument("config", type=click.Path(path_type=Path))
+configs_argument = click.argument("configs", nargs=-1, required=True, type=click.Path(path_type=Path))
+
+
+class WrongConfigs(TunerError):
+    """Several configs were given; `faults` has what is wrong with each that cannot be used."""
+
+    def __init__(self, faults: Sequence[TunerError]) -> None:
+        super().__init__("; ".join(map(str, faults)))
+        self.faults = tuple(faults)
+
+
+def override(*keys: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Options that override these keys of a config."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for key in reversed(keys):
+            text = HELPS.get(key, f"overrides {key} of the config")
+            command = click.option(f"--{key.replace('_', '-')}", key, help=text)(command)
+        return command
+
+    return decorate
+
+
+def read(path: Path, options: Mapping[str, str | None] | None = None) -> tuple[Settings, Template]:
+    """A config and its template, whose variants and knobs are known to be there. Raises ConfigError, TemplateError."""
+    from tuner import settings
+    from tuner.settings import resolve
+
+    one = settings.load(path, options)
+    return one, resolve.checked_template(one)
+
+
+def read_all(paths: Sequence[Path], options: Mapping[str, str | None]) -> list[tuple[Path, Settings]]:
+    """Several configs, each checked. Raises WrongConfigs with every fault."""
+    found, faults = [], []
+    for path in paths:
+        try:
+            found.append((path, read(path, options)[0]))
+        except TunerError as fault:
+            faults.append(fault)
+    if faults:
+        raise WrongConfigs(faults)
+    return found

@@ -1,0 +1,90 @@
+"""tuner export and tuner verify: single files, written and judged."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tuner.cli.configs import config_argument, override
+from tuner.cli.output import json_option, print_json, say
+from tuner.errors import ConfigError
+
+
+@click.command()
+@config_argument
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="the file to write")
+@override("device", "precision")
+@click.option("--force", is_flag=True, help="write it even when it is no faster than eager")
+@json_option
+def export(config: Path, output: Path, device: str | None, precision: str | None, force: bool, as_json: bool) -> None:
+    """Write the winners of CONFIG as one submission that needs only PyTorch, verified in a fresh process."""
+    from tuner import settings
+    from tuner.export import winners
+
+    one = settings.load(config, {"device": device, "precision": precision})
+    written = winners.export_winners(one, settings.cache_root(config, one.template), output, force, say(as_json))
+    if as_json:
+        click.echo(json.dumps({"submission": str(output), "records": [r.model_dump(mode="json") for r in written]}))
+    else:
+        click.echo(f"wrote {output} and {output.with_suffix('.md')}")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--problem", required=True, type=click.Path(path_type=Path), help="the reference in KernelBench format")
+@click.option("--shape", "shapes", multiple=True, help="input shape such as 128x3x32x32x32 (one for each input)")
+@click.option("--init", help="constructor arguments as JSON, such as '[3, 24, 3, 8]'")
+@click.option("--device", default="auto", help="auto, cuda, cuda:N or cpu")
+@click.option("--precision", default="match", type=click.Choice(["match", "ieee", "tf32"]))
+@click.option("--error-budget", default=8.0, type=click.FloatRange(min=0, min_open=True, max=1e6))
+@json_option
+def verify(
+    file: Path,
+    problem: Path,
+    shapes: tuple[str, ...],
+    init: str | None,
+    device: str,
+    precision: Any,
+    error_budget: float,
+    as_json: bool,
+) -> None:
+    """Check that FILE's ModelNew computes what PROBLEM's Model does, in a fresh process."""
+    from tuner.cli import tables
+    from tuner.execution import verdict
+
+    correctness = verdict.verify_file(
+        file, problem, _shapes(shapes), _init(init), device, precision, error_budget, say(as_json)
+    )
+    ok = not correctness.fault
+    if as_json:
+        print_json({"ok": ok, **correctness.model_dump(mode="json")})
+    else:
+        tables.console().print(tables.cases(correctness))
+        click.echo("right" if ok else "WRONG")
+    sys.exit(0 if ok else 1)
+
+
+def _shapes(texts: tuple[str, ...]) -> tuple[tuple[int, ...], ...] | None:
+    try:
+        found = tuple(tuple(int(size) for size in text.replace("x", ",").split(",")) for text in texts)
+    except ValueError:
+        found = ((0,),)
+    if any(size < 1 for shape in found for size in shape):
+        raise ConfigError(f"--shape: {' '.join(texts)!r} is not a shape such as 128x3x32x32x32")
+    return found or None
+
+
+def _init(text: str | None) -> list[Any] | None:
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, list):
+        raise ConfigError(f"--init: {text[:60]!r} is not a JSON list such as '[3, 24, 3, 8]'")
+    return value

@@ -1,0 +1,80 @@
+"""The entry point. Exit codes: 0 done, 1 nothing found or a check failed, 2 bad input (one line), 130 interrupted."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from tuner import __version__
+from tuner.cli.cache import cache
+from tuner.cli.configs import WrongConfigs
+from tuner.cli.doctor import doctor
+from tuner.cli.files import export, verify
+from tuner.cli.output import complain
+from tuner.cli.search import search
+from tuner.cli.templates import templates, validate
+from tuner.errors import TunerError
+
+# Of files, and the user's to mend: a disk may fill up at any write, and any path may be one that cannot be.
+FILE_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.ENAMETOOLONG)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="tuner")
+def cli() -> None:
+    """Tune GPU and CPU kernels written as templates with knobs."""
+
+
+for command in (search, validate, export, verify, templates, doctor, cache):
+    cli.add_command(command)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Entry point: every TunerError and usage error is one line and exit code 2."""
+    _open_standard_streams()
+    try:
+        # Not `cli.main`, which makes an exit code 1 of a reader that has seen enough.
+        with cli.make_context("tuner", list(sys.argv[1:] if arguments is None else arguments)) as context:
+            cli.invoke(context)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.exceptions.NoArgsIsHelpError as shown:
+        click.echo(shown.format_message())
+        sys.exit(2)
+    except click.ClickException as error:
+        _fail(error.format_message())
+    except WrongConfigs as several:
+        for fault in several.faults:
+            complain(str(fault))
+        sys.exit(2)
+    except TunerError as error:
+        _fail(str(error))
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("tuner: interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader went away; nothing is wrong here
+        sys.exit(0)
+    except OSError as error:
+        if error.errno not in FILE_FAULTS:
+            raise
+        _fail(f"{error.filename or 'writing a file'}: {error.strerror}")
+    sys.exit(0)
+
+
+def _open_standard_streams() -> None:
+    """Lead each stream that was closed (`>&-`) nowhere, before a file gets its number and others write into it."""
+    for stream in (0, 1, 2):
+        try:
+            os.fstat(stream)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest free number: this one
+
+
+def _fail(text: str) -> NoReturn:
+    complain(text)
+    sys.exit(2)

@@ -1,0 +1,25 @@
+"""How commands say things: a line for a person, JSON for a program, a fault on stderr."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+json_option = click.option("--json", "as_json", is_flag=True)
+
+
+def say(quiet: bool) -> Callable[[str], None]:
+    """What prints progress; nothing where stdout is for JSON."""
+    return (lambda text: None) if quiet else click.echo
+
+
+def print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2))
+
+
+def complain(text: str) -> None:
+    """A fault as one line on stderr."""
+    click.echo(f"tuner: {' '.join(text.split())}", err=True)
