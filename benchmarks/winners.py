@@ -19,21 +19,33 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tuner import backends, settings, store, template
 from tuner.backends import toolchain
 from tuner.errors import TunerError
-from tuner.execution.pipeline import Job, Lane, device_lock, run_folder
-from tuner.execution.worker import Worker, WorkerBug, WorkerFailure
+from tuner.execution.device_lock import DeviceLock
+from tuner.execution.job import Job
+from tuner.execution.lane import Lane
 from tuner.measurement.baselines import Baseline
+from tuner.measurement.protocol import (
+    BaselineService,
+    EnterFinal,
+    SampleBaseline,
+    SampleFinalist,
+    VerifyFile,
+    WarmBaseline,
+)
 from tuner.measurement.statistics import paired_speedup, summarise
-from tuner.records import Correctness, Environment, Floor, Record, Workload
-from tuner.search import final
+from tuner.records import Environment, Floor, Record, Workload
 from tuner.settings import resolve
+from tuner.workers import scratch
+from tuner.workers.protocol import Opening, Report, Request
+from tuner.workers.worker import Worker, WorkerBug, WorkerFailure
 
 ROUND = 5  # samples of one contestant in a row
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -69,6 +81,7 @@ GOAL_DEVICE = "NVIDIA H200"
 GOAL_MEANS = (5.8, 3.3)  # geometric means in class match
 
 Row = dict[str, Any]
+Sample = Callable[[int], list[float]]  # so many timings of a contestant, in ms
 
 
 def say(text: str) -> None:
@@ -78,32 +91,40 @@ def say(text: str) -> None:
 # ---- what KernelBench scores -------------------------------------------------------------------------
 
 
-class Scored:
-    """Worker target: does a file agree with the eager reference at 1e-4, parameters as PyTorch initialises them?"""
+@dataclass(frozen=True)
+class Agreement:
+    """With eager at atol = rtol = 1e-4: share of elements outside and largest difference, the worst of the seeds."""
 
-    def __init__(self, problem_path: str, workload: dict[str, Any], torch_device: str, extensions_dir: str) -> None:
+    agrees: bool
+    outside: float
+    largest: float
+
+
+@dataclass(frozen=True)
+class Scored(Opening["Scored"]):
+    """A service: does a file agree with the eager reference at 1e-4, parameters as PyTorch initialises them?"""
+
+    path: Path
+    workload: Workload
+    device: str
+    extensions: Path
+
+    def open(self, report: Report) -> Scored:
+        os.environ["TORCH_EXTENSIONS_DIR"] = str(self.extensions)
+        backends.of(self.device).select()
+        return self
+
+    def agreement(self, path: Path, seeds: list[int]) -> Agreement:
         import torch
 
         from tuner import problem
 
-        os.environ["TORCH_EXTENSIONS_DIR"] = extensions_dir
-        if torch_device.startswith("cuda"):
-            torch.cuda.set_device(torch.device(torch_device))
-        self.problem = problem.load(Path(problem_path))
-        self.workload, self.device = Workload.model_validate(workload), torch_device
-
-    def agreement(self, path: str, seeds: list[int]) -> dict[str, Any]:
-        """Share of elements outside atol = rtol = 1e-4, the largest over the seeds, and the largest difference."""
-        import torch
-
-        from tuner import problem
-
-        model_new = problem.execute(Path(path), "scored").ModelNew
+        loaded, model_new = problem.load(self.path), problem.execute(path, "scored").ModelNew
         outside, largest = 0.0, 0.0
         for seed in seeds:
-            x = problem.inputs(self.problem, self.workload, seed, self.device)
+            x = problem.inputs(loaded, self.workload, seed, self.device)
             torch.manual_seed(seed)
-            reference = self.problem.model(*self.workload.init).to(self.device)
+            reference = loaded.model(*self.workload.init).to(self.device)
             torch.manual_seed(seed)
             model = model_new(*self.workload.init).to(self.device)
             with torch.no_grad():
@@ -111,7 +132,16 @@ class Scored:
                 close = torch.isclose(ours, theirs, rtol=1e-4, atol=1e-4, equal_nan=True)
                 outside = max(outside, 1 - close.double().mean().item())
                 largest = max(largest, (ours - theirs).abs().max().item())
-        return {"agrees": outside == 0, "outside": outside, "largest": largest}
+        return Agreement(outside == 0, outside, largest)
+
+
+@dataclass(frozen=True)
+class Score(Request[Scored, Agreement]):
+    path: Path
+    seeds: list[int]
+
+    def run(self, service: Scored) -> Agreement:
+        return service.agreement(self.path, self.seeds)
 
 
 # ---- measuring ---------------------------------------------------------------------------------------
@@ -142,7 +172,7 @@ def winners_of(path: Path, options: dict[str, str | None]) -> tuple[list[Winner]
     found, missing = [], []
     for workload in resolve.workloads(wanted, problem, environment):
         job = Job(
-            problem=problem, workload=workload, torch_device=torch_device, capability=None,
+            problem=problem, workload=workload, torch_device=torch_device,
             seed=secrets.randbits(31), error_budget=wanted.error_budget, compile_timeout_s=wanted.compile_timeout_s,
             run_timeout_s=wanted.run_timeout_s, environment=environment,
         )  # fmt: skip
@@ -177,11 +207,11 @@ def measure(
 ) -> list[Row]:
     """Rows of winners that share problem and shapes, with the baselines measured between their samples."""
     rows = {w.name: _row(w.config, w.record.template, w.record.workload) for w in group}
-    lock = device_lock(group[0].job.torch_device)
+    lock = DeviceLock(group[0].job.torch_device, say)
     shown = f"{group[0].record.template} {'x'.join(map(str, group[0].record.workload.shapes[0]))}"
-    contestants: dict[str, tuple[Worker, dict[str, str]]] = {}
+    contestants: dict[str, Sample] = {}
     faults: dict[str, str] = {}
-    with run_folder() as folder, ExitStack() as stack:
+    with scratch.subfolder() as folder, ExitStack() as stack:
         for winner in group:
             lane = Lane(winner.job, folder)
             stack.callback(lane.close)
@@ -190,30 +220,26 @@ def measure(
             try:
                 say(f"{winner.name}: ceilings, oracle, building the winner")
                 described = lane.describe()
-                rows[winner.name]["floor"] = described["floor"]
+                rows[winner.name]["floor"] = described.floor.model_dump(mode="json")
                 lane.prepare()
-                with lock:
-                    lane.worker.call(
-                        "enter", deadline_s, name=winner.name, path=str(path), sha256=winner.record.candidate_sha256
-                    )
+                lane.call(EnterFinal(winner.name, path, winner.record.candidate_sha256), deadline_s)
                 rows[winner.name] |= _verified(winner, path, folder, deadline_s, thorough)
-                contestants[winner.name] = lane.worker, {"name": winner.name}
+                contestants[winner.name] = _finalist(lane, winner.name, deadline_s)
             except (TunerError, WorkerFailure, WorkerBug) as error:
                 rows[winner.name]["fault"] = _reason(error)
                 say(f"{winner.name}: {_reason(error)}")
         for way in ways if contestants else []:
-            worker = final.baseline_worker(group[0].job, way)
-            stack.callback(worker.close)
+            worker = stack.enter_context(Worker(group[0].job.baseline(way), group[0].job.environment))
             began = time.monotonic()
             try:
                 with lock:
-                    worker.call("warm", deadline_s)
-                contestants[way] = worker, {}
+                    worker.call(WarmBaseline(), deadline_s)
+                contestants[way] = _baseline(worker, lock, deadline_s)
                 say(f"{shown}: {way} is warm after {time.monotonic() - began:.1f} s")
             except (TunerError, WorkerFailure, WorkerBug) as error:
                 faults[way] = _reason(error)
                 say(f"{shown}: {way} left out: {_reason(error)}")
-        times, rounds = _rounds(contestants, lock, samples, seconds, deadline_s, faults)
+        times, rounds = _rounds(contestants, samples, seconds, faults)
     say(f"{shown}: {', '.join(f'{name} {statistics.median(t):.4g} ms ({len(t)})' for name, t in times.items() if t)}")
     for winner in group:
         rows[winner.name] |= _summary(winner, times, rounds, ways, faults)
@@ -224,24 +250,13 @@ def _verified(winner: Winner, path: Path, folder: Path, deadline_s: float, thoro
     """The suite and KernelBench's comparison, each in a fresh process and on fresh values."""
     say(f"{winner.name}: verifying in a fresh process")
     lane = Lane(replace(winner.job, seed=secrets.randbits(31)), folder)
-    scored = Worker(
-        "winners:Scored",
-        {
-            "problem_path": str(winner.job.problem),
-            "workload": winner.job.workload.model_dump(mode="json"),
-            "torch_device": winner.job.torch_device,
-            "extensions_dir": str(folder / "extensions"),
-        },
-        winner.job.environment,
-    )
+    job = winner.job
+    scored = Worker(Scored(job.problem, job.workload, job.torch_device, folder / "extensions"), job.environment)
     try:
         lane.prepare()
-        options: dict[str, Any] = {"path": str(path), "sha256": winner.record.candidate_sha256}
-        if thorough:
-            options["thoroughly"] = True
-        found = Correctness.model_validate(lane.worker.call("verify", deadline_s, **options))
+        found = lane.call(VerifyFile(path, winner.record.candidate_sha256, thorough), deadline_s)
         lane.close()
-        score = scored.call("agreement", deadline_s, path=str(path), seeds=[secrets.randbits(31) for _ in range(2)])
+        score = scored.call(Score(path, [secrets.randbits(31) for _ in range(2)]), deadline_s)
     finally:
         lane.close()
         scored.close()
@@ -251,17 +266,24 @@ def _verified(winner: Winner, path: Path, folder: Path, deadline_s: float, thoro
         "wrong": wrong,
         "cases": [case.name for case in found.cases],
         "error_ratio": found.error_ratio,
-        "kernelbench": score,
+        "kernelbench": asdict(score),
     }
 
 
+def _finalist(lane: Lane, name: str, deadline_s: float) -> Sample:
+    return lambda count: lane.call(SampleFinalist(name, count), deadline_s)
+
+
+def _baseline(worker: Worker[BaselineService], lock: DeviceLock, deadline_s: float) -> Sample:
+    def sample(count: int) -> list[float]:
+        with lock:
+            return worker.call(SampleBaseline(count), deadline_s)
+
+    return sample
+
+
 def _rounds(
-    contestants: dict[str, tuple[Worker, dict[str, str]]],
-    lock: Any,
-    samples: int,
-    seconds: float,
-    deadline_s: float,
-    faults: dict[str, str],
+    contestants: dict[str, Sample], samples: int, seconds: float, faults: dict[str, str]
 ) -> tuple[dict[str, list[float]], list[int]]:
     """Rounds over all contestants until each has its samples or the time is up, two rounds at least.
 
@@ -272,10 +294,9 @@ def _rounds(
     started, batch = time.monotonic(), 2
     while contestants and max(map(len, times.values())) < samples:
         began = time.monotonic()
-        for name, (worker, arguments) in list(contestants.items()):
+        for name, sample in list(contestants.items()):
             try:
-                with lock:
-                    times[name] += worker.call("sample", deadline_s, count=batch, **arguments)
+                times[name] += sample(batch)
             except (TunerError, WorkerFailure, WorkerBug) as error:
                 faults[name] = _reason(error)
                 times[name] = []

@@ -28,3 +28,11 @@ class DeviceError(TunerError):
 
 class CacheError(TunerError):
     """A cache entry is missing, altered or cannot be written."""
+
+
+def words_of(error: BaseException) -> str:
+    """What an exception of somebody else's code says, which may refuse to say it."""
+    try:
+        return str(error).strip()
+    except BaseException:
+        return "its message cannot be read"

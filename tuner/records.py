@@ -194,6 +194,9 @@ class Evaluation(Stored):
         """The median, infinite for a trial that failed."""
         return self.performance.latency_ms if self.performance else math.inf
 
+    def with_log(self, log: str) -> Evaluation:
+        return self._with(log=log)
+
     def with_build(self, compile_s: float, resources: Resources | None, log: str) -> Evaluation:
         """What the compiler said of the candidate, beside what came of it."""
         return self._with(compile_s=compile_s, resources=resources, log=log)

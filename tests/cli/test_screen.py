@@ -13,7 +13,7 @@ from tuner.cli import screen, tables
 from tuner.cli.screen import PLAIN_EVERY_S, Screen
 from tuner.records import CaseResult, Comparison, Correctness, Evaluation, Performance, Status, Trial
 from tuner.search.progress import Budget, Progress
-from tuner.search.run import Outcome
+from tuner.search.tune import Outcome
 from tuner.space import Branch, Knob, Point, Space
 
 RIGHT = Correctness(cases=(CaseResult(name="A", ok=True),), error_ratio=1.0, agrees_with_eager=True)

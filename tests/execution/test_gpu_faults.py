@@ -10,9 +10,10 @@ from helpers import injected
 
 from tuner import backends
 from tuner.backends import toolchain
-from tuner.execution.pipeline import Lane, Pipeline
-from tuner.execution.worker import Worker
-from tuner.records import Environment, Evaluation, Status
+from tuner.execution.lane import Lane
+from tuner.execution.pipeline import Pipeline
+from tuner.records import Evaluation, Status
+from tuner.settings import resolve
 from tuner.space import Point
 
 pytestmark = [
@@ -90,8 +91,7 @@ class Rig:
 
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory):
-    with Worker("tuner.measurement.session:Here", {}, toolchain.environment()) as worker:
-        here = Environment.model_validate(worker.call("environment", 300, torch_device=DEVICE))
+    here = resolve.here(DEVICE, toolchain.environment())
     made = Rig(tmp_path_factory.mktemp("gpu"), here.capability)
     made.lane.prepare()
     yield made

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
-import filelock
 import pytest
 from helpers import injected
 from helpers.processes import alive, gone_within, written
 from helpers.tiny import TINY
 
-from tuner.backends.cuda import Cuda
 from tuner.errors import DeviceError, ProblemError
-from tuner.execution import pipeline as module
-from tuner.execution.pipeline import Lane, Pipeline, device_lock, run_folder
+from tuner.execution.lane import Lane
+from tuner.execution.pipeline import Pipeline
+from tuner.measurement.protocol import TrialAnswer
 from tuner.records import Evaluation, Status
 
 pytestmark = pytest.mark.usefixtures("needs_compiler")
@@ -271,9 +271,9 @@ def test_a_process_whose_device_is_broken_is_replaced(rig, monkeypatch):
     """What a worker answers after, for example, an illegal address on a GPU."""
     assert rig.works()
     worker, before = rig.lane.worker, rig.lane.worker.started
-    answers = {"evaluation": {"status": "launch", "detail": "an illegal memory access"}, "healthy": False}
+    evaluation = Evaluation(status=Status.LAUNCH, detail="an illegal memory access")
     with monkeypatch.context() as patch:
-        patch.setattr(worker, "call", lambda *arguments, **payload: answers)
+        patch.setattr(worker, "call", lambda request, deadline_s: TrialAnswer(evaluation=evaluation, healthy=False))
         assert rig.measure(kernel="// not called").status is Status.LAUNCH
     assert worker.process is None
     assert rig.works() and worker.started == before + 1
@@ -317,7 +317,7 @@ class InstantLane:
     def __init__(self) -> None:
         self.order: list[str] = []
 
-    def measure(self, path, sha256, best_ms, floor_ms) -> Evaluation:
+    def measure(self, path: Path, sha256: str, best_ms: float | None, floor_ms: float) -> Evaluation:
         self.order.append(sha256)
         return Evaluation(status=Status.VERIFY, detail="not measured")
 
@@ -356,36 +356,8 @@ def test_closing_waits_for_no_compiler(own_rig, tmp_path):
 
 
 def test_a_build_that_failed_on_a_full_disk_is_no_trial(rig, monkeypatch):
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000}))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000}))
     with pytest.raises(DeviceError, match="no space left to build in"):
         rig.measure(kernel="#error full")
     monkeypatch.undo()
     assert rig.works()
-
-
-def test_folders_of_killed_runs_are_swept_and_those_of_living_ones_are_not(tmp_path, monkeypatch):
-    monkeypatch.setattr(module.tempfile, "tempdir", str(tmp_path))
-    dead, living = 2**22 + 5, os.getppid()
-    for pid in (dead, living):
-        (tmp_path / f"tuner-run-{pid}-abc").mkdir()
-        (tmp_path / f"tuner-run-{pid}-abc" / "x.so").touch()
-        (tmp_path / f"tuner-worker-{pid}-abc.log").touch()
-    (tmp_path / "tuner-notes").touch()
-    with run_folder() as folder:
-        assert folder.is_dir() and folder.name.startswith(f"tuner-run-{os.getpid()}-")
-        left = sorted(p.name for p in tmp_path.iterdir() if p != folder)
-    assert left == ["tuner-notes", f"tuner-run-{living}-abc", f"tuner-worker-{living}-abc.log"]
-    assert not folder.exists()
-
-
-def test_two_names_of_one_gpu_share_its_lock(monkeypatch):
-    monkeypatch.setattr(Cuda, "physical_id", lambda backend: "0000:0e:00.0")
-    assert device_lock("cuda:0").lock_file == device_lock("cuda:1").lock_file
-
-
-def test_one_lock_a_device():
-    assert device_lock("cuda:0").lock_file != device_lock("cuda:1").lock_file
-    with device_lock("cuda:7"), pytest.raises(filelock.Timeout):
-        device_lock("cuda:7").acquire(timeout=0)
-    with device_lock("cuda:7"), device_lock("cuda:8"):
-        pass

@@ -10,7 +10,7 @@ from pathlib import Path
 from helpers.tiny import HERE, TINY
 from tuner import template
 from tuner.backends import toolchain
-from tuner.execution.pipeline import Job
+from tuner.execution.job import Job
 from tuner.records import TensorSpec, Workload
 from tuner.space import Point
 from tuner.template import render
@@ -60,7 +60,6 @@ def job(problem: Path, compile_timeout_s: float = 120, run_timeout_s: float = 60
         problem=problem,
         workload=WORKLOAD,
         torch_device="cpu",
-        capability=None,
         seed=7,
         error_budget=8.0,
         compile_timeout_s=compile_timeout_s,

@@ -38,7 +38,7 @@ class Fake:
     """An evaluator that answers from a function, in the order asked."""
 
     def __init__(self, function: Callable[[Point], Evaluation] = bowl, capacity: int = 1) -> None:
-        self.function, self.capacity = function, capacity
+        self.function, self.capacity, self.waited_s = function, capacity, 0.0
         self.waiting: list[tuple[int, Point]] = []
         self.measured: list[Point] = []
 

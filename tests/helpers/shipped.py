@@ -5,7 +5,6 @@ Nothing here knows a kernel by name: a folder under kernel_templates/ enrols its
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import inspect
 import os
@@ -14,6 +13,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,10 @@ import pytest
 import torch
 from torch import nn
 
-from tuner import problem, template
+from tuner import backends, problem, template
 from tuner.backends import toolchain
 from tuner.errors import ProblemError
-from tuner.execution.worker import Worker
+from tuner.execution.compiler import Compile, Compiler, OpenCompiler
 from tuner.records import TensorSpec, Workload
 from tuner.space import Point
 from tuner.template import Template, Variant, render
@@ -32,6 +32,8 @@ from tuner.verification.cases import TRIAL
 from tuner.verification.criterion import error_of
 from tuner.verification.parameters import load_state
 from tuner.verification.suite import Suite, run_case
+from tuner.workers.protocol import Opening, Report, Request
+from tuner.workers.worker import Worker
 
 H200 = {"device": "cuda", "cores": 132, "shared_memory_per_block": 232448, "capability": (9, 0)}
 CPU = {"device": "cpu", "cores": 2, "shared_memory_per_block": 0, "capability": (0, 0)}
@@ -178,67 +180,107 @@ class Builds:
     def compile(self, candidates: Sequence[str]) -> None:
         """Compile what is not compiled; what a compiler said of each is in `faults`."""
         paths = {self.path(candidate) for candidate in candidates} - set(self.faults)
-        arguments = {"extensions_dir": str(self.extensions), "capability": self.capability}
-        idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        opening = OpenCompiler(self.extensions, self.capability)
+        idle: queue.SimpleQueue[Worker[Compiler]] = queue.SimpleQueue()
 
         def one(path: Path) -> None:
             worker = idle.get()
             try:
-                fault = worker.call("compile", DEADLINE_S, path=str(path))["fault"]
+                fault = worker.call(Compile(path), DEADLINE_S).fault
                 self.faults[path] = fault and f"{fault}\n{worker.log_tail()}"
             finally:
                 idle.put(worker)
 
         with ExitStack() as stack, ThreadPoolExecutor(self.processes) as pool:
             for _ in range(self.processes):
-                idle.put(
-                    stack.enter_context(Worker("tuner.execution.compiler:Compiler", arguments, toolchain.environment()))
-                )
+                idle.put(stack.enter_context(Worker(opening, toolchain.environment())))
             list(pool.map(one, sorted(paths)))
 
 
 # ---- judging, in a process of its own ---------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Question:
+    """A candidate file, and the problem and workload that it is for."""
+
+    problem: Path
+    workload: Workload
+    path: Path
+
+
+@dataclass
+class Followed:
+    """Parameters whose change in place a candidate missed, and those whose change shows in no result."""
+
+    missed: list[str] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)
+
+
 class Judge:
-    """Worker target: runs candidate files on one device. A kernel that crashes ends this process alone."""
+    """A service: runs candidate files on one device. A kernel that crashes ends this process alone."""
 
-    def __init__(self, extensions_dir: str, torch_device: str) -> None:
-        os.environ["TORCH_EXTENSIONS_DIR"] = extensions_dir
-        if torch_device.startswith("cuda"):
-            torch.cuda.set_device(torch.device(torch_device))
+    def __init__(self, extensions: Path, torch_device: str) -> None:
+        os.environ["TORCH_EXTENSIONS_DIR"] = str(extensions)
+        backends.of(torch_device).select()
         self.device = torch_device
-        self.suites: dict[tuple[str, str, int], Suite] = {}
+        self.suites: dict[tuple[Path, str, int], Suite] = {}
 
-    def _suite(self, problem_path: str, workload: dict[str, Any], cases: int) -> Suite:
-        wanted = Workload.model_validate(workload)
-        key = problem_path, wanted.model_dump_json(), cases
+    def suite(self, question: Question, cases: int) -> Suite:
+        key = question.problem, question.workload.model_dump_json(), cases
         if key not in self.suites:
-            loaded = problem.load(Path(problem_path))
-            self.suites[key] = Suite(loaded, wanted, self.device, SEED, makes=TRIAL[:cases])
+            loaded = problem.load(question.problem)
+            self.suites[key] = Suite(loaded, question.workload, self.device, SEED, makes=TRIAL[:cases])
         return self.suites[key]
 
-    def verify(self, problem_path: str, workload: dict[str, Any], path: str) -> list[str]:
-        """What is wrong with a file by the suite that every trial goes through."""
-        suite = self._suite(problem_path, workload, len(TRIAL))
-        found = suite.run(suite.build(self._module(path).ModelNew)).correctness()
+
+@dataclass(frozen=True)
+class OpenJudge(Opening[Judge]):
+    extensions: Path
+    torch_device: str
+
+    def open(self, report: Report) -> Judge:
+        return Judge(self.extensions, self.torch_device)
+
+
+@dataclass(frozen=True)
+class AskVerify(Request[Judge, list[str]]):
+    """What is wrong with a file by the suite that every trial goes through."""
+
+    question: Question
+
+    def run(self, service: Judge) -> list[str]:
+        suite = service.suite(self.question, len(TRIAL))
+        found = suite.run(suite.build(_module(self.question.path).ModelNew)).correctness()
         return [f"{case.name}: {case.detail}" for case in found.cases if not case.ok]
 
-    def near(self, problem_path: str, workload: dict[str, Any], path: str) -> str:
-        """What is wrong at an odd workload. It has few results, so the reference may have no error by luck:
-        1e-4 is allowed in any case, as KernelBench does."""
-        suite = self._suite(problem_path, workload, 1)
-        candidate, case = suite.build(self._module(path).ModelNew), suite.cases[0]
+
+@dataclass(frozen=True)
+class AskNear(Request[Judge, str]):
+    """What is wrong at an odd workload. It has few results, so the reference may have no error by luck:
+    1e-4 is allowed in any case, as KernelBench does."""
+
+    question: Question
+
+    def run(self, service: Judge) -> str:
+        suite = service.suite(self.question, 1)
+        candidate, case = suite.build(_module(self.question.path).ModelNew), suite.cases[0]
         allowed = max(case.expected.allowed, 1e-4 * (1 + case.expected.scale))
-        wider = dataclasses.replace(case, expected=dataclasses.replace(case.expected, allowed=allowed))
+        wider = replace(case, expected=replace(case.expected, allowed=allowed))
         return run_case(candidate, wider, repeat=True).detail
 
-    def follows(self, problem_path: str, workload: dict[str, Any], path: str) -> dict[str, list[str]]:
-        """Change each parameter in place, after a first call: which changes were missed, and which showed nothing."""
-        suite = self._suite(problem_path, workload, len(TRIAL))
-        model, case = suite.build(self._module(path).ModelNew).model, suite.cases[0]
+
+@dataclass(frozen=True)
+class AskFollows(Request[Judge, Followed]):
+    """Change each parameter in place, after a first call."""
+
+    question: Question
+
+    def run(self, service: Judge) -> Followed:
+        suite = service.suite(self.question, len(TRIAL))
+        model, case = suite.build(_module(self.question.path).ModelNew).model, suite.cases[0]
         load_state(model, case.state)
-        result: dict[str, list[str]] = {"missed": [], "unseen": []}
+        result = Followed()
         with torch.no_grad():
             y = model(*case.inputs)
             for name, parameter in model.named_parameters():
@@ -246,39 +288,44 @@ class Judge:
                 state = {k: v.clone() for k, v in model.state_dict().items()}
                 changed = suite.reference.expectation(state, case.inputs)
                 if error_of(y, changed.oracle) <= changed.allowed:
-                    result["unseen"].append(name)
+                    result.unseen.append(name)
                 y = model(*case.inputs)
                 if not error_of(y, changed.oracle) <= changed.allowed:
-                    result["missed"].append(name)
+                    result.missed.append(name)
             for parameter in model.parameters():
                 parameter.data = torch.stack([parameter, parameter * 0], -1)[..., 0]
             if not error_of(model(*case.inputs), changed.oracle) <= changed.allowed:
-                result["missed"].append("strides")
+                result.missed.append("strides")
         return result
 
-    def elsewhere(self, workload: dict[str, Any], path: str, capability: tuple[int, int]) -> str:
-        """What a file says when it is called on a device of another capability."""
-        wanted = Workload.model_validate(workload)
+
+@dataclass(frozen=True)
+class AskElsewhere(Request[Judge, str]):
+    """What a file says when it is called on a device of another capability."""
+
+    question: Question
+    capability: tuple[int, int]
+
+    def run(self, service: Judge) -> str:
         actual = torch.cuda.get_device_capability
-        torch.cuda.get_device_capability = lambda *_: tuple(capability)
+        torch.cuda.get_device_capability = lambda *_: self.capability
         try:
-            model = self._module(path).ModelNew(*wanted.init).to(self.device)
+            model = _module(self.question.path).ModelNew(*self.question.workload.init).to(service.device)
             with torch.no_grad():
-                model(*[torch.rand(shape, device=self.device) for shape in wanted.shapes])
+                model(*[torch.rand(shape, device=service.device) for shape in self.question.workload.shapes])
         except RuntimeError as error:
             return str(error)
         finally:
             torch.cuda.get_device_capability = actual
         return ""
 
-    @staticmethod
-    def _module(path: str) -> Any:
-        return problem.execute(Path(path), f"candidate_{Path(path).stem}")
+
+def _module(path: Path) -> Any:
+    return problem.execute(path, f"candidate_{path.stem}")
 
 
-def judge(builds: Builds, torch_device: str) -> Worker:
-    arguments = {"extensions_dir": str(builds.extensions), "torch_device": torch_device}
-    return Worker("shipped:Judge", arguments, toolchain.environment())
+def judge(builds: Builds, torch_device: str) -> Worker[Judge]:
+    return Worker(OpenJudge(builds.extensions, torch_device), toolchain.environment())
 
 
 # ---- as a user's own script would have it -----------------------------------------------------------

@@ -188,7 +188,7 @@ class Bench:
     def __init__(self, name: str, folder: Path, seed: int = 20) -> None:
         torch.set_num_threads(1)  # small tensors, and steady times
         self.problem, self.folder = problem_path(name), folder
-        self.session = Session(str(self.problem), workload(name).model_dump(mode="json"), "cpu", seed, 8.0, str(folder))
+        self.session = Session(self.problem, workload(name), "cpu", seed, 8.0, folder)
 
     def file(self, body: str) -> tuple[Path, str]:
         text = candidate(self.problem, body)
@@ -202,13 +202,13 @@ class Bench:
         path, sha256 = self.file(body)
         self.session.best = None
         try:
-            answer = self.session.trial(str(path), sha256, None, floor_ms)
+            answer = self.session.trial(path, sha256, None, floor_ms)
         finally:
             torch.backends.cudnn.benchmark = False  # what a trick may have switched on
-        return Evaluation.model_validate(answer["evaluation"]), answer["healthy"]
+        return answer.evaluation, answer.healthy
 
     def thorough(self, body: str) -> dict[str, str]:
         """Failed cases and what was said of them."""
         path, sha256 = self.file(body)
-        answer = self.session.verify(str(path), sha256, thoroughly=True)
-        return {case["name"]: case["detail"] for case in answer["cases"] if not case["ok"]}
+        answer = self.session.verify(path, sha256, thoroughly=True)
+        return {case.name: case.detail for case in answer.cases if not case.ok}

@@ -21,16 +21,17 @@ from helpers.shipped import CPU, DEADLINE_S, H200, LEAST, ODD, Builds, kernels, 
 
 from tuner import problem, settings, template
 from tuner.backends import toolchain
-from tuner.execution.worker import Worker
 from tuner.export import kernelbench as export
 from tuner.records import TensorSpec, Workload
 from tuner.template import Template, Variant, render
 from tuner.verification.suite import Suite
+from tuner.workers.worker import Worker
 
 POINTS = 2  # random points a CPU variant that are compiled, beside its default
 DRAWN = 200  # random points a variant that its constraints are asked about
 LIMITS = {"cuda": H200, "cpu": CPU}
 BATCH = 8
+Asked = Worker[shipped.Judge]
 
 
 # ---- the source -------------------------------------------------------------------------------------
@@ -222,33 +223,33 @@ def _cpu() -> list[tuple[Template, Variant]]:
 
 
 @pytest.fixture(scope="module")
-def judge(builds: Builds) -> Iterator[Worker]:
+def judge(builds: Builds) -> Iterator[Asked]:
     with shipped.judge(builds, "cpu") as worker:
         yield worker
 
 
-def question(kernel: Template, workload: Any, path: Path) -> dict[str, Any]:
-    return {"problem_path": str(kernel.problem), "workload": workload.model_dump(mode="json"), "path": str(path)}
+def question(kernel: Template, workload: Workload, path: Path) -> shipped.Question:
+    return shipped.Question(kernel.problem, workload, path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(1 + POINTS))
 @pytest.mark.parametrize(("kernel", "variant"), variants("cpu"))
 def test_points_compile_and_are_right(
-    kernel: Template, variant: Variant, number: int, builds: Builds, judge: Worker
+    kernel: Template, variant: Variant, number: int, builds: Builds, judge: Asked
 ) -> None:
     texts = candidates(kernel, variant)
     if number >= len(texts):
         pytest.skip("the space is smaller")
     path = builds.path(texts[number])
     assert builds.faults[path] == ""
-    assert judge.call("verify", DEADLINE_S, **question(kernel, small(kernel, BATCH), path)) == []
+    assert judge.call(shipped.AskVerify(question(kernel, small(kernel, BATCH), path)), DEADLINE_S) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(1 + POINTS))
 @pytest.mark.parametrize(("kernel", "variant"), variants("cpu"))
-def test_other_sizes_hold(kernel: Template, variant: Variant, number: int, builds: Builds, judge: Worker) -> None:
+def test_other_sizes_hold(kernel: Template, variant: Variant, number: int, builds: Builds, judge: Asked) -> None:
     """Batches of 1 and 3, odd spatial sizes, the least that the reference takes, one channel a group."""
     texts = candidates(kernel, variant)
     if number >= len(texts):
@@ -256,17 +257,17 @@ def test_other_sizes_hold(kernel: Template, variant: Variant, number: int, build
     path, odd = builds.path(texts[number]), small(kernel, 3, ODD)
     single = shipped.one_channel_a_group(kernel, odd)
     for workload in (odd, small(kernel, 1), small(kernel, 1, LEAST), *([single] if single else [])):
-        found = judge.call("near", DEADLINE_S, **question(kernel, workload, path))
+        found = judge.call(shipped.AskNear(question(kernel, workload, path)), DEADLINE_S)
         assert found == "", f"{workload.init} {workload.shapes}: {found}"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kernel", "variant"), variants("cpu"))
 def test_a_parameter_changed_in_place_is_honoured(
-    kernel: Template, variant: Variant, builds: Builds, judge: Worker
+    kernel: Template, variant: Variant, builds: Builds, judge: Asked
 ) -> None:
     path = builds.path(candidates(kernel, variant, 0)[0])
-    found = judge.call("follows", DEADLINE_S, **question(kernel, small(kernel, BATCH), path))
+    found = judge.call(shipped.AskFollows(question(kernel, small(kernel, BATCH), path)), DEADLINE_S)
     assert found == {"missed": [], "unseen": []}
 
 

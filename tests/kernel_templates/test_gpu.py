@@ -16,10 +16,11 @@ from test_conformance import question, run_alone
 from tuner import backends
 from tuner.backends import toolchain
 from tuner.errors import TunerError
-from tuner.execution.worker import Worker
 from tuner.records import Workload
+from tuner.settings import resolve
 from tuner.space import Point
 from tuner.template import Template, Variant
+from tuner.workers.worker import Worker
 
 pytestmark = [
     pytest.mark.gpu,
@@ -30,16 +31,12 @@ POINTS = 3  # random points a variant, beside its default
 LARGE_BATCH = 16
 DEVICE = "cuda:0"
 CUDA = variants("cuda")
+Asked = Worker[shipped.Judge]
 
 
 @pytest.fixture(scope="module")
 def limits() -> dict[str, Any]:
-    with Worker("tuner.measurement.session:Here", {}, toolchain.environment()) as worker:
-        from tuner.records import Environment
-
-        return backends.of(DEVICE).limits(
-            Environment.model_validate(worker.call("environment", DEADLINE_S, torch_device=DEVICE))
-        )
+    return backends.of(DEVICE).limits(resolve.here(DEVICE, toolchain.environment()))
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +67,7 @@ def builds(tmp_path_factory: pytest.TempPathFactory, limits: dict[str, Any], poi
 
 
 @pytest.fixture(scope="module")
-def judge(builds: Builds) -> Iterator[Worker]:
+def judge(builds: Builds) -> Iterator[Asked]:
     with shipped.judge(builds, DEVICE) as worker:
         yield worker
 
@@ -97,56 +94,71 @@ def file(kernel: Template, variant: Variant, number: int, builds: Builds, points
 
 @pytest.mark.parametrize(("kernel", "variant"), CUDA)
 def test_the_default_is_right_in_class_match(
-    kernel: Template, variant: Variant, builds: Builds, judge: Worker, points: dict[str, list[Point]]
+    kernel: Template, variant: Variant, builds: Builds, judge: Asked, points: dict[str, list[Point]]
 ) -> None:
     path = file(kernel, variant, 0, builds, points)
-    assert judge.call("verify", DEADLINE_S, **question(kernel, large(kernel), path)) == []
+    assert judge.call(shipped.AskVerify(question(kernel, large(kernel), path)), DEADLINE_S) == []
 
 
 @pytest.mark.parametrize("number", range(1, 1 + POINTS))
 @pytest.mark.parametrize(("kernel", "variant"), CUDA)
 def test_random_points_are_right(
-    kernel: Template, variant: Variant, number: int, builds: Builds, judge: Worker, points: dict[str, list[Point]]
+    kernel: Template,
+    variant: Variant,
+    number: int,
+    builds: Builds,
+    judge: Asked,
+    points: dict[str, list[Point]],
 ) -> None:
     """To TF32's error at least: knobs may choose such products; whether `match` takes them is the search's to find."""
     path = file(kernel, variant, number, builds, points)
     allowed = large(kernel).with_precision("tf32")
-    assert judge.call("verify", DEADLINE_S, **question(kernel, allowed, path)) == []
+    assert judge.call(shipped.AskVerify(question(kernel, allowed, path)), DEADLINE_S) == []
 
 
 @pytest.mark.parametrize("number", range(1 + POINTS))
 @pytest.mark.parametrize(("kernel", "variant"), CUDA)
 def test_other_sizes_hold(
-    kernel: Template, variant: Variant, number: int, builds: Builds, judge: Worker, points: dict[str, list[Point]]
+    kernel: Template,
+    variant: Variant,
+    number: int,
+    builds: Builds,
+    judge: Asked,
+    points: dict[str, list[Point]],
 ) -> None:
     """A batch of 1 and of 3, odd sizes, the least that the reference takes, one channel a group."""
     path, odd = file(kernel, variant, number, builds, points), small(kernel, 3, ODD)
     single = shipped.one_channel_a_group(kernel, odd)
     for workload in (odd, small(kernel, 1), small(kernel, 1, LEAST), *([single] if single else [])):
         allowed = workload.with_precision("tf32")
-        found = judge.call("near", DEADLINE_S, **question(kernel, allowed, path))
+        found = judge.call(shipped.AskNear(question(kernel, allowed, path)), DEADLINE_S)
         assert found == "", f"{workload.init} {workload.shapes}: {found}"
 
 
 @pytest.mark.parametrize("number", range(1 + POINTS))
 @pytest.mark.parametrize(("kernel", "variant"), CUDA)
 def test_a_parameter_changed_in_place_is_honoured(
-    kernel: Template, variant: Variant, number: int, builds: Builds, judge: Worker, points: dict[str, list[Point]]
+    kernel: Template,
+    variant: Variant,
+    number: int,
+    builds: Builds,
+    judge: Asked,
+    points: dict[str, list[Point]],
 ) -> None:
     path = file(kernel, variant, number, builds, points)
     allowed = small(kernel, 8).with_precision("tf32")
-    assert judge.call("follows", DEADLINE_S, **question(kernel, allowed, path))["missed"] == []
+    assert judge.call(shipped.AskFollows(question(kernel, allowed, path)), DEADLINE_S).missed == []
 
 
 @pytest.mark.parametrize(("kernel", "variant"), CUDA)
 def test_a_call_on_another_architecture_is_refused_in_words(
-    kernel: Template, variant: Variant, builds: Builds, judge: Worker, points: dict[str, list[Point]]
+    kernel: Template, variant: Variant, builds: Builds, judge: Asked, points: dict[str, list[Point]]
 ) -> None:
     if variant.minimum == (0, 0):
         pytest.skip("runs on any architecture")
     path = file(kernel, variant, 0, builds, points)
-    lower, workload = (variant.minimum[0] - 1, 5), small(kernel, 2).model_dump(mode="json")
-    said = judge.call("elsewhere", DEADLINE_S, workload=workload, path=str(path), capability=lower)
+    lower = (variant.minimum[0] - 1, 5)
+    said = judge.call(shipped.AskElsewhere(question(kernel, small(kernel, 2), path), lower), DEADLINE_S)
     assert "needs compute capability" in said
     assert f"this device has {lower[0]}.{lower[1]}" in said
 

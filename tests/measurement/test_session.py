@@ -23,7 +23,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     """A session with one right finalist entered, by the name `right`."""
     bench = Bench("gn_mean", tmp_path_factory.mktemp("bench"))
     path, sha256 = bench.file(CONTROL)
-    bench.session.enter("right", str(path), sha256)
+    bench.session.enter("right", path, sha256)
     return bench.session
 
 

@@ -10,7 +10,7 @@ from helpers.project import CONFIG, Project
 
 from tuner import store
 from tuner.records import Status
-from tuner.search import run as tune
+from tuner.search.tune import Outcome, tune
 from tuner.settings import load
 
 pytestmark = [pytest.mark.usefixtures("needs_compiler"), pytest.mark.slow]
@@ -72,9 +72,9 @@ class Quiet:
         return self.hooks.get(name, lambda *arguments: None)
 
 
-def tuned(project: Project, **hooks) -> tune.Outcome:
+def tuned(project: Project, **hooks) -> Outcome:
     with injected.inside(project.root):
-        (outcome,) = tune.tune(load(project.config), project.cache, Quiet(**hooks))
+        (outcome,) = tune(load(project.config), project.cache, Quiet(**hooks))
     return outcome
 
 

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
-from helpers.tiny import HERE
 from helpers.tricks import SMALL, problem_path, workload
 
 from tuner import problem
-from tuner.errors import ProblemError
-from tuner.search import run as tune
 from tuner.verification.self_check import SelfCheck, self_check
 
 CHECKED: dict[tuple[str, str], SelfCheck] = {}
@@ -90,43 +83,6 @@ def too_lenient() -> SelfCheck:
 
 def test_a_budget_under_which_a_wrong_model_passes_is_noticed(too_lenient: SelfCheck) -> None:
     assert "TF32 operands" in too_lenient.missed
-
-
-class Lane:
-    def __init__(self, missed: Sequence[str] = ()) -> None:
-        self.missed, self.asked = list(missed), 0
-
-    def self_check(self) -> dict[str, Any]:
-        self.asked += 1
-        return {"missed": self.missed, "caught": {}}
-
-
-def search_starts(lane: Lane, runs: Path, budget: float = 8.0, sha: str = "0" * 64) -> None:
-    job = SimpleNamespace(workload=workload("gn_mean"), error_budget=budget, problem=problem_path("gn_mean"))
-    tune._self_check(job, lane, runs, HERE, sha, SimpleNamespace(stage=lambda text: None))
-
-
-def test_a_search_refuses_to_start_and_names_the_mutant(tmp_path: Path) -> None:
-    for _ in range(2):  # and says so again the next time
-        with pytest.raises(ProblemError, match="it finds nothing wrong with zeros, bf16 ") as caught:
-            search_starts(Lane(["zeros", "bf16"]), tmp_path)
-        assert "\n" not in str(caught.value)
-
-
-def test_a_self_check_is_remembered(tmp_path: Path) -> None:
-    lane = Lane()
-    search_starts(lane, tmp_path)
-    search_starts(lane, tmp_path)
-    assert lane.asked == 1
-    assert json.loads(next(tmp_path.glob("self-check-*.json")).read_text())["missed"] == []
-
-
-@pytest.mark.parametrize("change", [{"budget": 16.0}, {"sha": "1" * 64}])
-def test_another_problem_or_budget_is_checked_again(tmp_path: Path, change: dict[str, Any]) -> None:
-    lane = Lane()
-    search_starts(lane, tmp_path)
-    search_starts(lane, tmp_path, **change)
-    assert lane.asked == 2
 
 
 @pytest.mark.gpu

@@ -53,12 +53,16 @@ def verify(
     as_json: bool,
 ) -> None:
     """Check that FILE's ModelNew computes what PROBLEM's Model does, in a fresh process."""
+    from tuner import backends
+    from tuner.backends import toolchain
     from tuner.cli import tables
     from tuner.execution import verdict
+    from tuner.settings import resolve
 
-    correctness = verdict.verify_file(
-        file, problem, _shapes(shapes), _init(init), device, precision, error_budget, say(as_json)
-    )
+    verdict.require_file(file)
+    workload = resolve.stated_workload(problem, _shapes(shapes), _init(init), precision, toolchain.environment())
+    torch_device = backends.resolve(device)
+    correctness = verdict.verify(file, problem, workload, torch_device, error_budget, say(as_json), thoroughly=True)
     ok = not correctness.fault
     if as_json:
         print_json({"ok": ok, **correctness.model_dump(mode="json")})

@@ -12,7 +12,7 @@ from rich.text import Text
 from tuner.cli.tables import shapes, table
 from tuner.records import Environment, Performance, Trial, Workload
 from tuner.search.progress import Progress
-from tuner.search.run import Outcome
+from tuner.search.tune import Outcome
 from tuner.space import Space
 
 PLAIN_EVERY_S = 5.0

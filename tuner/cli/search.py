@@ -14,7 +14,7 @@ from tuner.cli.output import print_json
 from tuner.records import Record
 
 if TYPE_CHECKING:
-    from tuner.search.run import Outcome
+    from tuner.search.tune import Outcome
 
 
 class Result(BaseModel):
@@ -50,7 +50,7 @@ def search(configs: tuple[Path, ...], fresh: bool, replace: bool, as_json: bool,
     from tuner import settings
     from tuner.cli.screen import Screen
     from tuner.cli.tables import console
-    from tuner.search.run import tune
+    from tuner.search.tune import tune
 
     loaded = read_all(configs, options)  # before the first search
     results: list[Result] = []

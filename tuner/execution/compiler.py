@@ -13,11 +13,13 @@ import os
 import re
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from tuner.errors import words_of
 from tuner.problem import execute
 from tuner.records import Resources
+from tuner.workers.protocol import Opening, Report, Request
 
 _PTXAS_USED = re.compile(r"Used (\d+) registers")
 _PTXAS_SMEM = re.compile(r"(\d+) bytes smem")
@@ -36,25 +38,50 @@ def resources(log: str) -> Resources | None:
     )
 
 
+@dataclass(frozen=True)
+class Built:
+    """What became of a build; `fault` is what was raised, "" when nothing was."""
+
+    compile_s: float
+    fault: str
+
+
 class Compiler:
-    """Worker target: `compile` builds one candidate file."""
+    """A service: `compile` builds one candidate file into `extensions`, for this compute capability."""
 
-    def __init__(self, extensions_dir: str, capability: list[int] | None) -> None:
-        os.environ["TORCH_EXTENSIONS_DIR"] = extensions_dir
+    def __init__(self, extensions: Path, capability: tuple[int, int] | None) -> None:
+        os.environ["TORCH_EXTENSIONS_DIR"] = str(extensions)
         os.environ.setdefault("MAX_JOBS", "2")  # a candidate has two sources; the pool is what is parallel
-        self.capability = tuple(capability) if capability else None
-        _skip_implicit_headers(Path(extensions_dir, ".headers"))
+        self.capability = capability
+        _skip_implicit_headers(extensions / ".headers")
 
-    def compile(self, path: str) -> dict[str, Any]:
+    def compile(self, path: Path) -> Built:
         """Build the candidate at `path`: seconds, and what was raised. The compiler's output goes to the log."""
         started = time.perf_counter()
         fault = ""
         try:
-            execute(Path(path), "tuner_candidate").preload(self.capability, True)
+            execute(path, "tuner_candidate").preload(self.capability, True)
         except BaseException as error:  # whatever the candidate's own code raises is this trial's outcome
-            fault = f"{type(error).__name__}: {error}"
+            fault = f"{type(error).__name__}: {words_of(error)}"
         sys.stdout.flush()
-        return {"compile_s": time.perf_counter() - started, "fault": fault}
+        return Built(time.perf_counter() - started, fault)
+
+
+@dataclass(frozen=True)
+class OpenCompiler(Opening[Compiler]):
+    extensions: Path
+    capability: tuple[int, int] | None
+
+    def open(self, report: Report) -> Compiler:
+        return Compiler(self.extensions, self.capability)
+
+
+@dataclass(frozen=True)
+class Compile(Request[Compiler, Built]):
+    path: Path
+
+    def run(self, service: Compiler) -> Built:
+        return service.compile(self.path)
 
 
 def _skip_implicit_headers(folder: Path) -> None:

@@ -43,7 +43,7 @@ def export_winners(
     def verify(file: Path) -> None:
         for record in records:
             correctness = verdict.verify(
-                file, problem, record.workload, torch_device, settings.error_budget, variables, say,
+                file, problem, record.workload, torch_device, settings.error_budget, say,
                 thoroughly=not record.confirmed,
             )  # fmt: skip
             if correctness.fault:

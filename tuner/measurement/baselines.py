@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from tuner import backends, problem
-from tuner.execution import worker
 from tuner.measurement.timer import Timer
 from tuner.records import Workload
+from tuner.workers.protocol import Report
 
 
 class Baseline:
@@ -20,11 +20,19 @@ class Baseline:
 
     WAYS = ("eager", "eager_benchmark", "compile", "compile_benchmark", "max_autotune")
 
-    def __init__(self, problem_path: str, workload: dict[str, Any], torch_device: str, seed: int, way: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        workload: Workload,
+        torch_device: str,
+        seed: int,
+        way: str,
+        report: Report = lambda phase: None,
+    ) -> None:
         backends.of(torch_device).select()
-        self.workload = Workload.model_validate(workload)
-        loaded = problem.load(Path(problem_path))
-        model: Any = problem.reference(loaded, self.workload.init, seed).to(torch_device)
+        self.report = report
+        loaded = problem.load(path)
+        model: Any = problem.reference(loaded, workload.init, seed).to(torch_device)
         # Compile in this process: a pool of Inductor's would outlive it by its semaphores.
         os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
         torch.backends.cudnn.benchmark = way.endswith("_benchmark")
@@ -33,11 +41,11 @@ class Baseline:
         elif way == "max_autotune":
             model = torch.compile(model, mode="max-autotune")
         self.model: Callable[..., torch.Tensor] = model
-        self.timer = Timer(problem.inputs(loaded, self.workload, seed, torch_device), seed)
+        self.timer = Timer(problem.inputs(loaded, workload, seed, torch_device), seed)
 
     def warm(self) -> None:
         """Compile, choose algorithms and reach a steady state."""
-        worker.phase("warm-up")
+        self.report("warm-up")
         self.timer.samples_ms(self.model, 3)
 
     def sample(self, count: int) -> list[float]:

@@ -6,7 +6,6 @@ prepared verification suite and the models that a final compares.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import math
 import os
@@ -19,9 +18,10 @@ from typing import Any
 import torch
 
 from tuner import backends, problem
-from tuner.execution import worker
+from tuner.errors import words_of
 from tuner.measurement import process_state
 from tuner.measurement.floor import floor
+from tuner.measurement.protocol import Description, SelfCheckAnswer, TrialAnswer
 from tuner.measurement.statistics import Untrusted, summarise
 from tuner.measurement.timer import Timer
 from tuner.records import CaseResult, Correctness, Evaluation, Performance, Status, Workload
@@ -34,6 +34,7 @@ from tuner.verification.guards import GuardedAllocations, poison
 from tuner.verification.parameters import load_state
 from tuner.verification.self_check import self_check
 from tuner.verification.suite import Suite, run_case
+from tuner.workers.protocol import Report
 
 HOPELESS = 1.5  # beyond this multiple of the best so far a candidate is told its one figure and left
 CLOSE = 1.05  # within this multiple of the best it is measured again, interleaved with the best
@@ -43,35 +44,14 @@ BENIGN = 1.5  # a candidate that is slower by more on other values was timed on 
 
 
 class Phase:
-    """The phase that a trial is in; told to the parent, too, in case it never ends."""
+    """The phase that a trial is in; reported as well, in case it never ends."""
 
-    def __init__(self) -> None:
-        self.status = Status.LOAD
+    def __init__(self, report: Report) -> None:
+        self.report, self.status = report, Status.LOAD
 
     def enter(self, status: Status, detail: str = "") -> None:
         self.status = status
-        worker.phase(f"{status.value}: {detail}" if detail else status.value)
-
-
-class Here:
-    """This machine, as measurements would see it."""
-
-    def environment(self, torch_device: str) -> dict[str, Any]:
-        return backends.of(torch_device).environment().model_dump(mode="json")
-
-
-class Inspector:
-    """What a problem file says of itself."""
-
-    def __init__(self, problem_path: str) -> None:
-        self.problem = problem.load(Path(problem_path))
-
-    def workload(self) -> dict[str, Any]:
-        return problem.default_workload(self.problem).model_dump(mode="json")
-
-    def check(self, workload: dict[str, Any]) -> None:
-        """Raise ProblemError unless the reference takes this workload."""
-        problem.require_takes(self.problem, Workload.model_validate(workload))
+        self.report(f"{status.value}: {detail}" if detail else status.value)
 
 
 class Session:
@@ -79,20 +59,22 @@ class Session:
 
     def __init__(
         self,
-        problem_path: str,
-        workload: dict[str, Any],
+        path: Path,
+        workload: Workload,
         torch_device: str,
         seed: int,
         error_budget: float,
-        extensions_dir: str,
+        extensions: Path,
+        report: Report = lambda phase: None,
     ) -> None:
-        os.environ["TORCH_EXTENSIONS_DIR"] = extensions_dir
-        worker.phase("device")
+        os.environ["TORCH_EXTENSIONS_DIR"] = str(extensions)
+        self.report = report
+        report("device")
         self.backend = backends.of(torch_device)
         self.backend.select()
         self.device, self.seed, self.error_budget = torch_device, seed, error_budget
-        self.workload = Workload.model_validate(workload)
-        self.problem = problem.load(Path(problem_path))
+        self.workload = workload
+        self.problem = problem.load(path)
         self._suite: Suite | None = None
         self._timer: Timer | None = None
         self._uneven: Timer | None = None
@@ -101,25 +83,25 @@ class Session:
 
     # ---- what a search needs to know first --------------------------------------------------------
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Description:
         """Environment, problem hash and the physical floor of this workload on this device."""
-        worker.phase("describe")
+        self.report("describe")
         problem.require_takes(self.problem, self.workload)
         ceilings = self.backend.ceilings()
-        return {
-            "environment": self.backend.environment().model_dump(),
-            "problem_sha256": self.problem.sha256,
-            "floor": floor(self.problem, self.workload, ceilings, self.backend).model_dump(),
-        }
+        return Description(
+            environment=self.backend.environment(),
+            problem_sha256=self.problem.sha256,
+            floor=floor(self.problem, self.workload, ceilings, self.backend),
+        )
 
-    def prepare(self) -> dict[str, Any]:
-        """Compute the oracle and the reference's error for every case; returns them for the record."""
-        return {case.name: case.expected.reference_error for case in self.suite.cases}
+    def prepare(self) -> None:
+        """Have the oracle and the reference's error computed for every case."""
+        assert self.suite.cases
 
     @property
     def suite(self) -> Suite:
         if self._suite is None:
-            worker.phase("reference")
+            self.report("reference")
             self._suite = Suite(self.problem, self.workload, self.device, self.seed, self.error_budget)
         return self._suite
 
@@ -137,24 +119,24 @@ class Session:
             self._uneven = Timer(own_scales(self.suite.cases[0].inputs, rng), self.seed)
         return self._uneven
 
-    def self_check(self) -> dict[str, Any]:
+    def self_check(self) -> SelfCheckAnswer:
         """Send the wrong models through the suite; returns what became of them."""
         found = self_check(
             self.problem, self.workload, self.device, self.seed, self.error_budget,
-            lambda name: worker.phase(f"self-check: {name}"), with_honest=False,
+            lambda name: self.report(f"self-check: {name}"), with_honest=False,
         )  # fmt: skip
         self.backend.release_memory()
-        return dataclasses.asdict(found)
+        return SelfCheckAnswer(caught=found.caught, missed=found.missed, left_out=found.left_out)
 
     # ---- a trial ----------------------------------------------------------------------------------
 
-    def trial(self, path: str, sha256: str, best_ms: float | None, floor_ms: float) -> dict[str, Any]:
+    def trial(self, path: Path, sha256: str, best_ms: float | None, floor_ms: float) -> TrialAnswer:
         """Load, verify and time one candidate.
 
         Returns its Evaluation, and whether the device still works: after an
         illegal address every later call fails, so the parent replaces the process.
         """
-        started, phase = time.perf_counter(), Phase()
+        started, phase = time.perf_counter(), Phase(self.report)
         correctness: Correctness | None = None
         performance: Performance | None = None
         detail, switches = "", process_state.switches()
@@ -189,17 +171,17 @@ class Session:
             run_s=time.perf_counter() - started,
         )
         healthy = self._healthy() and process_state.switched(switches) is None
-        return {"evaluation": evaluation.model_dump(mode="json"), "healthy": healthy}
+        return TrialAnswer(evaluation=evaluation, healthy=healthy)
 
-    def _load(self, path: str, sha256: str) -> GuardedModel:
+    def _load(self, path: Path, sha256: str) -> GuardedModel:
         return self.suite.build(self._model_new(path, sha256))
 
-    def _model_new(self, path: str, sha256: str) -> Callable[..., torch.nn.Module]:
+    def _model_new(self, path: Path, sha256: str) -> Callable[..., torch.nn.Module]:
         """The class of a candidate's file, its kernels built and loaded."""
-        text = Path(path).read_bytes()
+        text = path.read_bytes()
         if hashlib.sha256(text).hexdigest() != sha256:
             raise Wrong(f"{path} is not the file that was rendered for this trial")
-        module = problem.execute(Path(path), f"tuner_candidate_{sha256[:16]}")
+        module = problem.execute(path, f"tuner_candidate_{sha256[:16]}")
         if hasattr(module, "preload"):  # any file that defines ModelNew may be verified
             module.preload()
         process_state.check_untampered()
@@ -267,23 +249,23 @@ class Session:
             return False
         return self.backend.is_healthy()
 
-    def verify(self, path: str, sha256: str, thoroughly: bool = False) -> dict[str, Any]:
+    def verify(self, path: Path, sha256: str, thoroughly: bool = False) -> Correctness:
         """Cases A to D for one file, or all there are; raises nothing for a wrong result."""
         try:
             if thoroughly:
-                return self._verify_thoroughly(path, sha256).model_dump(mode="json")
-            found = self.suite.run(self._load(path, sha256), worker.phase)
-            return found.correctness().model_dump(mode="json")
+                return self._verify_thoroughly(path, sha256)
+            found = self.suite.run(self._load(path, sha256), self.report)
+            return found.correctness()
         except BaseException as error:  # the file's own code: whatever it raises, it is not right
             detail = str(error) if isinstance(error, Wrong) else f"{type(error).__name__}: {_first_line(error)}"
             case = CaseResult(name="construction", ok=False, detail=detail)
-            return Correctness(cases=(case,), error_ratio=0.0, agrees_with_eager=False).model_dump(mode="json")
+            return Correctness(cases=(case,), error_ratio=0.0, agrees_with_eager=False)
 
-    def _verify_thoroughly(self, path: str, sha256: str) -> Correctness:
+    def _verify_thoroughly(self, path: Path, sha256: str) -> Correctness:
         model_new = self._model_new(path, sha256)
-        found = run_completely(self.suite, model_new, worker.phase)
+        found = run_completely(self.suite, model_new, self.report)
         cases = list(found.cases)
-        worker.phase("timed values")
+        self.report("timed values")
         if all(case.ok for case in cases):
             name = "timed values"
             try:
@@ -293,15 +275,15 @@ class Session:
                 cases.append(CaseResult(name=name, ok=True))
             except (Wrong, Untrusted) as fault:
                 cases.append(CaseResult(name=name, ok=False, detail=str(fault)))
-            worker.phase("compute-sanitizer")
-            cases += sanitizer.sanitize(self.problem, self.workload, Path(path), self.device)
+            self.report("compute-sanitizer")
+            cases += sanitizer.sanitize(self.problem, self.workload, path, self.device)
         return found.with_cases(cases)
 
     # ---- the final --------------------------------------------------------------------------------
 
-    def enter(self, name: str, path: str, sha256: str) -> None:
+    def enter(self, name: str, path: Path, sha256: str) -> None:
         """Load a finalist and warm it up."""
-        worker.phase(f"final: {name}")
+        self.report(f"final: {name}")
         self.best = None
         candidate = self._load(path, sha256)
         verdict = run_case(candidate, self.suite.cases[0])
@@ -315,7 +297,7 @@ class Session:
 
     def settle(self, name: str, latency_ms: float, floor_ms: float) -> None:
         """Raise Untrusted or Wrong unless a finalist's time is believable and it is still right when timed."""
-        worker.phase(f"final: {name}")
+        self.report(f"final: {name}")
         self._check_believable(latency_ms, floor_ms)
         self._check_last(self.contestants[name])
 
@@ -326,8 +308,5 @@ def count(samples: int, seconds: float, one_ms: float) -> int:
 
 
 def _first_line(error: BaseException) -> str:
-    try:
-        text = str(error).strip()
-    except Exception:  # an exception of the candidate's own making
-        text = "its message cannot be read"
+    text = words_of(error)
     return text.splitlines()[0][:500] if text else ""

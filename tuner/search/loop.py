@@ -24,6 +24,10 @@ class Evaluator(Protocol):
     def capacity(self) -> int:
         """How many points it wants under way at once."""
 
+    @property
+    def waited_s(self) -> float:
+        """Seconds so far in which nothing could be measured, for others used the device."""
+
     def submit(self, number: int, point: Point) -> None: ...
 
     def next(self) -> tuple[int, str, Evaluation]:
@@ -75,6 +79,7 @@ class Search:
         """
         progress = self.progress
         progress.budget, progress.started, progress.ended = budget, time.monotonic(), None
+        waited_before = evaluator.waited_s
         try:
             while True:
                 reason, exhausted = progress.limit(), False
@@ -94,6 +99,7 @@ class Search:
                     progress.stopped = reason or ("exhausted" if exhausted else "trials")
                     break
                 self._record(*evaluator.next())
+                progress.waited_s = evaluator.waited_s - waited_before
                 observe(progress)
         except KeyboardInterrupt:
             progress.stopped = "interrupted"

@@ -28,6 +28,7 @@ class Progress:
     resumed: int = 0  # trials taken over from other runs, earlier ones or at the same time
     started: float = field(default_factory=time.monotonic)
     ended: float | None = None
+    waited_s: float = 0.0  # in which nothing could be measured, for others used the device
     stopped: str = ""  # "", then trials, time, patience, exhausted or interrupted
 
     @property
@@ -47,8 +48,8 @@ class Progress:
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds that this run of the search took, or has taken so far."""
-        return (self.ended or time.monotonic()) - self.started
+        """Seconds that this run of the search took, or has taken so far; those of waiting are not its own."""
+        return (self.ended or time.monotonic()) - self.started - self.waited_s
 
     @property
     def since_best(self) -> int:

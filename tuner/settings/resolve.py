@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tuner import backends, template
-from tuner.execution.pipeline import PREPARE_DEADLINE_S
-from tuner.execution.worker import Worker
-from tuner.records import Environment, TensorSpec, Workload
+from tuner.execution.job import PREPARE_DEADLINE_S
+from tuner.measurement.protocol import DeviceEnvironment, OpenInspector, OpenMachine, OwnWorkload
+from tuner.records import Environment, Precision, TensorSpec, Workload
 from tuner.settings import Settings
 from tuner.template import Template
+from tuner.workers.worker import Worker
 
 
 def checked_template(settings: Settings) -> Template:
@@ -41,13 +42,12 @@ def problem_path(settings: Settings, kernel: Template) -> Path:
     return settings.problem or kernel.problem
 
 
-def workloads(settings: Settings, problem: Path, environment: dict[str, str]) -> list[Workload]:
+def workloads(settings: Settings, problem: Path, environment: Mapping[str, str]) -> list[Workload]:
     """The workloads that a config asks for; what it leaves out is the problem's own."""
     shapes = settings.input_shapes
     init: Sequence[Any] | None = settings.init
     if shapes is None or init is None:
-        with Worker("tuner.measurement.session:Inspector", {"problem_path": str(problem)}, environment) as worker:
-            own = Workload.model_validate(worker.call("workload", PREPARE_DEADLINE_S))
+        own = own_workload(problem, environment)
         shapes = shapes or (own.shapes,)
         init = own.init if init is None else init
     return [
@@ -60,7 +60,29 @@ def workloads(settings: Settings, problem: Path, environment: dict[str, str]) ->
     ]
 
 
-def here(torch_device: str, toolchain: dict[str, str]) -> Environment:
+def own_workload(problem: Path, environment: Mapping[str, str]) -> Workload:
+    """The workload of a problem's own get_init_inputs and get_inputs. Raises ProblemError."""
+    with Worker(OpenInspector(problem), environment) as worker:
+        return worker.call(OwnWorkload(), PREPARE_DEADLINE_S)
+
+
+def stated_workload(
+    problem: Path,
+    shapes: Sequence[tuple[int, ...]] | None,
+    init: Sequence[Any] | None,
+    precision: Precision,
+    environment: Mapping[str, str],
+) -> Workload:
+    """One workload; shapes and constructor arguments that are None are the problem's own."""
+    if shapes is not None and init is not None:
+        inputs = tuple(TensorSpec(shape=shape) for shape in shapes)
+        return Workload(init=tuple(init), inputs=inputs, precision=precision)
+    own = own_workload(problem, environment)
+    inputs = tuple(TensorSpec(shape=shape) for shape in shapes) if shapes is not None else own.inputs
+    return Workload(init=own.init if init is None else tuple(init), inputs=inputs, precision=precision)
+
+
+def here(torch_device: str, toolchain: Mapping[str, str]) -> Environment:
     """The environment of this machine's device, asked of a worker process (this one never loads torch)."""
-    with Worker("tuner.measurement.session:Here", {}, toolchain) as worker:
-        return Environment.model_validate(worker.call("environment", PREPARE_DEADLINE_S, torch_device=torch_device))
+    with Worker(OpenMachine(), toolchain) as worker:
+        return worker.call(DeviceEnvironment(torch_device), PREPARE_DEADLINE_S)

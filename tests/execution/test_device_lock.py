@@ -1,0 +1,48 @@
+"""One process at a time on a device, and a word for whoever waits."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import filelock
+import pytest
+
+from tuner.backends.cuda import Cuda
+from tuner.execution.device_lock import DeviceLock
+
+
+def is_free(torch_device: str) -> bool:
+    try:
+        with filelock.FileLock(DeviceLock(torch_device).path, timeout=0, is_singleton=False):
+            return True
+    except filelock.Timeout:
+        return False
+
+
+def test_two_names_of_one_gpu_share_its_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Cuda, "physical_id", lambda self: "0000:0e:00.0")
+    assert DeviceLock("cuda:0").path == DeviceLock("cuda:1").path
+
+
+def test_one_lock_a_device() -> None:
+    assert DeviceLock("cuda:0").path != DeviceLock("cuda:1").path
+    with DeviceLock("cuda:7"):
+        assert not is_free("cuda:7") and is_free("cuda:8")
+    assert is_free("cuda:7")
+
+
+@pytest.mark.timeout(30)
+def test_who_waits_is_told_at_once_for_whom_and_the_time_is_counted() -> None:
+    said: list[str] = []
+    first, second = DeviceLock("cuda:7"), DeviceLock("cuda:7", said.append)
+    with first:
+        waiting = threading.Thread(target=lambda: second.__enter__())
+        waiting.start()
+        while not said:
+            time.sleep(0.01)
+        time.sleep(0.2)
+    waiting.join()
+    second.__exit__()
+    assert said[0].startswith("waiting for process ") and said[0].endswith("(another search on cuda:7)")
+    assert second.waited_s >= 0.2 and first.waited_s == 0.0

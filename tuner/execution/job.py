@@ -1,0 +1,36 @@
+"""What every process of a search needs to know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuner.measurement.protocol import OpenBaseline, OpenSession
+from tuner.records import Workload
+
+PREPARE_DEADLINE_S = 600.0  # of whatever runs the reference alone
+
+
+@dataclass(frozen=True)
+class Job:
+    """One problem and workload on one device. `seed` is secret from candidates."""
+
+    problem: Path
+    workload: Workload
+    torch_device: str  # "cpu", "cuda:0"
+    seed: int
+    error_budget: float
+    environment: Mapping[str, str]  # of the processes: where the toolchain is
+    compile_timeout_s: float = PREPARE_DEADLINE_S
+    run_timeout_s: float = PREPARE_DEADLINE_S
+    capability: tuple[int, int] | None = None  # to compile for; None on a CPU
+
+    def session(self, folder: Path) -> OpenSession:
+        """A measuring process's service; candidates build in `folder`."""
+        return OpenSession(
+            self.problem, self.workload, self.torch_device, self.seed, self.error_budget, folder / "extensions"
+        )
+
+    def baseline(self, way: str) -> OpenBaseline:
+        return OpenBaseline(self.problem, self.workload, self.torch_device, self.seed, way)

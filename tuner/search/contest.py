@@ -1,0 +1,131 @@
+"""The contest of a final: its finalists and the baselines in turns, some samples at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from tuner.errors import DeviceError
+from tuner.execution.job import PREPARE_DEADLINE_S
+from tuner.measurement.protocol import BaselineService, EnterFinal, SampleBaseline, SampleFinalist, WarmBaseline
+from tuner.records import Trial
+from tuner.search.run import Run
+from tuner.search.samples import Samples
+from tuner.workers.worker import Worker, WorkerBug, WorkerFailure
+
+SAMPLES = 100
+BATCH = 5  # samples in a row; the intervals are drawn over rounds, so there should be many
+MIN_SAMPLES = 4  # before a finalist may be dropped
+DROPPED = 1.10  # a finalist this far behind the leader after a round is out, so that the rest get more samples
+
+
+class Contest:
+    """Contestants by name: finalists in the lane's process, baselines in processes of their own.
+
+    Whoever fails is left out, and a note says so.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.lane, self.observer = run, run.lane, run.observer
+        self.finalists: dict[str, Trial] = {}
+        self.baselines: dict[str, Worker[BaselineService]] = {}
+        self.samples = Samples()
+        self.notes: list[str] = []
+
+    def close(self) -> None:
+        """End the baselines' processes."""
+        for worker in self.baselines.values():
+            worker.close()
+
+    # ---- entering ---------------------------------------------------------------------------------
+
+    def enter(self, finalists: dict[str, Trial]) -> None:
+        """Load the finalists into the lane's process. Raises DeviceError when none can be."""
+        self.finalists = dict(finalists)
+        while self.finalists and (failed := self._load_all()) is not None:
+            del self.finalists[failed]
+        if not self.finalists:
+            raise DeviceError(f"no finalist could be loaded again: {self.notes[-1]}")
+
+    def _load_all(self) -> str | None:
+        """The first finalist that fails to load, noted; it may have taken the device along, so all load again."""
+        for name, trial in self.finalists.items():
+            candidate = self.run.candidate(trial.point)
+            path = self.run.folder / f"{candidate.sha256}.py"
+            path.write_text(candidate.text)
+            try:
+                self.lane.prepare()
+                self.lane.call(EnterFinal(name, path, candidate.sha256), PREPARE_DEADLINE_S)
+            except (WorkerFailure, WorkerBug) as failure:
+                self.notes.append(f"finalist {name} left out: {last_line(failure)}")
+                self.lane.worker.stop()
+                return name
+        return None
+
+    def enter_baseline(self, way: str) -> None:
+        worker = self.baselines[way] = Worker(self.run.job.baseline(way), self.run.job.environment)
+        self.observer.stage(f"final: warming up {way}")
+        try:
+            with self.lane.lock:
+                worker.call(WarmBaseline(), PREPARE_DEADLINE_S)
+        except (WorkerFailure, WorkerBug) as failure:
+            self.notes.append(f"baseline {way} left out: {last_line(failure)}")
+            self.baselines.pop(way).close()
+
+    # ---- sampling ---------------------------------------------------------------------------------
+
+    def sample(self, budget_s: float) -> None:
+        """Rounds over all contestants until each has its samples or the time is up; at least two rounds."""
+        self.observer.stage("final: sampling")
+        standing = list(self.finalists)  # not dropped
+        self.samples.times = {name: [] for name in [*standing, *self.baselines]}
+        started = time.monotonic()
+        batch, taken = 2, 0
+        while taken < SAMPLES:
+            round_started = time.monotonic()
+            for name in self._contestants(standing):
+                self.samples.times[name] += self._taken(name, batch)
+            standing = [name for name in standing if name in self.finalists]
+            taken += batch
+            self.samples.rounds.append(batch)
+            now = time.monotonic()
+            self.observer.final(taken, SAMPLES)
+            if taken > batch and now - started + (now - round_started) > budget_s:
+                break
+            if now - round_started < budget_s / 20:
+                batch = min(BATCH, SAMPLES - taken)
+            if taken >= MIN_SAMPLES:
+                standing = self._kept(standing)
+
+    def _contestants(self, standing: list[str]) -> Iterator[str]:
+        """Those that are still there when their turn comes."""
+        for name in [*standing, *list(self.baselines)]:
+            if name in self.finalists or name in self.baselines:
+                yield name
+
+    def _kept(self, standing: list[str]) -> list[str]:
+        """The first two, and all that are near the leader."""
+        ranked = sorted(standing, key=self.samples.median_ms)
+        near = [name for name in ranked if self.samples.median_ms(name) <= DROPPED * self.samples.median_ms(ranked[0])]
+        return [name for name in standing if name in ranked[:2] or name in near]
+
+    def _taken(self, name: str, count: int) -> list[float]:
+        """Timings of one contestant in ms; none when it fails."""
+        try:
+            if name in self.baselines:
+                with self.lane.lock:
+                    return self.baselines[name].call(SampleBaseline(count), PREPARE_DEADLINE_S)
+            return self.lane.call(SampleFinalist(name, count), PREPARE_DEADLINE_S)
+        except (WorkerFailure, WorkerBug) as failure:
+            self.notes.append(f"{name} left out of the final: {last_line(failure)}")
+        if name in self.baselines:
+            self.baselines.pop(name).close()
+        else:
+            self.lane.worker.stop()  # it may have taken the device along
+            self.enter({other: trial for other, trial in self.finalists.items() if other != name})
+        return []
+
+
+def last_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1][:300] if lines else type(error).__name__

@@ -1,0 +1,140 @@
+"""What `tuner search` does: a search and a final for each workload of a config, each winner into the cache."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuner import backends, store
+from tuner.backends import toolchain
+from tuner.errors import CacheError
+from tuner.execution.job import PREPARE_DEADLINE_S, Job
+from tuner.execution.lane import Lane
+from tuner.measurement.conditions import Watch
+from tuner.measurement.protocol import OpenInspector, RequireWorkload
+from tuner.records import Record, Workload
+from tuner.search.final import Final
+from tuner.search.observer import Observer
+from tuner.search.progress import Progress
+from tuner.search.run import Run, runs_folder
+from tuner.settings import Settings, resolve
+from tuner.template import Template
+from tuner.workers import scratch
+from tuner.workers.worker import Worker
+
+
+@dataclass
+class Outcome:
+    """What came of one workload. `record` is None when nothing right was found."""
+
+    workload: Workload
+    progress: Progress
+    record: Record | None
+    stored: bool
+    folder: Path | None  # of the cache entry
+    notes: list[str]  # what went wrong on the way and did not matter
+
+
+def tune(
+    settings: Settings, cache: Path, observer: Observer, fresh: bool = False, replace_faster: bool = False
+) -> Iterator[Outcome]:
+    """Search every workload of `settings` and put each winner into `cache`; an outcome as each is done.
+
+    `fresh` starts a new study instead of resuming; `replace_faster` lets a slower
+    result replace a cached one. Raises TunerError for what the user can mend, for
+    workloads that the problem or the template refuses before the first search.
+    A search that was interrupted is the last one; its outcome holds the best so far.
+    """
+    template, torch_device = resolve.template_and_device(settings)
+    toolchain.need_toolchain()
+    require_writable(cache)
+    store.sweep(cache)
+    environment = toolchain.environment()
+    problem = resolve.problem_path(settings, template)
+    workloads = resolve.workloads(settings, problem, environment)
+    with settings.blame("shapes"):
+        _refuse_early(workloads, problem, template, environment)
+    for workload in workloads:
+        job = Job(
+            problem=problem,
+            workload=workload,
+            torch_device=torch_device,
+            seed=secrets.randbits(31),
+            error_budget=settings.error_budget,
+            environment=environment,
+            compile_timeout_s=settings.compile_timeout_s,
+            run_timeout_s=settings.run_timeout_s,
+        )
+        outcome = _tune_one(settings, template, job, cache, observer, fresh, replace_faster)
+        yield outcome
+        if outcome.progress.stopped == "interrupted":
+            break
+
+
+def _refuse_early(
+    workloads: Sequence[Workload], problem: Path, template: Template, environment: Mapping[str, str]
+) -> None:
+    """Raise the TunerError of the first workload that the problem's Model or the template does not take."""
+    with Worker(OpenInspector(problem), environment) as worker:
+        for workload in workloads:
+            worker.call(RequireWorkload(workload), PREPARE_DEADLINE_S)
+            template.facts(workload.init, workload.shapes, {})
+
+
+def require_writable(cache: Path) -> None:
+    """Raise CacheError unless studies and ledgers can be written in `cache`."""
+    try:
+        runs_folder(cache).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=runs_folder(cache)) as probe:
+            probe.write(b"tuner")
+    except OSError as error:
+        raise CacheError(
+            f"{cache}: the cache cannot be written ({error.strerror}); set TUNER_CACHE_DIR to a folder that can"
+        ) from error
+
+
+def _tune_one(
+    settings: Settings,
+    template: Template,
+    job: Job,
+    cache: Path,
+    observer: Observer,
+    fresh: bool,
+    replace_faster: bool,
+) -> Outcome:
+    observer.stage("starting the measuring process")
+    watch = Watch(backends.of(job.torch_device))
+    notes: list[str] = []
+    with scratch.subfolder() as folder, closing(Lane(job, folder, observer.stage)) as lane:
+        run = Run.begin(settings, template, job, lane, folder, cache, observer)
+        run.prepare()
+        progress = run.search(fresh)
+        record = run.record(progress)
+        if record is None:
+            return Outcome(job.workload, progress, None, False, None, notes)
+        if progress.stopped != "interrupted":
+            try:
+                record, notes = _final(run, record, progress, watch)
+            except KeyboardInterrupt:
+                progress.stopped = "interrupted"
+        text = run.candidate(record.point).text
+    stored = store.put(cache, record, text, replace_faster, template, notes.append)
+    folder = store.folder_of(cache, record.environment.slug, record.template, record.workload.slug)
+    return Outcome(job.workload, progress, record, stored, folder, notes)
+
+
+def _final(run: Run, record: Record, progress: Progress, watch: Watch) -> tuple[Record, list[str]]:
+    """The record of the winner that the final names, and what a reader should know of it."""
+    final = Final(run)
+    with watch:
+        record = final.decide(record, progress)
+    record = record.measured_under(watch.conditions())
+    if not backends.of(run.job.torch_device).steady_ceilings:  # the better of two readings, minutes apart
+        record = record.with_floor(
+            min(run.lane.describe().floor, run.description.floor, key=lambda reading: reading.floor_ms)
+        )
+    return record, final.notes + watch.notes()
