@@ -54,7 +54,7 @@ def test_cuda_with_a_number_must_exist(machine: Machine) -> None:
         backends.resolve("cuda:2")
 
 
-@pytest.mark.parametrize("wanted", ["gpu", "cuda:", "cuda:x", "cuda:-1", "", "tpu:0"])
+@pytest.mark.parametrize("wanted", ["gpu", "cuda:", "cuda:x", "cuda:-1", "", "tpu:0", "cpu:0", "cuda:1000"])
 def test_an_unknown_device_is_refused(machine: Machine, wanted: str) -> None:
     machine(gpus=1, nvcc="/x/nvcc", torch_cuda="13.0")
     with pytest.raises(DeviceError, match="is not auto, cuda, cuda:N or cpu"):
@@ -64,6 +64,13 @@ def test_an_unknown_device_is_refused(machine: Machine, wanted: str) -> None:
 def test_the_cpu_is_always_there(machine: Machine) -> None:
     machine()
     assert backends.resolve("cpu") == "cpu"
+
+
+def test_a_device_of_each_kind_is_available_where_all_is_there(machine: Machine) -> None:
+    machine(gpus=2, nvcc="/x/nvcc", torch_cuda="13.0")
+    assert backends.available() == ["cuda:0", "cpu"]
+    machine(gpus=2)
+    assert backends.available() == ["cpu"]
 
 
 @pytest.mark.parametrize(("torch_device", "kind"), [("cpu", "cpu"), ("cuda", "cuda"), ("cuda:1", "cuda")])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import psutil
 import pytest
 import torch
@@ -23,9 +25,8 @@ def test_its_environment() -> None:
     assert found == CPU.environment()
 
 
-def test_its_limits(make_record: object) -> None:
-    assert callable(make_record)
-    record: Record = make_record()
+def test_its_limits(make_record: Callable[..., Record]) -> None:
+    record = make_record()
     expected = {"device": "cpu", "cores": 2, "capability": (0, 0), "shared_memory_per_block": 0}
     assert CPU.limits(record.environment) == expected
     assert CPU.target(record.environment) is None

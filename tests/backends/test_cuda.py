@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -20,9 +22,8 @@ on_gpu = [pytest.mark.gpu, pytest.mark.skipif(gpu_count() == 0, reason="no GPU")
 @pytest.mark.parametrize(
     ("capability", "size"), [((9, 0), 232448), ((8, 0), 166912), ((8, 9), 101376), ((99, 0), 101376)]
 )
-def test_shared_memory_of_a_block(make_record: object, capability: tuple[int, int], size: int) -> None:
-    assert callable(make_record)
-    record: Record = make_record(device_kind="cuda", capability=capability)
+def test_shared_memory_of_a_block(make_record: Callable[..., Record], capability: tuple[int, int], size: int) -> None:
+    record = make_record(device_kind="cuda", capability=capability)
     assert GPU.limits(record.environment)["shared_memory_per_block"] == size
     assert GPU.target(record.environment) == capability
 
@@ -69,7 +70,7 @@ class TestOnAGpu:
         assert found["tf32_tflops"] > found["fp32_tflops"]
 
     def test_limits_are_the_driver_s(self) -> None:
-        properties = torch.cuda.get_device_properties(0)
+        properties: Any = torch.cuda.get_device_properties(0)
         found = GPU.limits(GPU.environment())
         assert found["shared_memory_per_block"] == properties.shared_memory_per_block_optin
 

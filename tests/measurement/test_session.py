@@ -37,15 +37,15 @@ def test_a_finalist_below_its_floor_is_refused(session: Session) -> None:
 
 
 def test_a_finalist_that_is_wrong_when_timed_is_refused(session: Session) -> None:
-    right = session.contestants["right"]
-    session.contestants["wrong"] = lambda x: right(x) + 1
+    right = session.finalists["right"]
+    session.finalists["wrong"] = lambda x: right(x) + 1
     with pytest.raises(Wrong, match="right when it was verified, wrong when it was timed"):
         session.settle("wrong", 1.0, 0.0)
 
 
 def test_a_finalist_that_returns_a_result_of_before_is_refused(session: Session) -> None:
     """Even the right one: what a forward returned is overwritten ahead of the next."""
-    kept = session.contestants["right"](*session.suite.cases[0].inputs)
-    session.contestants["kept"] = lambda x: kept
+    kept = session.finalists["right"](*session.suite.cases[0].inputs)
+    session.finalists["kept"] = lambda x: kept
     with pytest.raises(Wrong):
         session.settle("kept", 1.0, 0.0)

@@ -49,6 +49,8 @@ class Backend(ABC):
     """One device of one kind. torch is imported only by the methods that say so."""
 
     kind: ClassVar[Literal["cuda", "cpu"]]
+    name: ClassVar[str]  # what a person calls such a device
+    numbered: ClassVar[bool]  # whether there may be several, which torch counts from 0
     cores_name: ClassVar[str]  # what a person calls `Environment.cores`
     toolkit_name: ClassVar[str]  # what a person calls `Environment.toolkit`
     has_driver: ClassVar[bool]  # whether `Environment.driver` and `.cudnn` mean something
@@ -69,6 +71,10 @@ class Backend(ABC):
     @abstractmethod
     def missing(self) -> str | None:
         """What keeps kernels from being built and run on this kind of device, or None."""
+
+    @abstractmethod
+    def count(self) -> int:
+        """How many devices of this kind this process sees."""
 
     @abstractmethod
     def physical_id(self) -> str:

@@ -26,6 +26,8 @@ BUSY_SAMPLE_S = 0.25
 
 class Cpu(Backend):
     kind = "cpu"
+    name = "CPU"
+    numbered = False
     cores_name = "cores"
     toolkit_name = "compiler"
     has_driver = False
@@ -39,13 +41,16 @@ class Cpu(Backend):
     def missing(self) -> str | None:
         return None
 
+    def count(self) -> int:
+        return 1
+
     def physical_id(self) -> str:
         return "cpu"
 
     def environment(self) -> Environment:
         return Environment(
             device_kind="cpu",
-            device_name=plain(name()),
+            device_name=plain(model_name()),
             capability=(0, 0),
             cores=cores(),
             memory_bytes=psutil.virtual_memory().total,
@@ -119,7 +124,7 @@ class WallClock(Clock):
         return Timing((self.now() - start) * 1e3, 0.0, result)
 
 
-def name() -> str:
+def model_name() -> str:
     """The model's name by the operating system."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

@@ -21,6 +21,8 @@ MOST_COMPILERS = 16
 
 class Cuda(Backend):
     kind = "cuda"
+    name = "GPU"
+    numbered = True
     cores_name = "SMs"
     toolkit_name = "CUDA toolkit"
     has_driver = True
@@ -43,6 +45,9 @@ class Cuda(Backend):
         if torch_cuda() is None:
             return "the installed PyTorch is a build without CUDA"
         return None
+
+    def count(self) -> int:
+        return gpu_count()
 
     def physical_id(self) -> str:
         """The PCI bus id; the name for torch where no driver tells."""

@@ -13,12 +13,12 @@ from tuner.cli.output import json_option, print_json
 @json_option
 def doctor(as_json: bool) -> None:
     """Say what works on this machine: compilers, PyTorch, GPU, driver."""
-    from tuner.backends.doctor import checks as find_out
+    from tuner.backends.doctor import checks
     from tuner.cli import tables
 
-    checks = find_out()
+    found = checks()
     if as_json:
-        print_json([asdict(check) for check in checks])
+        print_json([asdict(check) for check in found])
         return
-    rows = [["ok" if c.ok else "no", c.name, c.detail, c.needed_for] for c in checks]
+    rows = [["ok" if c.ok else "no", c.name, c.detail, c.needed_for] for c in found]
     tables.console().print(tables.listing(["", "what", "found", "needed for"], rows))

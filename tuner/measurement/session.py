@@ -1,4 +1,4 @@
-"""Evaluating candidates: verify, then process_state. Runs inside a worker.
+"""Evaluating candidates: verify, then time. Runs inside a worker.
 
 `Session` is the measuring lane's worker target: it holds the device, the
 prepared verification suite and the models that a final compares.
@@ -36,15 +36,15 @@ from tuner.verification.self_check import self_check
 from tuner.verification.suite import Suite, run_case
 from tuner.workers.protocol import Report
 
-HOPELESS = 1.5  # beyond this multiple of the best so far a candidate is told its one figure and left
-CLOSE = 1.05  # within this multiple of the best it is measured again, interleaved with the best
+HOPELESS = 1.5  # a candidate slower than this multiple of the best is timed once
+CLOSE = 1.05  # one within this multiple of the best is timed again, in turn with the best
 SURVIVOR_SAMPLES, CLOSE_SAMPLES = 10, 30
-SURVIVOR_S, CLOSE_S = 2.0, 4.0  # where one forward takes long, this much time instead of that many samples
-BENIGN = 1.5  # a candidate that is slower by more on other values was timed on values that suited it
+SURVIVOR_S, CLOSE_S = 2.0, 4.0  # seconds after which slow forwards are sampled no more
+BENIGN = 1.5  # a candidate may take this multiple of its time on values of other scales, and no more
 
 
 class Phase:
-    """The phase that a trial is in; reported as well, in case it never ends."""
+    """The phase that a trial is in. Each is reported, so that the parent can name the last of a trial that hangs."""
 
     def __init__(self, report: Report) -> None:
         self.report, self.status = report, Status.LOAD
@@ -55,7 +55,10 @@ class Phase:
 
 
 class Session:
-    """One problem, workload and device; `seed` is the parent's secret for verification values."""
+    """One problem on one workload and one device.
+
+    `seed` gives the values that candidates are verified on; only the parent and this process know it.
+    """
 
     def __init__(
         self,
@@ -79,7 +82,7 @@ class Session:
         self._timer: Timer | None = None
         self._uneven: Timer | None = None
         self.best: tuple[float, Any] | None = None  # its median in ms and the model itself
-        self.contestants: dict[str, Any] = {}
+        self.finalists: dict[str, Any] = {}
 
     # ---- what a search needs to know first --------------------------------------------------------
 
@@ -100,6 +103,7 @@ class Session:
 
     @property
     def suite(self) -> Suite:
+        """The verification suite; prepared when it is first asked for."""
         if self._suite is None:
             self.report("reference")
             self._suite = Suite(self.problem, self.workload, self.device, self.seed, self.error_budget)
@@ -107,20 +111,21 @@ class Session:
 
     @property
     def timer(self) -> Timer:
+        """Times forwards on the values of case A."""
         if self._timer is None:
             self._timer = Timer(self.suite.cases[0].inputs, self.seed)
         return self._timer
 
     @property
     def uneven(self) -> Timer:
-        """As `timer`, on values of which every sample has its own scale and offset."""
+        """Times forwards on values where each sample of the batch has its own scale and offset."""
         if self._uneven is None:
             rng = torch.Generator(self.device).manual_seed(self.seed + 1)
             self._uneven = Timer(own_scales(self.suite.cases[0].inputs, rng), self.seed)
         return self._uneven
 
     def self_check(self) -> SelfCheckAnswer:
-        """Send the wrong models through the suite; returns what became of them."""
+        """Send wrong models through the suite, and return which it rejected and which it missed."""
         found = self_check(
             self.problem, self.workload, self.device, self.seed, self.error_budget,
             lambda name: self.report(f"self-check: {name}"), with_honest=False,
@@ -133,8 +138,9 @@ class Session:
     def trial(self, path: Path, sha256: str, best_ms: float | None, floor_ms: float) -> TrialAnswer:
         """Load, verify and time one candidate.
 
-        Returns its Evaluation, and whether the device still works: after an
-        illegal address every later call fails, so the parent replaces the process.
+        Returns its Evaluation, and whether this process can go on: after an illegal address
+        every later call of the device fails, and what a candidate replaced stays replaced.
+        If it cannot, the parent replaces the process. Raises nothing for what a candidate does.
         """
         started, phase = time.perf_counter(), Phase(self.report)
         correctness: Correctness | None = None
@@ -144,7 +150,7 @@ class Session:
             phase.enter(Status.LOAD)
             candidate = self._load(path, sha256)
             phase.enter(Status.LAUNCH)
-            kept = GuardedAllocations()  # what a candidate allocates once and keeps lies between guards, too
+            kept = GuardedAllocations()  # puts guards around what the candidate allocates once and keeps, too
             candidate.call(self.suite.cases[0].inputs, kept)
             phase.enter(Status.VERIFY)
             correctness = self.suite.run(candidate, lambda case: phase.enter(Status.VERIFY, case)).correctness()
@@ -161,7 +167,7 @@ class Session:
                 phase.status = Status.OK
         except (Wrong, Untrusted) as fault:
             detail = str(fault)
-        except BaseException as error:  # whatever a candidate raises is its own outcome, in the phase it was in
+        except BaseException as error:  # the candidate's own code may raise anything
             detail = f"{type(error).__name__}: {_first_line(error)}"
         evaluation = Evaluation(
             status=phase.status,
@@ -170,7 +176,8 @@ class Session:
             performance=performance,
             run_s=time.perf_counter() - started,
         )
-        healthy = self._healthy() and process_state.switched(switches) is None
+        as_before = process_state.tampered() is None and process_state.switched(switches) is None
+        healthy = as_before and self.backend.is_healthy()
         return TrialAnswer(evaluation=evaluation, healthy=healthy)
 
     def _load(self, path: Path, sha256: str) -> GuardedModel:
@@ -189,6 +196,7 @@ class Session:
         return model_new
 
     def _time(self, model: torch.nn.Module, best_ms: float | None, floor_ms: float) -> Performance:
+        """Sample a right candidate, more often the closer it comes to the best; raises Untrusted or Wrong."""
         case = self.suite.cases[0]
         load_state(model, case.state)
         timer = self.timer
@@ -200,21 +208,21 @@ class Session:
             leader = min(best_ms or math.inf, self.best[0] if self.best else math.inf)
             if leader < math.inf and median <= CLOSE * leader:
                 more = count(CLOSE_SAMPLES, CLOSE_S, median) - len(times)
-                for _ in range(more):  # interleaved with the best, so that both saw the same clocks
+                for _ in range(more):  # in turn with the best, so that both run at the same clocks
                     if self.best is not None:
                         timer.sample_ms(self.best[1])
                     times.append(timer.sample_ms(model)[0])
         self._check_last(model)
         performance = summarise(times)
         self._check_believable(performance.latency_ms, floor_ms)
-        good = best_ms is None or performance.latency_ms <= CLOSE * best_ms  # a new process has yet to see a good one
+        good = best_ms is None or performance.latency_ms <= CLOSE * best_ms  # self.best of a new process may be slow
         if good and (self.best is None or performance.latency_ms < self.best[0]):
             self._check_steady(model)
             self.best = (performance.latency_ms, model)
         return performance
 
     def _check_believable(self, latency_ms: float, floor_ms: float) -> None:
-        """Raise Untrusted for a time below what the device can do."""
+        """Raise Untrusted for a time that is below what the device can do."""
         if latency_ms < floor_ms * self.backend.proof_share:
             raise Untrusted(
                 f"measured {latency_ms:.4f} ms, below the physical floor of {floor_ms:.4f} ms: "
@@ -222,9 +230,10 @@ class Session:
             )
 
     def _check_last(self, model: torch.nn.Module) -> None:
-        """One more timed forward, on the values of case A; its result must be right like any other.
+        """Raise Wrong unless a timed forward on the values of case A gives the right result.
 
-        What the forward before it returned is overwritten: memory that is handed out again holds no result.
+        The result of the forward before it is overwritten first, so that handing out the same
+        memory again does not pass for a right result.
         """
         case = self.suite.cases[0]
         poison(self.timer.sample_ms(model)[1])
@@ -234,7 +243,10 @@ class Session:
         process_state.check_untampered()
 
     def _check_steady(self, model: torch.nn.Module) -> None:
-        """Raise Untrusted for a candidate that is fast on benign values only; noise gets a second look."""
+        """Raise Untrusted for a candidate that is fast only on values like those that it is timed on.
+
+        Three pairs of samples decide that it is not; if they do not, nine do: the three may be noise.
+        """
         load_state(model, self.suite.cases[0].state)
         self.uneven.sample_ms(model)
         for count in (3, 9):
@@ -244,11 +256,6 @@ class Session:
                 return
         raise Untrusted(f"{plain:.4f} ms on the timed values, {uneven:.4f} ms on values of other scales")
 
-    def _healthy(self) -> bool:
-        if process_state.tampered() is not None:  # what a candidate replaced stays replaced in this process
-            return False
-        return self.backend.is_healthy()
-
     def verify(self, path: Path, sha256: str, thoroughly: bool = False) -> Correctness:
         """Cases A to D for one file, or all there are; raises nothing for a wrong result."""
         try:
@@ -256,7 +263,7 @@ class Session:
                 return self._verify_thoroughly(path, sha256)
             found = self.suite.run(self._load(path, sha256), self.report)
             return found.correctness()
-        except BaseException as error:  # the file's own code: whatever it raises, it is not right
+        except BaseException as error:  # the file's own code may raise anything
             detail = str(error) if isinstance(error, Wrong) else f"{type(error).__name__}: {_first_line(error)}"
             case = CaseResult(name="construction", ok=False, detail=detail)
             return Correctness(cases=(case,), error_ratio=0.0, agrees_with_eager=False)
@@ -289,17 +296,17 @@ class Session:
         verdict = run_case(candidate, self.suite.cases[0])
         if not verdict.ok:
             raise Wrong(verdict.detail)
-        self.contestants[name] = candidate.model
+        self.finalists[name] = candidate.model
 
     def sample(self, name: str, count: int) -> list[float]:
-        """`count` timings of a finalist in ms, the first of the run dropped."""
-        return self.timer.samples_ms(self.contestants[name], count + 1)[1:]
+        """`count` timings of a finalist in ms, after one that is dropped."""
+        return self.timer.samples_ms(self.finalists[name], count + 1)[1:]
 
     def settle(self, name: str, latency_ms: float, floor_ms: float) -> None:
         """Raise Untrusted or Wrong unless a finalist's time is believable and it is still right when timed."""
         self.report(f"final: {name}")
         self._check_believable(latency_ms, floor_ms)
-        self._check_last(self.contestants[name])
+        self._check_last(self.finalists[name])
 
 
 def count(samples: int, seconds: float, one_ms: float) -> int:

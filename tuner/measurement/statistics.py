@@ -18,11 +18,12 @@ def paired_speedup(
 ) -> tuple[float, float, float]:
     """Median of the paired ratios theirs/ours with its 95 % bootstrap interval: (speed-up, low, high).
 
-    Sample i of both was taken in the same round, so drift of the clocks cancels
-    in the ratio. Percentile bootstrap (Efron 1979) with a fixed seed: the same
-    measurements always give the same interval. Surplus samples of one side are ignored.
-    `rounds` says how many samples in a row each round took: samples of one round share its
-    conditions, so whole rounds are drawn.
+    `ours` and `theirs` are times in one unit. Sample i of both was taken at about the same
+    moment, so that drift of the clocks cancels in the ratio. If one side has more samples,
+    its last ones are ignored. The interval is a percentile bootstrap (Efron 1979) with a
+    fixed seed: the same measurements always give the same interval. `rounds` says how many
+    consecutive samples belong to each round. Those share its conditions, so the bootstrap
+    draws whole rounds; samples beyond the last round are drawn one by one.
     """
     ratios = [b / a for a, b in zip(ours, theirs, strict=False)]
     left = iter(ratios)
@@ -40,7 +41,7 @@ class Untrusted(Exception):
 
 
 def summarise(times_ms: Sequence[float]) -> Performance:
-    """Median and quartiles. Raises Untrusted for a time that is not positive and finite."""
+    """Median and quartiles of times in ms. Raises Untrusted for a time that is not positive and finite."""
     if not times_ms or not all(math.isfinite(t) and t > 0 for t in times_ms):
         raise Untrusted(f"measured times are not positive and finite: {list(times_ms)[:3]}")
     if len(times_ms) == 1:

@@ -59,7 +59,7 @@ def verify_cache(cache: Path, run: bool, templates: Sequence[str], say: Callable
     """
     kernels = {k.name: k for k in (template.find(n, working_folder()) for n in [*template.shipped_names(), *templates])}
     variables = toolchain.environment()
-    devices = {resolve.here(d, variables).slug: d for d in ({"cpu", backends.resolve("auto")} if run else set())}
+    devices = {resolve.here(d, variables).slug: d for d in (backends.available() if run else ())}
 
     def suite(entry: Entry, kernel: Template) -> str:
         record, here = entry.record, devices.get(entry.record.environment.slug)

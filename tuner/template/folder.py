@@ -114,7 +114,7 @@ class Template:
         """
         narrowing = narrowing or {}
         self.check_names(variants, narrowing, device=device)
-        kept = [v for v in self._asked_for(variants, device) if device == "cpu" or _runs_on(v, facts.capability)]
+        kept = [v for v in self._asked_for(variants, device) if _runs_on(v, facts.capability)]
         if not kept:
             raise ConfigError(self._none_for(device))
         narrowed = [(v, [_narrow(k, narrowing.get(k.name)) for k in v.knobs]) for v in kept]

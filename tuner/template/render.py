@@ -113,10 +113,10 @@ def _kernel(template: Template, variant: Variant, tuned: Tuned) -> str:
         f"dtype=torch.{tuned.dtype}",
         f"knobs={tuned.point.knobs!r}",
     ]
-    if variant.device == "cuda":
+    if variant.minimum != (0, 0):
         arguments.append(f"minimum={variant.minimum!r}")
-        if variant.exact:
-            arguments.append("exact=True")
+    if variant.exact:
+        arguments.append("exact=True")
     body = "".join(f"        {argument},\n" for argument in arguments)
     return f"    Kernel(\n{body}        source=r'''\n{source}''',\n    ),\n"
 
