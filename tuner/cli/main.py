@@ -18,6 +18,7 @@ from tuner.cli.output import complain
 from tuner.cli.search import search
 from tuner.cli.templates import templates, validate
 from tuner.errors import TunerError
+from tuner.settings import working_folder
 
 # Of files, and the user's to mend: a disk may fill up at any write, and any path may be one that cannot be.
 FILE_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.ENAMETOOLONG)
@@ -60,9 +61,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.stderr.close()  # the reader went away; nothing is wrong here
         sys.exit(0)
     except OSError as error:
-        if error.errno not in FILE_FAULTS:
+        fault = _file_fault(error)
+        if fault is None:
             raise
-        _fail(f"{error.filename or 'writing a file'}: {error.strerror}")
+        _fail(fault)
     sys.exit(0)
 
 
@@ -73,6 +75,17 @@ def _open_standard_streams() -> None:
             os.fstat(stream)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest free number: this one
+
+
+def _file_fault(error: OSError) -> str | None:
+    """What the user can mend about files, None for a bug."""
+    if error.errno in FILE_FAULTS:
+        return f"{error.filename or 'writing a file'}: {error.strerror}"
+    try:
+        working_folder()  # processes cannot be started from one that is gone
+    except TunerError as gone:
+        return str(gone)
+    return None
 
 
 def _fail(text: str) -> NoReturn:

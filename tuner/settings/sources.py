@@ -33,7 +33,7 @@ def load(path: Path, overrides: Mapping[str, str | None] | None = None) -> Setti
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: wants a mapping of keys such as `template: NAME`, not {faults.kind(values)}")
     given_by = {str(key): f"{path}: {key}" for key in values}
-    bases = {key: path.parent for key in given_by}
+    in_file = set(given_by)
     for key in Settings.model_fields:
         variable = f"TUNER_{key.upper()}"
         option = (overrides or {}).get(key)
@@ -42,7 +42,8 @@ def load(path: Path, overrides: Mapping[str, str | None] | None = None) -> Setti
         if text is None or (option is None and text == ""):
             continue
         values[key] = _parse_override(key, text, place)
-        given_by[key], bases[key] = place, working_folder()
+        given_by[key] = place
+        in_file.discard(key)
     _refuse_misspelt_variables()
     unknown = sorted(set(overrides or {}) - set(Settings.model_fields))
     if unknown:
@@ -52,7 +53,7 @@ def load(path: Path, overrides: Mapping[str, str | None] | None = None) -> Setti
         if isinstance(value, str) and (key == "problem" or "/" in value or value.startswith(".")):
             if "\0" in value:
                 raise ConfigError(f"{given_by[key]}: a path holds no NUL character")
-            values[key] = os.path.abspath(bases[key] / value)
+            values[key] = os.path.abspath((path.parent if key in in_file else working_folder()) / value)
     try:
         settings = Settings.model_validate(_tuples(values))
     except ValidationError as error:
