@@ -61,10 +61,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.stderr.close()  # the reader went away; nothing is wrong here
         sys.exit(0)
     except OSError as error:
-        fault = _file_fault(error)
-        if fault is None:
+        mendable = _file_fault(error)
+        if mendable is None:
             raise
-        _fail(fault)
+        _fail(mendable)
     sys.exit(0)
 
 
