@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import os
 import queue
 import random
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -358,3 +361,18 @@ for path in files:
     assert ours.shape == theirs.shape and torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4), path
     print("agrees")
 """
+
+
+def question(kernel: Template, workload: Workload, path: Path) -> Question:
+    return Question(kernel.problem, workload, path)
+
+
+def run_alone(files: list[str], kernel: Template, workload: Any, torch_device: str, folder: Path) -> list[str]:
+    arguments = json.dumps([files, str(kernel.problem), workload.init, workload.shapes, torch_device])
+    environment = {**toolchain.environment(), "TORCH_EXTENSIONS_DIR": str(folder / "extensions")}
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", ALONE, arguments],
+        cwd=folder, env=environment, capture_output=True, text=True, timeout=DEADLINE_S,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return [line for line in done.stdout.splitlines() if line == "agrees"]

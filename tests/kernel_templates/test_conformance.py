@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-import json
 import random
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import shipped
-from helpers.shipped import CPU, DEADLINE_S, H200, LEAST, ODD, Builds, kernels, small, variants
+from helpers.shipped import CPU, DEADLINE_S, H200, LEAST, ODD, Builds, kernels, question, run_alone, small, variants
 
 from tuner import problem, settings, template
 from tuner.backends import toolchain
@@ -228,10 +226,6 @@ def judge(builds: Builds) -> Iterator[Asked]:
         yield worker
 
 
-def question(kernel: Template, workload: Workload, path: Path) -> shipped.Question:
-    return shipped.Question(kernel.problem, workload, path)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(1 + POINTS))
 @pytest.mark.parametrize(("kernel", "variant"), variants("cpu"))
@@ -280,14 +274,3 @@ def test_the_file_stands_alone(kernel: Template, builds: Builds, tmp_path: Path)
         pytest.skip("no variant for the CPU")
     workload = small(kernel, BATCH)
     assert run_alone(files, kernel, workload, "cpu", tmp_path) == ["agrees"] * len(files)
-
-
-def run_alone(files: list[str], kernel: Template, workload: Any, torch_device: str, folder: Path) -> list[str]:
-    arguments = json.dumps([files, str(kernel.problem), workload.init, workload.shapes, torch_device])
-    environment = {**toolchain.environment(), "TORCH_EXTENSIONS_DIR": str(folder / "extensions")}
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", shipped.ALONE, arguments],
-        cwd=folder, env=environment, capture_output=True, text=True, timeout=DEADLINE_S,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return [line for line in done.stdout.splitlines() if line == "agrees"]

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import shipped
-from helpers.shipped import DEADLINE_S, LEAST, ODD, Builds, kernels, own, small, variants
-from test_conformance import question, run_alone
+from helpers.shipped import DEADLINE_S, LEAST, ODD, Builds, kernels, own, question, run_alone, small, variants
 
 from tuner import backends
 from tuner.backends import toolchain
