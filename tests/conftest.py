@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
-from helpers.tiny import HERE, TINY, changed, text_of
+from helpers.tiny import HERE, TINY, MakeRecord, Put, changed, text_of
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from tuner import store, template
@@ -22,6 +21,7 @@ from tuner.records import (
     Evaluation,
     Floor,
     Performance,
+    Precision,
     Record,
     Status,
     TensorSpec,
@@ -55,9 +55,6 @@ def tiny(tiny_folder: Path) -> template.Template:
     return template.load(tiny_folder)
 
 
-MakeRecord = Callable[..., Record]
-
-
 @pytest.fixture
 def make_record(tiny: template.Template) -> MakeRecord:
     """A sound record of `tiny`; keywords change the point, the workload, the time or the environment."""
@@ -65,7 +62,7 @@ def make_record(tiny: template.Template) -> MakeRecord:
     def make(
         latency_ms: float = 1.0,
         shape: tuple[int, ...] = (4, 8),
-        precision: str = "match",
+        precision: Precision = "match",
         eager_low: float = 1.9,
         knobs: dict[str, Any] | None = None,
         error_budget: float = 8.0,
@@ -106,7 +103,7 @@ def make_record(tiny: template.Template) -> MakeRecord:
 
 
 @pytest.fixture
-def put(tiny: template.Template, make_record: MakeRecord) -> Callable[..., Record]:
+def put(tiny: template.Template, make_record: MakeRecord) -> Put:
     """Store a winner of `tiny` and return its record."""
 
     def put(root: Path, replace: bool = False, **changes: Any) -> Record:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from tuner import store, template
@@ -9,6 +10,8 @@ from tuner.records import Environment, Record, Stored
 from tuner.template import render
 
 S = TypeVar("S", bound=Stored)
+MakeRecord = Callable[..., Record]  # the fixture `make_record`
+Put = Callable[..., Record]  # the fixture `put`
 
 TINY = {
     "problem.py": """\
