@@ -9,6 +9,7 @@ from pathlib import Path
 from helpers import injected
 from tuner import store, template
 from tuner.cli.main import main
+from tuner.records import Trial
 from tuner.search.ledger import Ledger
 
 CONFIG = "template: templates/tiny/\ndevice: cpu\ntrials: 6\nbaselines: [eager]\nfinal_budget_s: 1\n"
@@ -32,10 +33,29 @@ class Project:
             except SystemExit as done:
                 return int(done.code or 0), out.getvalue(), err.getvalue()
 
-    def trials(self):
+    def trials(self) -> list[Trial]:
         return [trial for path in (self.cache / ".runs").glob("tiny-*.jsonl") for trial in Ledger(path).read()]
 
     def entry(self) -> store.Entry:
         (entry,) = store.entries(self.cache)
         assert store.load_checked(entry, template.load(self.template)) == entry.text
         return entry
+
+
+def tree(root: Path) -> set[str]:
+    """Every file but locks and what Python caches."""
+    return {
+        str(path.relative_to(root)) for path in root.rglob("*")
+        if path.is_file() and path.name != ".lock" and "__pycache__" not in path.parts
+    }  # fmt: skip
+
+
+def refused(project: Project, *arguments: str) -> str:
+    """The line that a command is refused with."""
+    before = tree(project.root)
+    code, out, err = project.run(*arguments)
+    assert code == 2, (out, err)
+    assert err.startswith("tuner: ") and err.count("\n") == 1, err
+    assert "Traceback" not in out + err
+    assert tree(project.root) == before
+    return err

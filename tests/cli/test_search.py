@@ -1,4 +1,4 @@
-"""Bad input: one clear line on stderr, exit code 2, nothing half-written."""
+"""`tuner search`: what is wrong is said in one line, before anything is measured where it can be."""
 
 from __future__ import annotations
 
@@ -7,42 +7,20 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from helpers.project import CONFIG, Project
-from helpers.tiny import HERE, TINY
+from helpers.project import CONFIG, Project, refused
+from helpers.tiny import TINY
 
-from tuner import store
 from tuner.backends.cuda import gpu_count
-from tuner.settings import resolve
 
 GN_MEAN = "template: gn_mean\ndevice: cpu\n"
+
+
 PROBLEM = TINY["problem.py"]
-
-
-@pytest.fixture
-def project(tmp_path):
-    return Project(tmp_path / "project")
-
-
-def tree(root: Path) -> set[str]:
-    """Every file but locks and what Python caches."""
-    return {
-        str(path.relative_to(root)) for path in root.rglob("*")
-        if path.is_file() and path.name != ".lock" and "__pycache__" not in path.parts
-    }  # fmt: skip
-
-
-def refused(project: Project, *arguments: str) -> str:
-    """The line that a command is refused with."""
-    before = tree(project.root)
-    code, out, err = project.run(*arguments)
-    assert code == 2, (out, err)
-    assert err.startswith("tuner: ") and err.count("\n") == 1, err
-    assert "Traceback" not in out + err
-    assert tree(project.root) == before
-    return err
 
 
 @pytest.mark.parametrize(
@@ -75,60 +53,26 @@ def refused(project: Project, *arguments: str) -> str:
         ("template: &a gn_mean\nproblem: *a\n", "line 2: aliases are not taken here"),
     ],
 )  # fmt: skip
-def test_a_config_that_is_wrong(project, text, says):
+def test_a_config_that_is_wrong(project: Project, text: str, says: str) -> None:
     project.config.write_text(text)
     command = "validate" if "no_such'" in says else "search"
     assert says in refused(project, command, "tiny.yaml")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["search", "no_such.yaml"], "cannot be read: No such file"),
-        (["search", "."], "is not a file"),
-        (["search", "tiny.yaml/x"], "cannot be read: Not a directory"),
-        (["search", "a" * 5000], "cannot be read: File name too long"),
-        (["search"], "Missing argument"),
-        (["search", "tiny.yaml", "--no-such"], "No such option"),
-        (["search", "tiny.yaml", "--trials", "x"], "--trials: should be a valid integer"),
-        (["search", "tiny.yaml", "--device", "cuda:999"], "device"),
-        (["no-such-command"], "No such command"),
-        (["verify", "no_such.py", "--problem", "templates/tiny/problem.py"], "no such file"),
-        (["verify", "templates/tiny/model_new.py", "--problem", "p.py", "--shape", "4xx"], "--shape"),
-        (["verify", "templates/tiny/model_new.py", "--problem", "p.py", "--init", "{"], "--init"),
-        (["cache", "rm", "no_such"], "names no entry"),
-        (["templates", "no_such"], "is not one of"),
-        (["templates", "../.."], "no template.py"),
-    ],
-)
-def test_a_command_that_is_wrong(project, arguments, says):
-    assert says in refused(project, *arguments)
-
-
-def test_a_knob_that_is_not_there_or_has_no_such_value(project):
-    for text, says in (
-        ("knobs: {no_such: [1]}", "knobs: 'no_such' is not a knob of tiny"),
-        ("knobs: {unroll: [3]}", "knobs.unroll: 3 is not one of"),
-    ):
-        project.config.write_text(CONFIG + text)
-        assert says in refused(project, "validate", "tiny.yaml")
-
-
 @pytest.mark.skipif(gpu_count() > 0, reason="there is a GPU here")
-def test_cuda_without_a_gpu(project):
+def test_cuda_without_a_gpu(project: Project) -> None:
     line = refused(project, "search", "tiny.yaml", "--device", "cuda")
     assert "cuda was asked for but no GPU is visible" in line
 
 
 @pytest.mark.parametrize(("variable", "says"), [("PATH", "no C++ compiler was found"), ("CXX", "which is not there")])
-def test_no_compiler(project, tmp_path, monkeypatch, variable, says):
+def test_no_compiler(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, says: str
+) -> None:
     monkeypatch.setenv(variable, str(tmp_path / "nowhere"))
     if variable == "PATH":
         monkeypatch.delenv("CXX", raising=False)
     assert says in refused(project, "search", "tiny.yaml")
-
-
-# ---- what only a worker finds out --------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -147,7 +91,7 @@ def test_no_compiler(project, tmp_path, monkeypatch, variable, says):
         (PROBLEM.replace("import torch\n", "import torch, os\nos.kill(os.getpid(), 9)\n", 1), "SIGKILL"),
     ],
 )  # fmt: skip
-def test_a_problem_that_is_wrong(project, problem, says):
+def test_a_problem_that_is_wrong(project: Project, problem: str, says: str) -> None:
     (project.template / "problem.py").write_text(problem)
     assert says in refused(project, "search", "tiny.yaml")
 
@@ -164,7 +108,7 @@ def test_a_problem_that_is_wrong(project, problem, says):
         ("variants: [gpu]", "has no variant for this cpu device"),
     ],
 )
-def test_a_workload_or_a_space_that_cannot_be(project, config, says):
+def test_a_workload_or_a_space_that_cannot_be(project: Project, config: str, says: str) -> None:
     project.config.write_text(CONFIG + config + "\n")
     assert says in refused(project, "search", "tiny.yaml")
 
@@ -184,7 +128,7 @@ def test_a_workload_or_a_space_that_cannot_be(project, config, says):
         ("VARIANTS = (", "VARIANTS = [", "SyntaxError"),
     ],
 )
-def test_a_template_that_is_wrong(project, old, new, says):
+def test_a_template_that_is_wrong(project: Project, old: Any, new: Any, says: str) -> None:
     path = project.template / "template.py"
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
@@ -192,99 +136,9 @@ def test_a_template_that_is_wrong(project, old, new, says):
     assert says in refused(project, "validate", "tiny.yaml")
 
 
-# ---- the cache ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def kept(project, put):
-    """A project with two winners of another template in its cache, without a search; their folders."""
-    put(project.cache)
-    put(project.cache, shape=(5, 8), confirmed=False)
-    return store.folders(project.cache)
-
-
-@pytest.mark.parametrize("command", [["ls"], ["ls", "--json"], ["verify"], ["rm", "tiny"]])
-@pytest.mark.parametrize("folder", ["nowhere", "tiny.yaml"])
-def test_a_cache_that_is_not_there(project, command, folder):
-    assert refused(project, "cache", *command, "--cache", folder) == f"tuner: no such cache: {folder}\n"
-
-
-def test_cache_ls_marks_what_a_final_has_not_confirmed(project, kept):
-    code, out, err = project.run("cache", "ls")
-    assert (code, err) == (0, "")
-    confirmed, unconfirmed = out.splitlines()[1:]
-    assert "2.00x" in confirmed and "unconfirmed" not in confirmed
-    assert "unconfirmed" in unconfirmed and "2.00x" not in unconfirmed
-
-
-def test_cache_verify_says_each_entry_once_and_quarantines(project, kept, tiny_folder):
-    (kept[0] / "model_new.py").write_text("import os\n")
-    code, out, err = project.run("cache", "verify", "--template", f"{tiny_folder}/", "--json")
-    assert (code, err) == (1, "")
-    bad, good = json.loads(out)
-    assert (bad["folder"], bad["ok"]) == (str(kept[0]), False)
-    assert bad["said"].startswith("model_new.py: is not the text") and "was moved to" in bad["said"]
-    assert good == {"folder": str(kept[1]), "ok": True, "said": "ok"}
-    assert not kept[0].exists()
-    assert project.run("cache", "verify", "--template", f"{tiny_folder}/") == (0, f"{kept[1]}: ok\n", "")
-    code, out, _ = project.run("cache", "verify")
-    assert code == 0 and f"{kept[1]}: not checked: its template tiny" in out
-
-
-def test_cache_rm_takes_damaged_entries_by_their_folder(project, kept):
-    (kept[0] / "record.json").unlink()
-    (kept[0] / "record.json").mkdir()
-    assert project.run("cache", "rm", kept[0].name) == (0, f"removed {kept[0]}\n", "")
-    code, out, _ = project.run("cache", "rm", "tiny", kept[1].name, "--json")
-    assert (code, json.loads(out)) == (0, [str(kept[1])])
-    assert store.folders(project.cache) == []
-
-
-def test_cache_rm_removes_nothing_when_a_name_is_wrong(project, kept):
-    assert "'no_such' names no entry" in refused(project, "cache", "rm", "tiny", "no_such")
-
-
-def test_cache_why_shows_damaged_entries(project, kept, monkeypatch):
-    monkeypatch.setattr(resolve, "here", lambda *arguments: HERE)
-    project.config.write_text(CONFIG + "init: [8]\nshapes: [[4, 8]]\n")
-    (kept[0] / "model_new.py").write_text("import os\n")
-    code, out, _ = project.run("cache", "why", "tiny.yaml")
-    assert code == 1 and out.startswith("tiny 4x8-") and out.splitlines()[0].endswith(": miss")
-    assert f"  {kept[0]}: model_new.py: is not the text" in out
-    code, out, _ = project.run("cache", "why", "tiny.yaml", "--json")
-    (row,) = json.loads(out)
-    assert (code, row["hit"], row["entries"][0]["folder"]) == (1, False, str(kept[0]))
-    assert project.run("cache", "rm", "tiny")[0] == 0
-    assert project.run("cache", "why", "tiny.yaml")[1].splitlines()[1:] == ["  nothing is cached"]
-
-
-@pytest.fixture(scope="module")
-def searched(tmp_path_factory):
-    made = Project(tmp_path_factory.mktemp("cli"), CONFIG.replace("trials: 6", "trials: 1"))
-    code, _, err = made.run("search", "tiny.yaml")
-    assert code == 0, err
-    return made
-
-
 @pytest.mark.slow
 @pytest.mark.usefixtures("needs_compiler")
-def test_an_altered_entry_is_quarantined_and_never_executed(searched, tmp_path):
-    entry = searched.entry()
-    mark = tmp_path / "executed"
-    (entry.folder / "model_new.py").write_text(f"open({str(mark)!r}, 'w')\n{entry.text}")
-    code, _, err = searched.run("export", "tiny.yaml", "-o", "out.py", "--force")
-    assert code == 2 and err.count("\n") == 1 and "was moved to" in err
-    assert not mark.exists() and not (searched.root / "out.py").exists()
-    assert list((searched.cache / ".quarantine").iterdir())
-    code, _, err = searched.run("export", "tiny.yaml", "-o", "out.py", "--force")
-    assert code == 2 and "run `tuner search` first" in err
-    assert searched.run("search", "tiny.yaml")[0] == 0  # the control: it is found anew
-    searched.entry()
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("needs_compiler")
-def test_a_search_goes_on_over_a_damaged_entry_and_says_so(searched):
+def test_a_search_goes_on_over_a_damaged_entry_and_says_so(searched: Project) -> None:
     folder = searched.entry().folder
     (folder / "record.json").unlink()
     (folder / "record.json").mkdir()
@@ -298,7 +152,7 @@ def test_a_search_goes_on_over_a_damaged_entry_and_says_so(searched):
 
 
 @contextlib.contextmanager
-def mounted(folder: Path, size: str):
+def mounted(folder: Path, size: str) -> Iterator[None]:
     """A small tmpfs, where this process may mount one."""
     folder.mkdir()
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)], capture_output=True)
@@ -310,13 +164,13 @@ def mounted(folder: Path, size: str):
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_cache_that_cannot_be_written(project, monkeypatch, tmp_path):
+def test_a_cache_that_cannot_be_written(project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TUNER_CACHE_DIR", str(tmp_path / "file" / "cache"))
     assert "the cache cannot be written (Not a directory)" in refused(project, "search", "tiny.yaml")
 
 
-def test_a_read_only_cache(project, monkeypatch, tmp_path):
+def test_a_read_only_cache(project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     monkeypatch.setenv("TUNER_CACHE_DIR", str(cache))
     if os.geteuid() != 0:
@@ -331,7 +185,7 @@ def test_a_read_only_cache(project, monkeypatch, tmp_path):
 @pytest.mark.slow
 @pytest.mark.usefixtures("needs_compiler")
 @pytest.mark.parametrize(("what", "size"), [("cache", "64k"), ("cache", "4k"), ("tmp", "128k")])
-def test_a_full_disk(project, monkeypatch, tmp_path, what, size):
+def test_a_full_disk(project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, what: str, size: str) -> None:
     """The disk of the cache or of the builds: a line, no entry, and with room again the same command succeeds."""
     full = tmp_path / "full"
     with mounted(full, size):
@@ -353,7 +207,7 @@ def test_a_full_disk(project, monkeypatch, tmp_path, what, size):
         monkeypatch.undo()
 
 
-def test_a_refused_shape_is_said_before_the_first_search(project):
+def test_a_refused_shape_is_said_before_the_first_search(project: Project) -> None:
     config = CONFIG + "init: [8]\nshapes: [[4, 8], [4, 9]]\n"
     project.config.write_text(config)
     code, out, err = project.run("search", "tiny.yaml", "--json")
@@ -362,7 +216,7 @@ def test_a_refused_shape_is_said_before_the_first_search(project):
 
 
 @pytest.mark.slow
-def test_what_was_found_before_a_fault_is_said_all_the_same(project):
+def test_what_was_found_before_a_fault_is_said_all_the_same(project: Project) -> None:
     (project.root / "other.yaml").write_text(CONFIG + "shapes: [[4, 8, 8]]\n")
     code, out, err = project.run("search", "tiny.yaml", "other.yaml", "--json")
     assert code == 2 and "other.yaml: shapes: " in err
@@ -371,7 +225,7 @@ def test_what_was_found_before_a_fault_is_said_all_the_same(project):
 
 
 @pytest.mark.slow
-def test_files_of_the_working_folder_shadow_no_module(project):
+def test_files_of_the_working_folder_shadow_no_module(project: Project) -> None:
     for name in ("queue", "torch", "tuner"):
         (project.root / f"{name}.py").write_text("raise RuntimeError('mine')\n")
     done = subprocess.run(
@@ -382,7 +236,7 @@ def test_files_of_the_working_folder_shadow_no_module(project):
 
 
 @pytest.mark.slow
-def test_a_problem_that_ends_its_process_is_one_line(project):
+def test_a_problem_that_ends_its_process_is_one_line(project: Project) -> None:
     dies = PROBLEM.replace("def forward(self, x):", "def forward(self, x):\n        import os; os._exit(3)")
     assert dies != PROBLEM
     (project.root / "dies.py").write_text(dies)

@@ -1,0 +1,46 @@
+"""`tuner templates` and `tuner validate`."""
+
+from __future__ import annotations
+
+import json
+
+from helpers.project import CONFIG, Project, refused
+
+
+def test_a_knob_that_is_not_there_or_has_no_such_value(project: Project) -> None:
+    for text, says in (
+        ("knobs: {no_such: [1]}", "knobs: 'no_such' is not a knob of tiny"),
+        ("knobs: {unroll: [3]}", "knobs.unroll: 3 is not one of"),
+    ):
+        project.config.write_text(CONFIG + text)
+        assert says in refused(project, "validate", "tiny.yaml")
+
+
+def test_validate_tells_the_faults_of_all_files(project: Project) -> None:
+    (project.root / "bad.yaml").write_text("template: [")
+    (project.root / "worse.yaml").write_text("template: no_such\n")
+    code, out, err = project.run("validate", "bad.yaml", "tiny.yaml", "worse.yaml")
+    assert (code, out) == (2, "tiny.yaml: ok (tiny)\n")
+    first, second = err.splitlines()
+    assert first.startswith("tuner: bad.yaml: line 1: ")
+    assert second.startswith("tuner: worse.yaml: template: 'no_such' is not one of ")
+    code, out, _ = project.run("validate", "bad.yaml", "tiny.yaml", "--json")
+    assert (code, [one["config"] for one in json.loads(out)]) == (2, ["tiny.yaml"])
+
+
+def test_search_tells_the_faults_of_all_files_before_it_begins(project: Project) -> None:
+    (project.root / "bad.yaml").write_text("template: [")
+    code, out, err = project.run("search", "bad.yaml", "tiny.yaml", "no_such.yaml")
+    assert (code, out) == (2, "")
+    assert [line.split(": ")[1] for line in err.splitlines()] == ["bad.yaml", "no_such.yaml"]
+
+
+def test_templates_lists_variants_knobs_and_constraints(project: Project) -> None:
+    code, out, _ = project.run("templates", "templates/tiny/")
+    assert code == 0
+    assert "tiny plain (cpu): one loop\n  32 points before constraints\n" in out
+    assert "1 [2] 4 8" in out and "[0] 1" in out and "constraints: unroll<=C" in out
+    code, out, _ = project.run("templates", "templates/tiny/", "--json")
+    plain, gpu = json.loads(out)
+    assert (code, plain["points"], gpu["device"]) == (0, 32, "cuda")
+    assert plain["knobs"]["fast"] == {"choices": [False, True], "default": False, "doc": ""}
