@@ -15,7 +15,6 @@ Importing this module loads neither torch nor anything heavy.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -111,9 +110,7 @@ def _module(name: str, device: str, precision: Precision, init: Sequence[Any] | 
         ]
         raise CacheError(_nothing_for(template, here, precision, [*misses, *others]))
     candidate = render.candidate(template, [store.tuned(winners[slug].record) for slug in sorted(winners)])
-    if toolchain.ninja() and shutil.which("ninja") is None:
-        # torch looks for ninja on PATH only, where it is not in an environment that was not activated.
-        os.environ["PATH"] = toolchain.environment()["PATH"]
+    toolchain.use_here()
     return _execute(candidate, template.name)
 
 

@@ -32,22 +32,9 @@ def test_its_limits(make_record: Callable[..., Record]) -> None:
     assert CPU.target(record.environment) is None
 
 
-def test_compiling_waits_for_measuring() -> None:
-    assert not CPU.compiles_beside_measuring
-    assert CPU.compile_processes() == 1
-
-
 def test_its_load_is_that_of_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psutil, "cpu_percent", lambda interval: 60.0)
     assert CPU.busy() == 0.6
-
-
-def test_a_worker_uses_it_as_it_is() -> None:
-    CPU.select()
-    CPU.delay()
-    CPU.synchronize()
-    CPU.release_memory()
-    assert CPU.is_healthy()
 
 
 def test_the_clock_gives_what_the_call_took_and_returned() -> None:
@@ -63,7 +50,5 @@ def test_the_clock_gives_what_the_call_took_and_returned() -> None:
 
 
 @pytest.mark.slow
-def test_its_ceilings_are_plausible() -> None:
-    found = CPU.ceilings()
-    assert set(found) == {"read_gbps", "copy_gbps", "fp32_tflops"}
-    assert all(0.001 < value < 1e5 for value in found.values())
+def test_its_ceilings_have_one_rate() -> None:
+    assert set(CPU.ceilings()) == {"read_gbps", "copy_gbps", "fp32_tflops"}

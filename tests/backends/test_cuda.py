@@ -78,16 +78,3 @@ class TestOnAGpu:
         found = GPU.reading()
         assert found is not None
         assert found.sm_mhz > 0 and found.power_w > 0 and 0 <= GPU.busy() <= 1
-
-    def test_a_worker_uses_it(self) -> None:
-        GPU.select()
-        GPU.delay()
-        GPU.synchronize()
-        GPU.release_memory()
-        assert GPU.is_healthy()
-
-    def test_the_clock_gives_what_the_call_took_and_returned(self) -> None:
-        x = torch.ones(64, 64, device="cuda")
-        timing = GPU.clock().time(lambda: x.mm(x))
-        assert 0 < timing.elapsed_ms < 100 and timing.late_ms >= 0
-        assert timing.result[0, 0].item() == 64

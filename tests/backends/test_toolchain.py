@@ -132,6 +132,32 @@ def test_a_program_of_another_user_s_is_not_run(monkeypatch: pytest.MonkeyPatch,
         toolchain.environment()
 
 
+def test_this_process_itself_is_made_to_find_ninja(tool: Tool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ninja = tool("ninja", folder="venv/bin")
+    monkeypatch.setattr(sys, "executable", str(ninja.parent / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    toolchain.use_here()
+    assert shutil.which("ninja") == str(ninja)
+
+
+def test_this_process_itself_is_made_to_find_the_compiler(
+    needs_compiler: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("CXX", f"env {shutil.which('c++') or 'g++'}")
+    toolchain.use_here()
+    assert toolchain.compiler() == [os.environ["CXX"]]
+    assert toolchain.build(ANSWER).answer() == 42
+
+
+def test_this_process_stays_as_it_is_where_the_tools_are_found(tool: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(tool("ninja").parent)
+    monkeypatch.setenv("PATH", path)
+    monkeypatch.setenv("CXX", "c++")
+    toolchain.use_here()
+    assert (os.environ["PATH"], os.environ["CXX"]) == (path, "c++")
+
+
 def test_a_cxx_of_one_word_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "c++")
     assert toolchain.environment()["CXX"] == "c++"

@@ -7,7 +7,7 @@ from helpers.tricks import CONTROL, Bench
 
 from tuner.measurement.session import Session, count
 from tuner.measurement.statistics import Untrusted
-from tuner.verification.suite import Wrong
+from tuner.verification.criterion import Wrong
 
 
 @pytest.mark.parametrize(

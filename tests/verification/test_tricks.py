@@ -65,8 +65,8 @@ def test_a_process_whose_clock_was_replaced_is_not_used_again(bench: Bench, rest
 def test_a_clock_replaced_at_import_is_noticed(bench: Bench, restored: None) -> None:
     path, _ = bench.file(CONTROL)
     path.write_text(path.read_text() + "\ntime.perf_counter = lambda: 0.0\n")
-    answer = bench.session.trial(str(path), hashlib.sha256(path.read_bytes()).hexdigest(), None, 0.0)
-    assert answer["evaluation"]["detail"] == "the candidate replaced time.perf_counter"
+    answer = bench.session.trial(path, hashlib.sha256(path.read_bytes()).hexdigest(), None, 0.0)
+    assert answer.evaluation.detail == "the candidate replaced time.perf_counter"
 
 
 def test_a_result_remembered_by_content_is_never_used_in_timing(bench: Bench) -> None:

@@ -107,6 +107,15 @@ def environment() -> dict[str, str]:
     return variables
 
 
+def use_here() -> None:
+    """Change PATH and CXX of this very process where PyTorch would not find ninja or the compiler by them."""
+    found = environment()
+    if shutil.which("ninja") is None and ninja() is not None:
+        os.environ["PATH"] = found["PATH"]
+    if len(compiler()) > 1:
+        os.environ["CXX"] = found["CXX"]
+
+
 def _one_program(command: Sequence[str]) -> Path:
     """A script that runs `command`, in a folder that only this user writes to."""
     text = f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n'
