@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import shutil
 import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
-from helpers.tiny import HERE, changed, text_of
+from helpers.tiny import HERE, Put, changed, text_of
 
 from tuner import kernels, store
 from tuner.backends import toolchain
 from tuner.backends.cpu import Cpu
 from tuner.errors import CacheError, ConfigError
-from tuner.template import render
+from tuner.template import Template, Variant, render
 
 
 @pytest.fixture
-def root(tmp_path, monkeypatch):
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty project cache, no shipped winners, and a device that never changes."""
     monkeypatch.setenv("TUNER_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(store, "shipped_cache", lambda: tmp_path / "shipped" / "cache")
@@ -24,15 +27,15 @@ def root(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-def load(folder, **options):
+def load(folder: Path, **options: Any) -> Any:
     return kernels.load(str(folder), device="cpu", **options)
 
 
-def module_of(model):
+def module_of(model: Any) -> ModuleType:
     return sys.modules[model.__module__]
 
 
-def test_the_winner_is_the_class_of_the_cached_bytes(root, put, tiny, tiny_folder):
+def test_the_winner_is_the_class_of_the_cached_bytes(root: Path, put: Put, tiny: Template, tiny_folder: Path) -> None:
     record = put(root)
     model = load(tiny_folder)
     assert model.__name__ == "ModelNew"
@@ -40,17 +43,17 @@ def test_the_winner_is_the_class_of_the_cached_bytes(root, put, tiny, tiny_folde
     assert text_of(tiny, record).sha256[:16] in model.__module__
 
 
-def test_nothing_is_compiled_until_the_first_use(root, put, tiny_folder):
+def test_nothing_is_compiled_until_the_first_use(root: Path, put: Put, tiny_folder: Path) -> None:
     put(root)
     assert [k.loaded for k in module_of(load(tiny_folder)).KERNELS] == [None]
 
 
-def test_the_same_winners_are_loaded_once(root, put, tiny_folder):
+def test_the_same_winners_are_loaded_once(root: Path, put: Put, tiny_folder: Path) -> None:
     put(root)
     assert load(tiny_folder) is load(tiny_folder)
 
 
-def test_all_winners_of_the_device_go_into_one_class(root, put, tiny_folder):
+def test_all_winners_of_the_device_go_into_one_class(root: Path, put: Put, tiny_folder: Path) -> None:
     put(root)
     put(root, shape=(16, 8))
     put(root, shape=(32, 8), device_name="Another CPU")
@@ -58,41 +61,41 @@ def test_all_winners_of_the_device_go_into_one_class(root, put, tiny_folder):
     assert {k.shapes for k in module_of(load(tiny_folder)).KERNELS} == {((4, 8),), ((16, 8),)}
 
 
-def test_a_precision_is_chosen(root, put, tiny_folder):
+def test_a_precision_is_chosen(root: Path, put: Put, tiny_folder: Path) -> None:
     put(root)
     put(root, precision="ieee", knobs={"unroll": 8})
     (kernel,) = module_of(load(tiny_folder, precision="ieee")).KERNELS
     assert kernel.knobs["unroll"] == 8
 
 
-def test_constructor_arguments_are_chosen(root, put, tiny_folder):
+def test_constructor_arguments_are_chosen(root: Path, put: Put, tiny_folder: Path) -> None:
     put(root)
     put(root, shape=(4, 16))
     (kernel,) = module_of(load(tiny_folder, init=(16,))).KERNELS
     assert kernel.shapes == ((4, 16),)
 
 
-def test_the_project_goes_before_what_was_shipped(root, put, tiny_folder, tmp_path):
+def test_the_project_goes_before_what_was_shipped(root: Path, put: Put, tiny_folder: Path, tmp_path: Path) -> None:
     put(tmp_path / "shipped" / "cache", knobs={"unroll": 1})
     assert module_of(load(tiny_folder)).KERNELS[0].knobs["unroll"] == 1
     put(root, knobs={"unroll": 8})
     assert [k.knobs["unroll"] for k in module_of(load(tiny_folder)).KERNELS] == [8]
 
 
-def miss(folder, **options) -> str:
+def miss(folder: Path, **options: Any) -> str:
     with pytest.raises(CacheError) as caught:
         load(folder, **options)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def test_a_miss_on_an_empty_cache_says_how_to_tune(root, tiny_folder):
+def test_a_miss_on_an_empty_cache_says_how_to_tune(root: Path, tiny_folder: Path) -> None:
     said = miss(tiny_folder)
     assert "no kernel tuned for Test CPU (cpu, precision match): nothing is cached for tiny" in said
     assert "`tuner search CONFIG`" in said
 
 
-def test_a_miss_names_the_config_that_there_is(root, tiny_folder, monkeypatch):
+def test_a_miss_names_the_config_that_there_is(root: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tiny_folder.parent.parent / "configs" / "tiny.yaml"
     config.parent.mkdir()
     config.touch()
@@ -111,12 +114,14 @@ def test_a_miss_names_the_config_that_there_is(root, tiny_folder, monkeypatch):
         ({"confirmed": False}, "confirmed: cached no, for its search was interrupted"),
     ],
 )
-def test_a_miss_names_what_is_cached_and_the_field_that_differs(root, put, tiny_folder, changed, said):
+def test_a_miss_names_what_is_cached_and_the_field_that_differs(
+    root: Path, put: Put, tiny_folder: Path, changed: dict[str, Any], said: str
+) -> None:
     record = put(root, **changed)
     assert f"{record.workload.slug}: {said}" in miss(tiny_folder)
 
 
-def test_a_changed_template_is_a_miss(root, put, tiny_folder):
+def test_a_changed_template_is_a_miss(root: Path, put: Put, tiny_folder: Path) -> None:
     put(root)
     with (tiny_folder / "plain.cpp").open("a") as file:
         file.write("// newer\n")
@@ -125,24 +130,47 @@ def test_a_changed_template_is_a_miss(root, put, tiny_folder):
 
 
 @pytest.mark.parametrize("field", store.SOFTWARE)
-def test_same_device_waives_driver_toolkit_and_pytorch(root, put, tiny_folder, monkeypatch, field):
+def test_same_device_waives_driver_toolkit_and_pytorch(
+    root: Path, put: Put, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, field: str
+) -> None:
     put(root, **{field: "1.2.3"})
     assert load(tiny_folder, accept="same_device")
     monkeypatch.setenv("TUNER_ACCEPT", "same_device")
     assert load(tiny_folder)
 
 
-def test_same_device_waives_neither_the_device_nor_the_template(root, put, tiny_folder):
+def test_same_device_waives_neither_the_device_nor_the_template(root: Path, put: Put, tiny_folder: Path) -> None:
     put(root, device_name="Another CPU")
     miss(tiny_folder, accept="same_device")
 
 
-def test_an_unknown_acceptance_is_refused(root, tiny_folder):
+def test_an_unknown_acceptance_is_refused(root: Path, tiny_folder: Path) -> None:
     with pytest.raises(ConfigError, match="'all' is not exact or same_device"):
         load(tiny_folder, accept="all")
 
 
-def test_an_altered_entry_is_never_executed(root, put, tiny_folder):
+def test_an_unknown_precision_is_refused(root: Path, tiny_folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^precision: 'fast' is not one of match, ieee, tf32$"):
+        load(tiny_folder, precision="fast")
+
+
+def test_one_lookup_renders_each_digest_once(
+    root: Path, put: Put, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for shape in ((4, 8), (5, 8), (6, 8)):
+        put(root, shape=shape)
+    digest, asked = render.digest, []
+
+    def counted(template: Template, variant: Variant) -> str:
+        asked.append(variant.name)
+        return digest(template, variant)
+
+    monkeypatch.setattr(render, "digest", counted)
+    load(tiny_folder)
+    assert asked == ["plain"]
+
+
+def test_an_altered_entry_is_never_executed(root: Path, put: Put, tiny_folder: Path) -> None:
     record = put(root)
     path = store.entries(root)[0].folder / "model_new.py"
     path.write_text(path.read_text() + "\nraise SystemExit('executed')\n")
@@ -151,7 +179,7 @@ def test_an_altered_entry_is_never_executed(root, put, tiny_folder):
     assert store.get(root, HERE.slug, "tiny", record.workload.slug) is None
 
 
-def test_an_altered_pair_is_never_executed(root, put, tiny_folder):
+def test_an_altered_pair_is_never_executed(root: Path, put: Put, tiny_folder: Path) -> None:
     record = put(root)
     folder = store.entries(root)[0].folder
     evil = (folder / "model_new.py").read_text() + "\nraise SystemExit('executed')\n"
@@ -161,26 +189,26 @@ def test_an_altered_pair_is_never_executed(root, put, tiny_folder):
     assert "is not what the template renders" in miss(tiny_folder)
 
 
-def test_a_name_that_is_no_template_is_no_attribute():
+def test_a_name_that_is_no_template_is_no_attribute() -> None:
     with pytest.raises(AttributeError, match=r"has no kernel 'nope'; there are .*gn_mean"):
         kernels.nope  # noqa: B018
     with pytest.raises(ImportError):
         from tuner.kernels import nope  # noqa: F401
 
 
-def test_the_names_of_the_templates_are_listed():
+def test_the_names_of_the_templates_are_listed() -> None:
     assert "gn_mean" in dir(kernels)
 
 
-def test_a_shipped_template_is_imported_by_name(root):
+def test_a_shipped_template_is_imported_by_name(root: Path) -> None:
     with pytest.raises(CacheError, match="gn_mean: no kernel tuned for Test CPU"):
         from tuner.kernels import gn_mean  # noqa: F401
 
 
 @pytest.mark.slow
 def test_a_loaded_kernel_computes_and_takes_the_reference_s_parameters(
-    root, put, tiny_folder, needs_compiler, tmp_path, monkeypatch
-):
+    root: Path, put: Put, tiny_folder: Path, needs_compiler: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torch
 
     if toolchain.ninja() is None:
@@ -192,7 +220,7 @@ def test_a_loaded_kernel_computes_and_takes_the_reference_s_parameters(
     model_class = kernels.preload(str(tiny_folder), device="cpu")
     assert all(k.loaded for k in module_of(model_class).KERNELS)
     assert len(list((tmp_path / "extensions").glob("*/*.so"))) == 1, "one source, one binary"
-    reference = {}
+    reference: dict[str, Any] = {}
     exec((tiny_folder / "problem.py").read_text(), reference)
     model, truth = model_class(8), reference["Model"](8)
     truth.weight.data.normal_()
@@ -203,7 +231,9 @@ def test_a_loaded_kernel_computes_and_takes_the_reference_s_parameters(
             assert torch.equal(model(x), truth(x))
 
 
-def test_ninja_beside_this_python_is_made_findable(root, put, tiny_folder, monkeypatch, tmp_path):
+def test_ninja_beside_this_python_is_made_findable(
+    root: Path, put: Put, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """As when a script is run by the path of an environment's Python without activating it."""
     ninja = tmp_path / "venv" / "bin" / "ninja"
     ninja.parent.mkdir(parents=True)

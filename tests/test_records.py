@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from helpers.tiny import MakeRecord
 from pydantic import ValidationError
 
 from tuner.records import CaseResult, Correctness, Evaluation, Performance, Record, Status, TensorSpec, Trial, Workload
@@ -16,38 +20,38 @@ RIGHT = Correctness(cases=(CaseResult(name="A", ok=True),), error_ratio=1.0, agr
 WRONG = Correctness(cases=(CaseResult(name="A", ok=False),), error_ratio=99.0, agrees_with_eager=False)
 
 
-def workload(**changes):
+def workload(**changes: Any) -> Workload:
     return Workload(**{"init": (3, (1, 8), False), "inputs": (TensorSpec(shape=(2, 3)),), **changes})
 
 
-def test_a_record_survives_json(make_record):
+def test_a_record_survives_json(make_record: MakeRecord) -> None:
     record = make_record()
     assert Record.model_validate_json(record.model_dump_json()) == record
 
 
-def test_a_workload_keeps_its_slug_through_json():
+def test_a_workload_keeps_its_slug_through_json() -> None:
     one = workload()
     assert Workload.model_validate_json(one.model_dump_json()).slug == one.slug
 
 
-def test_a_slug_shows_shape_dtype_and_precision():
+def test_a_slug_shows_shape_dtype_and_precision() -> None:
     assert workload().slug.startswith("2x3-float32-match-")
 
 
 @pytest.mark.parametrize(
     "changes", [{"init": (4,)}, {"inputs": (TensorSpec(shape=(2, 4)),)}, {"precision": "ieee"}, {"init": (3, (1, 8))}]
 )
-def test_every_part_of_a_workload_is_in_its_slug(changes):
+def test_every_part_of_a_workload_is_in_its_slug(changes: dict[str, Any]) -> None:
     assert workload(**changes).slug != workload().slug
 
 
-def test_a_slug_is_a_short_plain_name_whatever_the_shapes():
+def test_a_slug_is_a_short_plain_name_whatever_the_shapes() -> None:
     slug = workload(inputs=(TensorSpec(shape=(10**9,) * 40),)).slug
     assert len(slug) < 128
     assert "/" not in slug
 
 
-def test_a_point_keeps_types_and_order_through_json():
+def test_a_point_keeps_types_and_order_through_json() -> None:
     point = Point("v", (("b", True), ("a", 1), ("c", "x")))
     trial = Trial(number=1, point=point, candidate_sha256="", evaluation=Evaluation(status=Status.COMPILE), finished="")
     text = trial.model_dump_json()
@@ -57,7 +61,7 @@ def test_a_point_keeps_types_and_order_through_json():
     assert [type(value) for _, value in back.values] == [bool, int, str]
 
 
-def test_a_workload_s_transitions_change_one_thing():
+def test_a_workload_s_transitions_change_one_thing() -> None:
     one = workload(inputs=(TensorSpec(shape=(2, 3)), TensorSpec(shape=(), dtype="float16")))
     assert one.with_batch(7).shapes == ((7, 3), ())
     assert one.resized({(1, 3): 9, (0, 3): 5}).shapes == ((2, 9), ())
@@ -75,12 +79,12 @@ def test_a_workload_s_transitions_change_one_thing():
         lambda one: one.with_init(3.5),
     ],
 )
-def test_a_transition_of_a_workload_is_validated(wrong):
+def test_a_transition_of_a_workload_is_validated(wrong: Callable[[Workload], object]) -> None:
     with pytest.raises((ValidationError, TypeError)):
         wrong(workload())
 
 
-def test_an_evaluation_is_not_confirmed_by_a_wrong_result():
+def test_an_evaluation_is_not_confirmed_by_a_wrong_result() -> None:
     trial = Evaluation(status=Status.OK, correctness=RIGHT, performance=OK)
     faster = Performance(latency_ms=0.5, q25_ms=0.4, q75_ms=0.6, samples=100)
     assert trial.confirmed_by(faster, RIGHT).latency_ms == 0.5
@@ -88,21 +92,21 @@ def test_an_evaluation_is_not_confirmed_by_a_wrong_result():
         trial.confirmed_by(faster, WRONG)
 
 
-def test_a_failed_trial_keeps_its_end_beside_its_build():
+def test_a_failed_trial_keeps_its_end_beside_its_build() -> None:
     built = Evaluation(status=Status.CRASH, detail="signal 11").with_build(1.5, None, "a warning")
     assert (built.status, built.detail, built.compile_s, built.log) == (Status.CRASH, "signal 11", 1.5, "a warning")
 
 
-def test_a_verdict_on_other_cases_has_their_fault():
+def test_a_verdict_on_other_cases_has_their_fault() -> None:
     assert WRONG.fault and not WRONG.with_cases(RIGHT.cases).fault
 
 
-def test_a_note_does_not_hide_a_verdict_s_own_detail():
+def test_a_note_does_not_hide_a_verdict_s_own_detail() -> None:
     assert CaseResult(name="A", ok=True).with_note("small") == CaseResult(name="A", ok=True, detail="small")
     assert CaseResult(name="A", ok=False, detail="zeros").with_note("small").detail == "zeros"
 
 
-def test_the_final_confirms_a_record_with_another_trial_than_the_search_s_best(make_record):
+def test_the_final_confirms_a_record_with_another_trial_than_the_search_s_best(make_record: MakeRecord) -> None:
     before = make_record(confirmed=False)
     trial = Trial(
         number=9, point=Point("gpu", ()), candidate_sha256="c" * 64, evaluation=before.evaluation, finished=""
@@ -114,7 +118,7 @@ def test_the_final_confirms_a_record_with_another_trial_than_the_search_s_best(m
 
 
 @pytest.mark.parametrize("path", sorted(shipped_cache().glob("*/*/*/record.json")), ids=lambda path: path.parts[-3])
-def test_shipped_records_load(path):
+def test_shipped_records_load(path: Path) -> None:
     assert Record.model_validate_json(path.read_bytes()).schema_version == 1
 
 
@@ -128,12 +132,12 @@ def test_shipped_records_load(path):
         {"status": Status.VERIFY, "performance": OK, "correctness": WRONG},
     ],
 )
-def test_the_status_decides_which_payload_may_exist(payload):
+def test_the_status_decides_which_payload_may_exist(payload: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Evaluation(**payload)
 
 
-def test_a_failed_trial_is_infinitely_slow():
+def test_a_failed_trial_is_infinitely_slow() -> None:
     assert Evaluation(status=Status.CRASH).latency_ms == math.inf
     assert Evaluation(status=Status.OK, performance=OK, correctness=RIGHT).latency_ms == 1.0
 
@@ -142,23 +146,23 @@ def test_a_failed_trial_is_infinitely_slow():
     "stored",
     [{"variant": "v"}, {"variant": "v", "knobs": {"a": 1.5}}, {"variant": "v", "knobs": {}, "extra": 1}, "v a=1", None],
 )
-def test_what_is_no_point_is_refused(make_record, stored):
+def test_what_is_no_point_is_refused(make_record: MakeRecord, stored: Any) -> None:
     with pytest.raises(ValidationError):
         Record.model_validate({**make_record().model_dump(mode="json"), "point": stored})
 
 
 @pytest.mark.parametrize("value", [0, -1.0, math.nan, math.inf])
-def test_a_time_is_positive_and_finite(value):
+def test_a_time_is_positive_and_finite(value: float) -> None:
     with pytest.raises(ValidationError):
         Performance(latency_ms=value, q25_ms=1, q75_ms=1, samples=1)
 
 
-def test_an_unknown_key_is_refused(make_record):
+def test_an_unknown_key_is_refused(make_record: MakeRecord) -> None:
     with pytest.raises(ValidationError):
         Record.model_validate({**make_record().model_dump(mode="json"), "extra": 1})
 
 
-def test_the_environment_names_the_device_folder(make_record):
+def test_the_environment_names_the_device_folder(make_record: MakeRecord) -> None:
     assert make_record().environment.slug == "cpu-test-cpu-2c"
     gpu = make_record(device_kind="cuda", device_name="NVIDIA H200").environment
     assert gpu.slug == "nvidia-h200"

@@ -8,11 +8,12 @@ import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from helpers.injected import inside
-from helpers.tiny import TINY
+from helpers.tiny import TINY, Put
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +22,9 @@ from tuner.cli.main import main
 from tuner.errors import ConfigError, TemplateError, TunerError
 from tuner.records import Record
 from tuner.search.ledger import Ledger
-from tuner.settings import sources as configs
+from tuner.settings import Settings, load
+
+JsonPath = tuple[Any, ...]  # of keys and positions, to a place in JSON
 
 BOUNDED = settings(
     max_examples=400,
@@ -66,37 +69,37 @@ def run(root: Path, *arguments: str) -> int:
 
 # ---- configs ---------------------------------------------------------------------------------------
 
-KEYS = st.sampled_from([*configs.Settings.model_fields, "trails", ""])
+KEYS = st.sampled_from([*Settings.model_fields, "trails", ""])
 MAPPINGS = st.dictionaries(KEYS, VALUES, max_size=4).map(lambda found: {"template": "gn_mean", **found})
 
 
 @BOUNDED
 @given(text=st.one_of(MAPPINGS.map(yaml.safe_dump), MAPPINGS.map(json.dumps), st.text(max_size=60)))
-def test_configs(tmp_path, text):
+def test_configs(tmp_path: Path, text: str) -> None:
     path = tmp_path / "fuzzed.yaml"
     path.write_bytes(text.encode(errors="surrogatepass"))
     before = tree(tmp_path)
     with contextlib.suppress(ConfigError):
-        assert isinstance(configs.load(path), configs.Settings)
+        assert isinstance(load(path), Settings)
     assert run(tmp_path, "validate", "fuzzed.yaml") in (0, 2)
     assert tree(tmp_path) == before
 
 
 @BOUNDED
 @given(raw=st.binary(max_size=60))
-def test_configs_of_bytes(tmp_path, raw):
+def test_configs_of_bytes(tmp_path: Path, raw: bytes) -> None:
     (tmp_path / "fuzzed.yaml").write_bytes(raw)
     assert run(tmp_path, "search", "fuzzed.yaml") == 2
     assert set(tree(tmp_path)) == {"fuzzed.yaml"}
 
 
 @BOUNDED
-@given(key=st.sampled_from(list(configs.Settings.model_fields)), text=st.one_of(WORDS, st.text(max_size=20)))
-def test_options(tmp_path, key, text):
+@given(key=st.sampled_from(list(Settings.model_fields)), text=st.one_of(WORDS, st.text(max_size=20)))
+def test_options(tmp_path: Path, key: str, text: str) -> None:
     path = tmp_path / "fuzzed.yaml"
     path.write_text("template: gn_mean\n")
     with contextlib.suppress(ConfigError):
-        configs.load(path, {key: text})
+        load(path, {key: text})
 
 
 # ---- templates -------------------------------------------------------------------------------------
@@ -124,7 +127,7 @@ def listed(items: list[str]) -> str:
 
 
 @st.composite
-def specs(draw) -> str:
+def specs(draw: st.DrawFn) -> str:
     fields = {
         "name": repr(draw(st.one_of(st.just("plain"), PLAIN))),
         "device": repr(draw(st.one_of(st.just("cpu"), PLAIN))),
@@ -148,7 +151,7 @@ def specs(draw) -> str:
 
 @BOUNDED
 @given(text=specs())
-def test_templates(tiny_folder, text):
+def test_templates(tiny_folder: Path, text: str) -> None:
     (tiny_folder / "template.py").write_text(text)
     before = set(tree(tiny_folder))
     with contextlib.suppress(TemplateError, ConfigError):
@@ -161,7 +164,7 @@ def test_templates(tiny_folder, text):
 
 @BOUNDED
 @given(raw=st.one_of(st.binary(max_size=40), st.text(max_size=40).map(lambda t: t.encode(errors="replace"))))
-def test_templates_of_bytes(tiny_folder, raw):
+def test_templates_of_bytes(tiny_folder: Path, raw: bytes) -> None:
     (tiny_folder / "template.py").write_bytes(raw)
     with pytest.raises(TemplateError):
         template.load(tiny_folder)
@@ -170,16 +173,16 @@ def test_templates_of_bytes(tiny_folder, raw):
 # ---- records ---------------------------------------------------------------------------------------
 
 
-def places(value: object, path: tuple = ()) -> list[tuple]:
+def places(value: object, path: JsonPath = ()) -> list[JsonPath]:
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [path, *(place for key, inner in inside for place in places(inner, (*path, key)))]
 
 
-def mutated(whole: dict, path: tuple, value: object, remove: bool) -> object:
+def mutated(whole: dict[str, Any], path: JsonPath, value: object, remove: bool) -> object:
     if not path:
         return value
     found = copy.deepcopy(whole)
-    holder = found
+    holder: Any = found
     for key in path[:-1]:
         holder = holder[key]
     if remove:
@@ -191,7 +194,7 @@ def mutated(whole: dict, path: tuple, value: object, remove: bool) -> object:
 
 @BOUNDED
 @given(data=st.data())
-def test_records(tmp_path, put, tiny, data):
+def test_records(tmp_path: Path, put: Put, tiny: template.Template, data: st.DataObject) -> None:
     """A changed record is refused, or is one whose text is still the very one that it names and renders."""
     root = tmp_path / "cache"
     shutil.rmtree(root, ignore_errors=True)
@@ -212,7 +215,7 @@ def test_records(tmp_path, put, tiny, data):
     assert len(entries) + len(faults) == 1
     with contextlib.suppress(TunerError):
         entry = store.get(root, *folder.relative_to(root).parts)
-        assert isinstance(entry.record, Record)
+        assert entry is not None and isinstance(entry.record, Record)
         assert store.load_checked(entry, tiny) == text
     assert {name for name in tree(tmp_path) if not name.startswith("cache/")} == outside
 
@@ -225,7 +228,7 @@ LINE = {
 
 @BOUNDED
 @given(path=st.sampled_from(places(LINE)), value=VALUES, remove=st.booleans(), junk=st.binary(max_size=20))
-def test_ledgers(tmp_path, path, value, remove, junk):
+def test_ledgers(tmp_path: Path, path: JsonPath, value: object, remove: bool, junk: bytes) -> None:
     ledger = Ledger(tmp_path / "fuzzed.jsonl")
     changed = json.dumps(mutated(LINE, path, value, remove)).encode()
     ledger.path.write_bytes(b"\n".join([json.dumps(LINE).encode(), changed, junk, json.dumps(LINE).encode()]) + b"\n")
@@ -249,7 +252,7 @@ ARGUMENTS = st.one_of(
 
 @BOUNDED
 @given(arguments=st.lists(ARGUMENTS, max_size=6))
-def test_command_lines(tmp_path, monkeypatch, arguments):
+def test_command_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
     """Nothing here can reach a search: every config in the folder is wrong."""
     for name, text in (
         ("bad.yaml", "template: ["),

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import io
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
-from helpers.tiny import HERE, changed
+from helpers.tiny import HERE, MakeRecord, changed
 from rich.console import Console
 
-from tuner.cli import screen
 from tuner.cli.screen import PLAIN_EVERY_S, Screen
-from tuner.records import CaseResult, Comparison, Correctness, Evaluation, Performance, Status, Trial
+from tuner.records import (
+    CaseResult,
+    Comparison,
+    Correctness,
+    Evaluation,
+    Performance,
+    Record,
+    Status,
+    TensorSpec,
+    Trial,
+    Workload,
+)
 from tuner.search.progress import Budget, Progress
 from tuner.search.tune import Outcome
 from tuner.space import Branch, Knob, Point, Space
 
+Shown = tuple[Screen, Callable[[], list[str]]]
+WORKLOAD = Workload(init=(8,), inputs=(TensorSpec(shape=(4, 8)),))
 RIGHT = Correctness(cases=(CaseResult(name="A", ok=True),), error_ratio=1.0, agrees_with_eager=True)
 
 
@@ -24,22 +39,27 @@ def took(latency_ms: float) -> Performance:
 
 
 def trial(number: int, status: Status = Status.OK, detail: str = "", latency_ms: float = 1.0) -> Trial:
-    ok = {"correctness": RIGHT, "performance": took(latency_ms)} if status is Status.OK else {}
-    evaluation = Evaluation(status=status, detail=detail, **ok)
+    ok = status is Status.OK
+    evaluation = Evaluation(
+        status=status,
+        detail=detail,
+        correctness=RIGHT if ok else None,
+        performance=took(latency_ms) if ok else None,
+    )
     point = Point.of("plain", {"unroll": number})
     return Trial(number=number, point=point, candidate_sha256="0" * 64, evaluation=evaluation, finished="")
 
 
 @pytest.fixture
-def clock(monkeypatch):
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, to be moved on by a test."""
     now = [1000.0]
-    monkeypatch.setattr(screen.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
 
 
 @pytest.fixture
-def shown(clock):
+def shown(clock: list[float]) -> Iterator[Shown]:
     """A screen on a console that is no terminal, and the lines shown since they were last asked for."""
     out = io.StringIO()
     made = Screen(Console(file=out, force_terminal=False, highlight=False, width=160), "tiny")
@@ -54,27 +74,27 @@ def shown(clock):
         yield made, lines
 
 
-def progress_of(*trials: Trial, **more) -> Progress:
-    return Progress(Budget(10), list(trials), started=screen.time.monotonic() - 60, **more)
+def progress_of(*trials: Trial, **more: Any) -> Progress:
+    return Progress(Budget(10), list(trials), started=time.monotonic() - 60, **more)
 
 
 # ---- while a search runs ---------------------------------------------------------------------------
 
 
-def test_where_there_is_no_terminal_a_stage_is_a_plain_line(shown):
+def test_where_there_is_no_terminal_a_stage_is_a_plain_line(shown: Shown) -> None:
     on, lines = shown
     assert on.live is None
     on.stage("compiling [red]it[/red]")
     assert lines() == ["compiling [red]it[/red]"]
 
 
-def test_a_line_is_never_wrapped(shown):
+def test_a_line_is_never_wrapped(shown: Shown) -> None:
     on, lines = shown
     on.stage("word " * 200)
     assert len(lines()) == 1
 
 
-def test_a_search_begins_with_what_is_tuned_and_where(shown, make_record):
+def test_a_search_begins_with_what_is_tuned_and_where(shown: Shown, make_record: MakeRecord) -> None:
     on, lines = shown
     knobs = (Knob("unroll", (1, 2, 4), 2), Knob("fast", (False, True), False))
     on.workload(make_record().workload, Space((Branch("plain", knobs),)), HERE)
@@ -84,7 +104,7 @@ def test_a_search_begins_with_what_is_tuned_and_where(shown, make_record):
     ]
 
 
-def test_progress_is_told_with_its_best_and_its_failures(shown):
+def test_progress_is_told_with_its_best_and_its_failures(shown: Shown) -> None:
     on, lines = shown
     on.eager(took(3.0))
     on.progress(progress_of(trial(1), trial(2, Status.VERIFY), trial(3, Status.CRASH), trial(4, Status.VERIFY)))
@@ -95,13 +115,13 @@ def test_progress_is_told_with_its_best_and_its_failures(shown):
     assert line.split("  [")[0].endswith("1:30 left")
 
 
-def test_the_rate_counts_no_trials_of_other_runs(shown):
+def test_the_rate_counts_no_trials_of_other_runs(shown: Shown) -> None:
     on, lines = shown
     on.progress(progress_of(trial(1), trial(2), trial(3), resumed=2))
     assert "3/10 trials" in (line := lines()[0]) and "1/min" in line
 
 
-def test_progress_without_news_waits(shown, clock):
+def test_progress_without_news_waits(shown: Shown, clock: list[float]) -> None:
     on, lines = shown
     on.progress(progress_of(trial(1)))
     lines()
@@ -113,14 +133,14 @@ def test_progress_without_news_waits(shown, clock):
     assert "2/10 trials" in line and "unroll" not in line
 
 
-def test_a_better_point_is_told_at_once(shown):
+def test_a_better_point_is_told_at_once(shown: Shown) -> None:
     on, lines = shown
     on.progress(progress_of(trial(1)))
     on.progress(progress_of(trial(1), trial(2, latency_ms=0.5)))
     assert "[plain unroll=2]" in lines()[-1]
 
 
-def test_a_final_tells_a_line_now_and_then(shown, clock):
+def test_a_final_tells_a_line_now_and_then(shown: Shown, clock: list[float]) -> None:
     on, lines = shown
     for done in range(1, 41):
         on.final(done, 40)
@@ -131,9 +151,15 @@ def test_a_final_tells_a_line_now_and_then(shown, clock):
 # ---- the end of a search ---------------------------------------------------------------------------
 
 
-def outcome(record=None, trials=(), stored=True, notes=(), **more) -> Outcome:
+def outcome(
+    record: Record | None = None,
+    trials: Sequence[Trial] = (),
+    stored: bool = True,
+    notes: Sequence[str] = (),
+    **more: Any,
+) -> Outcome:
     progress = progress_of(*trials, stopped="trials", **more)
-    return Outcome(None, progress, record, stored, Path("cache/here") if record else None, list(notes))
+    return Outcome(WORKLOAD, progress, record, stored, Path("cache/here") if record else None, list(notes))
 
 
 def compared(name: str, latency_ms: float, speedup: float) -> Comparison:
@@ -141,7 +167,7 @@ def compared(name: str, latency_ms: float, speedup: float) -> Comparison:
     return Comparison(name=name, performance=took(latency_ms), speedup=speedup, speedup_low=low, speedup_high=high)
 
 
-def test_the_table_has_winner_runner_up_baselines_and_the_floor(shown, make_record):
+def test_the_table_has_winner_runner_up_baselines_and_the_floor(shown: Shown, make_record: MakeRecord) -> None:
     on, lines = shown
     baselines = (compared("eager", 4.0, 5.0), compared("compile", 2.0, 2.5))
     record = make_record(latency_ms=0.8)
@@ -156,14 +182,14 @@ def test_the_table_has_winner_runner_up_baselines_and_the_floor(shown, make_reco
     assert rows[6] == ["floor", "0.5", "(62%", "of", "the", "winner's", "time)", "memory"]
 
 
-def test_the_table_leaves_out_what_was_not_measured(shown, make_record):
+def test_the_table_leaves_out_what_was_not_measured(shown: Shown, make_record: MakeRecord) -> None:
     on, lines = shown
     on.outcome(outcome(changed(make_record(), baselines=(), floor=None)))
     rows = [line.split()[0] for line in lines()]
     assert rows[1:4] == ["median", "winner", "knobs:"]
 
 
-def test_the_end_tells_how_it_came_about(shown, make_record):
+def test_the_end_tells_how_it_came_about(shown: Shown, make_record: MakeRecord) -> None:
     on, lines = shown
     trials = [trial(1), trial(2), trial(3, Status.VERIFY)]
     on.outcome(outcome(make_record(), trials, notes=["it was loud"], resumed=1, rejected={"unroll<=C": 4}))
@@ -183,13 +209,15 @@ def test_the_end_tells_how_it_came_about(shown, make_record):
         (False, True, "not cached (a better result stands there): cache/here"),
     ],
 )
-def test_the_end_tells_what_became_of_the_winner(shown, make_record, stored, confirmed, says):
+def test_the_end_tells_what_became_of_the_winner(
+    shown: Shown, make_record: MakeRecord, stored: bool, confirmed: bool, says: str
+) -> None:
     on, lines = shown
     on.outcome(outcome(make_record(confirmed=confirmed), stored=stored))
     assert lines()[-2:] == ["knobs: plain unroll=4 order=rows fast=1 threads=1", says]
 
 
-def test_no_right_kernel_lists_why(shown):
+def test_no_right_kernel_lists_why(shown: Shown) -> None:
     """The commonest first; at most three."""
     on, lines = shown
     faults = [(Status.CRASH, "SIGSEGV")] * 2 + [(Status.VERIFY, "case A: off")] * 3
