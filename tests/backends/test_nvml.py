@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -120,8 +121,16 @@ def test_the_driver_has_a_version(monkeypatch: pytest.MonkeyPatch) -> None:
     assert nvml.driver_version() == "580.65.06"
 
 
-def test_a_machine_without_a_driver_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_nvml_the_kernel_module_tells_the_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     use(monkeypatch, NoDriver())
+    (tmp_path / "version").write_text("580.65.06\n")
+    monkeypatch.setattr(nvml, "KERNEL_MODULE", tmp_path / "version")
+    assert nvml.driver_version() == "580.65.06"
+
+
+def test_a_machine_without_a_driver_tells_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    use(monkeypatch, NoDriver())
+    monkeypatch.setattr(nvml, "KERNEL_MODULE", tmp_path / "version")
     assert nvml.driver_version() is None
     assert nvml.utilisation("cuda:0") is None
     assert nvml.reading("cuda:0") is None

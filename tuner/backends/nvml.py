@@ -1,6 +1,6 @@
 """What the NVIDIA driver tells of a GPU, by NVML.
 
-A machine without the driver, or without its library, has no readings: everything here is None then.
+A machine without the driver, or without its library, has no readings: they are None then.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ import contextlib
 import functools
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pynvml
 
 from tuner.backends.base import Reading
 
+KERNEL_MODULE = Path("/sys/module/nvidia/version")
 # Bits of nvmlClocksEventReasons that mean less speed than asked for; an idle GPU is none of them.
 THROTTLING = {
     0x04: "power cap",
@@ -26,11 +28,13 @@ THROTTLING = {
 
 
 def driver_version() -> str | None:
-    """Version of the NVIDIA driver."""
-    if not is_there():
-        return None
-    version: str | None = _told(pynvml.nvmlSystemGetDriverVersion)
-    return version
+    """Version of the NVIDIA driver; a winner's key holds it, so it is known where NVML's library is not."""
+    if is_there():
+        version: str | None = _told(pynvml.nvmlSystemGetDriverVersion)
+        return version
+    with contextlib.suppress(OSError):
+        return KERNEL_MODULE.read_text().strip() or None
+    return None
 
 
 def utilisation(device: str) -> float | None:

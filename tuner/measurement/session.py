@@ -249,15 +249,15 @@ class Session:
         """
         load_state(model, self.suite.cases[0].state)
         self.uneven.sample_ms(model)
-        for count in (3, 9):
-            pairs = [(self.timer.sample_ms(model)[0], self.uneven.sample_ms(model)[0]) for _ in range(count)]
+        for number in (3, 9):
+            pairs = [(self.timer.sample_ms(model)[0], self.uneven.sample_ms(model)[0]) for _ in range(number)]
             plain, uneven = (statistics.median(times) for times in zip(*pairs, strict=True))
             if uneven <= BENIGN * plain:
                 return
         raise Untrusted(f"{plain:.4f} ms on the timed values, {uneven:.4f} ms on values of other scales")
 
     def verify(self, path: Path, sha256: str, thoroughly: bool = False) -> Correctness:
-        """Cases A to D for one file, or all there are; raises nothing for a wrong result."""
+        """Judge one file by the cases of a trial, or by all there are. Raises nothing for what the file does."""
         try:
             if thoroughly:
                 return self._verify_thoroughly(path, sha256)
