@@ -32,7 +32,7 @@
 #ifndef MIN_BLOCKS
 #define MIN_BLOCKS 2
 #endif
-#include "conv3d_mma.cuh"
+#include "convolution/conv3d_mma.cuh"
 #include "gn_mean_finish.cuh"
 
 extern "C" int conv_mma(const float* x, const float* weight, const float* bias, const float* gamma, const float* beta,
@@ -41,6 +41,6 @@ extern "C" int conv_mma(const float* x, const float* weight, const float* bias, 
                         long long groups, double eps, void* stream) {
   const Conv3d c = conv3d(x, weight, bias, in_channels, out_channels, taps, d, h, w, tile_d, tile_h);
   const auto queue = static_cast<cudaStream_t>(stream);
-  const cudaError_t error = launch_staged<3, 3, false>(c, n, moments, queue);
+  const cudaError_t error = launch_staged<3, 3, Identity>(c, n, moments, queue);
   return error != cudaSuccess ? error : finish_gn_mean(c, n, moments, gamma, beta, out, groups, eps, queue);
 }

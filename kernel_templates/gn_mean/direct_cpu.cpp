@@ -23,8 +23,8 @@
 #define OUTER OUTER_POSITIONS  // the outer loop over a plane's tiles
 #endif
 
-#include "direct_conv.hpp"
-#include "group_norm_means.hpp"
+#include "convolution/direct_conv.hpp"
+#include "families/group_norm_means.hpp"
 
 extern "C" const char* tuner_error(int) { return "failed"; }
 
@@ -38,11 +38,10 @@ extern "C" int gn_mean_direct(const float* x, const float* weight, const float* 
   const Conv conv{n, in_channels, {depth, height, width}, {stride_n, stride_c, stride_d, stride_h, stride_w},
                   channels, {kernel_d, kernel_h, kernel_w}};
   auto moments = channel_moments<Identity>(conv, x, weight, nullptr, static_cast<int>(threads));
-  const double count = static_cast<double>(conv.out(0) * conv.out(1) * conv.out(2));
   std::vector<double> result(channels);
   for (long long i = 0; i < n; i++) {
     for (long long c = 0; c < channels; c++) moments[i * channels + c].mean += conv_bias[c];
-    group_norm_means(&moments[i * channels], channels, groups, count, norm_weight, norm_bias, eps, result.data());
+    group_norm_means(&moments[i * channels], channels, groups, norm_weight, norm_bias, eps, result.data());
     double total = 0.0;
     for (const double value : result) total += value;
     out[i] = static_cast<float>(total / channels);

@@ -21,8 +21,8 @@
 #define MEMORY_FORMAT MEMORY_FORMAT_CONTIGUOUS
 #endif
 
-#include "channel_sums.hpp"
-#include "group_norm_means.hpp"
+#include "families/channel_sums.hpp"
+#include "families/group_norm_means.hpp"
 
 extern "C" const char* tuner_error(int) { return "unknown"; }
 
@@ -40,7 +40,7 @@ extern "C" int gn_mean(const float* y, const float* conv_bias, const float* weig
   const auto moments = channel_moments<BiasLate>({y, conv_bias, n, c, s});
   std::vector<double> result(c);
   for (long long i = 0; i < n; i++) {
-    group_norm_means(&moments[i * c], c, g, static_cast<double>(s), weight, bias, eps, result.data());
+    group_norm_means(&moments[i * c], c, g, weight, bias, eps, result.data());
     double total = 0.0;
     for (const double value : result) total += value;
     out[i] = static_cast<float>(total / c);

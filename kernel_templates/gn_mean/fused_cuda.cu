@@ -37,11 +37,7 @@
 #define MEMORY_FORMAT MEMORY_FORMAT_CONTIGUOUS
 #endif
 
-#include "channel_sums.cuh"
-
-struct Identity {
-  __device__ float operator()(float y) const { return y; }
-};
+#include "families/channel_sums.cuh"
 
 struct GnMean : ChannelSums {
   const float* conv_bias;  // (c), still to be added to y, or null

@@ -1,6 +1,6 @@
 // GroupNorm and the mean over all but the batch, from the convolution's moments (without its bias).
 #pragma once
-#include "conv3d_moments.cuh"
+#include "convolution/conv3d_moments.cuh"
 
 constexpr int FINISH_THREADS = 256;
 
@@ -20,9 +20,7 @@ __global__ void __launch_bounds__(FINISH_THREADS)
     const long long first = static_cast<long long>(group) * per;
     double mean = 0.0, m2 = 0.0, sum = 0.0;
     for (int i = lane; i < per; i += 32) mean += rows[(first + i) * c.slots].x;
-#pragma unroll
-    for (int mask = 16; mask > 0; mask /= 2) mean += __shfl_xor_sync(~0u, mean, mask);
-    mean /= per;
+    mean = warp_reduce(mean, Sum{}) / per;
     for (int i = lane; i < per; i += 32) {
       const double2 channel = rows[(first + i) * c.slots];
       const double step = channel.x - mean;
@@ -30,12 +28,10 @@ __global__ void __launch_bounds__(FINISH_THREADS)
       sum += gamma[first + i] * step;
       total += beta[first + i];
     }
-#pragma unroll
-    for (int mask = 16; mask > 0; mask /= 2) m2 += __shfl_xor_sync(~0u, m2, mask);
+    m2 = warp_reduce(m2, Sum{});
     total += sum / sqrt(m2 / (count * per) + eps);
   }
-#pragma unroll
-  for (int mask = 16; mask > 0; mask /= 2) total += __shfl_xor_sync(~0u, total, mask);
+  total = warp_reduce(total, Sum{});
   if (lane == 0) totals[warp] = total;
   __syncthreads();
   if (threadIdx.x == 0) {

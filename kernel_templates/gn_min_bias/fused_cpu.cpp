@@ -2,8 +2,8 @@
 #include <cmath>
 #include <limits>
 
-#include "parallel.hpp"
-#include "simd.hpp"
+#include "core/parallel.hpp"
+#include "core/simd.hpp"
 
 #ifndef VECTOR_WIDTH  // floats a vector
 #define VECTOR_WIDTH 16

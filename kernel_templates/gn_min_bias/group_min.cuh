@@ -6,9 +6,9 @@
 #pragma once
 #include <math_constants.h>
 
-#include "launch.cuh"
-#include "reduce.cuh"
-#include "vector.cuh"
+#include "core/launch.cuh"
+#include "core/reduce.cuh"
+#include "core/vector.cuh"
 
 #ifndef BLOCK_SIZE  // threads a block
 #define BLOCK_SIZE 256
@@ -151,7 +151,7 @@ __global__ void __launch_bounds__(BLOCK_SIZE) held_group_min(const Source source
           sum += present[j] ? v[r][j].at[k] : 0.0f;
         }
       }
-      const float mean = warp_reduce(sum, Sum{}, LANES) / count;
+      const float mean = warp_reduce<LANES>(sum, Sum{}) / count;
 #pragma unroll
       for (int j = 0; j < VECTORS; j++) {
 #pragma unroll
@@ -160,7 +160,7 @@ __global__ void __launch_bounds__(BLOCK_SIZE) held_group_min(const Source source
           m2 += present[j] ? v[r][j].at[k] * v[r][j].at[k] : 0.0f;
         }
       }
-      const float factor = inverse_deviation(warp_reduce(m2, Sum{}, LANES), norm);
+      const float factor = inverse_deviation(warp_reduce<LANES>(m2, Sum{}), norm);
       float minimum = CUDART_INF_F;
 #pragma unroll
       for (int j = 0; j < VECTORS; j++) {

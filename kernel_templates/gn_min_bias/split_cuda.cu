@@ -98,9 +98,9 @@ __device__ __forceinline__ signed char on_grid(float v) {
   return static_cast<signed char>(max(-127, min(127, __float2int_rn(v))));
 }
 
-struct Split {
+struct Splitting {
   const float* source;               // (rows, k)
-  __half* half;                  // (padded_rows, padded_k) on the grid, else (padded_rows, 2 padded_k)
+  __half* half;                      // (padded_rows, padded_k) on the grid, else (padded_rows, 2 padded_k)
   signed char* grid;                 // (padded_rows, 2 padded_k), or null
   float* scales;                     // (padded_rows) powers of two; NaN for a row with NaN or Inf
   unsigned char* uneven;             // (padded_rows) whether the grid does not serve this row
@@ -111,7 +111,7 @@ struct Split {
 
 // A block splits a row. Rows and columns beyond the source's own become zero.
 template <int V>
-__global__ void __launch_bounds__(SPLIT_BLOCK) split_rows(const Split p) {
+__global__ void __launch_bounds__(SPLIT_BLOCK) split_rows(const Splitting p) {
   __shared__ Scan scratch[reduce_scratch(SPLIT_BLOCK, Reduction::shuffle)];
   const long long row = blockIdx.x;
   const bool real = row < p.rows;
@@ -165,12 +165,12 @@ __global__ void __launch_bounds__(SPLIT_BLOCK) split_rows(const Split p) {
   }
 }
 
-// source (rows, k) to its pieces; see Split. With `check`, what the buffers hold is the result of an earlier call.
+// source (rows, k) to its pieces; see Splitting. With `check`, what the buffers hold is the result of an earlier call.
 extern "C" int split(const float* source, void* half, void* grid, float* scales, void* uneven, void* fingerprints,
                      long long rows, long long k, long long padded_rows, long long padded_k, long long lo_first,
                      long long check, void* stream) {
   if (padded_rows > MAX_GRID_X) return cudaErrorInvalidConfiguration;
-  const Split p{source,
+  const Splitting p{source,
                 static_cast<__half*>(half),
                 static_cast<signed char*>(grid),
                 scales,

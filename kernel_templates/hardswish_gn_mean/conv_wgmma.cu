@@ -25,7 +25,7 @@
 #define SUMS SUMS_ROWS
 #endif
 #define CHANNEL_TILES 2
-#include "conv3d_wgmma.cuh"
+#include "convolution/conv3d_wgmma.cuh"
 #include "hardswish_finish.cuh"
 
 extern "C" int conv_wgmma(const float* x, const float* weight, const float* bias, const float* gamma, const float* beta,
@@ -34,6 +34,6 @@ extern "C" int conv_wgmma(const float* x, const float* weight, const float* bias
                           long long groups, double eps, void* stream) {
   const Conv3d c = conv3d(x, weight, bias, in_channels, out_channels, taps, d, h, w, tile_d, tile_h);
   const auto queue = static_cast<cudaStream_t>(stream);
-  const cudaError_t error = launch_walking<3, 4, true>(c, n, moments, queue);
+  const cudaError_t error = launch_walking<3, 4, Hardswish>(c, n, moments, queue);
   return error != cudaSuccess ? error : finish_hardswish(c, n, moments, gamma, beta, out, groups, eps, queue);
 }

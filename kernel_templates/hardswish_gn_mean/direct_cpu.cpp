@@ -23,8 +23,8 @@
 #define OUTER OUTER_POSITIONS  // the outer loop over a plane's tiles
 #endif
 
-#include "direct_conv.hpp"
-#include "group_norm_means.hpp"
+#include "convolution/direct_conv.hpp"
+#include "families/group_norm_means.hpp"
 
 extern "C" const char* tuner_error(int) { return "failed"; }
 
@@ -39,10 +39,9 @@ extern "C" int hardswish_gn_mean_direct(const float* x, const float* weight, con
   const Conv conv{n, in_channels, {depth, height, width}, {stride_n, stride_c, stride_d, stride_h, stride_w},
                   channels, {kernel_d, kernel_h, kernel_w}};
   const auto moments = channel_moments<Hardswish>(conv, x, weight, conv_bias, static_cast<int>(threads));
-  const double count = static_cast<double>(conv.out(0) * conv.out(1) * conv.out(2));
   std::vector<double> result(channels);
   for (long long i = 0; i < n; i++) {
-    group_norm_means(&moments[i * channels], channels, groups, count, norm_weight, norm_bias, eps, result.data());
+    group_norm_means(&moments[i * channels], channels, groups, norm_weight, norm_bias, eps, result.data());
     for (long long c = 0; c < channels; c++) out[i * channels + c] = static_cast<float>(result[c]);
   }
   return 0;

@@ -22,19 +22,15 @@
 #define MEMORY_FORMAT MEMORY_FORMAT_CONTIGUOUS
 #endif
 
-#include "channel_sums.hpp"
-#include "group_norm_means.hpp"
+#include "families/channel_sums.hpp"
+#include "families/group_norm_means.hpp"
 
 extern "C" const char* tuner_error(int) { return "unknown"; }
 
-struct Hardswish {
+struct BiasThenHardswish {
   template <class Y, class B>
   static Y map(Y y, B conv_bias) {
-    y = y + conv_bias;
-    Y gate = y + 3.0f;
-    gate = gate > 0.0f ? gate : Y{};
-    gate = gate < 6.0f ? gate : Y{} + 6.0f;
-    return y * gate * (1.0f / 6.0f);
+    return activated<Hardswish>(y + conv_bias);
   }
   static double late(double) { return 0.0; }
 };
@@ -42,10 +38,10 @@ struct Hardswish {
 // conv_bias is still to be added to y, or null; out (n, c).
 extern "C" int hardswish_gn_mean(const float* y, const float* conv_bias, const float* weight, const float* bias,
                                  float* out, long long n, long long c, long long s, long long g, double eps, void*) {
-  const auto moments = channel_moments<Hardswish>({y, conv_bias, n, c, s});
+  const auto moments = channel_moments<BiasThenHardswish>({y, conv_bias, n, c, s});
   std::vector<double> result(c);
   for (long long i = 0; i < n; i++) {
-    group_norm_means(&moments[i * c], c, g, static_cast<double>(s), weight, bias, eps, result.data());
+    group_norm_means(&moments[i * c], c, g, weight, bias, eps, result.data());
     for (long long k = 0; k < c; k++) out[i * c + k] = static_cast<float>(result[k]);
   }
   return 0;

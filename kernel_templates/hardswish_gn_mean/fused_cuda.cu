@@ -38,14 +38,11 @@
 #define MEMORY_FORMAT MEMORY_FORMAT_CONTIGUOUS
 #endif
 
-#include "channel_sums.cuh"
+#include "families/channel_sums.cuh"
 
-struct Hardswish {
+struct BiasThenHardswish {
   float conv_bias;
-  __device__ float operator()(float y) const {
-    y += conv_bias;
-    return y * fminf(fmaxf(y + 3.0f, 0.0f), 6.0f) * (1.0f / 6.0f);
-  }
+  __device__ float operator()(float y) const { return activated<Hardswish>(y + conv_bias); }
 };
 
 struct HardswishGnMean : ChannelSums {
@@ -55,7 +52,7 @@ struct HardswishGnMean : ChannelSums {
   float* out;              // (n, c)
   double eps;
 
-  __device__ Hardswish map(long long channel) const {
+  __device__ BiasThenHardswish map(long long channel) const {
     return {conv_bias == nullptr ? 0.0f : __ldg(conv_bias + channel)};
   }
   __device__ double late(long long) const { return 0.0; }

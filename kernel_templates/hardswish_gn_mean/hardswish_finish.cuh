@@ -1,6 +1,6 @@
 // GroupNorm and the spatial mean, from the moments of what is normalised.
 #pragma once
-#include "conv3d_moments.cuh"
+#include "convolution/conv3d_moments.cuh"
 
 constexpr int FINISH_WARPS = 8;
 
@@ -18,15 +18,12 @@ __global__ void __launch_bounds__(32 * FINISH_WARPS)
     const double2* first = rows + static_cast<long long>(group) * per * c.slots;
     double mean = 0.0, m2 = 0.0;
     for (int i = lane; i < per; i += 32) mean += first[static_cast<long long>(i) * c.slots].x;
-#pragma unroll
-    for (int mask = 16; mask > 0; mask /= 2) mean += __shfl_xor_sync(~0u, mean, mask);
-    mean /= per;
+    mean = warp_reduce(mean, Sum{}) / per;
     for (int i = lane; i < per; i += 32) {
       const double2 channel = first[static_cast<long long>(i) * c.slots];
       m2 += channel.y + count * (channel.x - mean) * (channel.x - mean);
     }
-#pragma unroll
-    for (int mask = 16; mask > 0; mask /= 2) m2 += __shfl_xor_sync(~0u, m2, mask);
+    m2 = warp_reduce(m2, Sum{});
     const double rstd = 1.0 / sqrt(m2 / (count * per) + eps);
     for (int i = lane; i < per; i += 32) {
       const int channel = group * per + i;

@@ -2,9 +2,10 @@
 #include <cmath>
 #include <vector>
 
-#include "moments.cuh"
-#include "parallel.hpp"
-#include "simd.hpp"
+#include "core/parallel.hpp"
+#include "core/simd.hpp"
+#include "numerics/activation.cuh"
+#include "numerics/moments.cuh"
 
 #ifndef VECTOR_WIDTH  // floats a vector
 #define VECTOR_WIDTH 16
@@ -27,16 +28,13 @@ namespace {
 constexpr int V = VECTOR_WIDTH, A = ACCUMULATORS;
 constexpr int CHUNK = 16 * V * A;  // values condensed in float before they are added in double
 
-float relu(float v) { return v < 0.0f ? 0.0f : v; }  // NaN stays NaN
-Floats<V> relu(Floats<V> v) { return v < Floats<V>{} ? Floats<V>{} : v; }
-
 // Turns relu(v) into the result. Two steps from v to its distance from the mean lose nothing under a large offset.
-struct Channel {
+struct Normalise {
   float pivot, mean, scale, shift;  // mean: less the pivot
 
   template <class T>
   T operator()(T v) const {
-    return (relu(v) - pivot - mean) * scale + shift;
+    return (Relu()(v) - pivot - mean) * scale + shift;
   }
 };
 
@@ -47,19 +45,19 @@ PivotSums sums_of(const float* y, long long count, float pivot) {
   for (; at + CHUNK <= count; at += CHUNK) {
     Floats<V> sums[A] = {}, squares[A] = {};
     for (int i = 0; i < CHUNK; i += V * A) {
-      for (int a = 0; a < A; a++) sums[a] += relu(load<V>(y + at + i + a * V)) - pivot;
+      for (int a = 0; a < A; a++) sums[a] += Relu()(load<V>(y + at + i + a * V)) - pivot;
     }
     const double sum = sum_lanes<V, A>(sums);
     const float mean = static_cast<float>(sum / CHUNK);
     for (int i = 0; i < CHUNK; i += V * A) {
       for (int a = 0; a < A; a++) {
-        const Floats<V> d = relu(load<V>(y + at + i + a * V)) - pivot - mean;
+        const Floats<V> d = Relu()(load<V>(y + at + i + a * V)) - pivot - mean;
         squares[a] += d * d;
       }
     }
     add_chunk(total, sum, sum_lanes<V, A>(squares), 1.0 / CHUNK);
   }
-  for (; at < count; at++) add_chunk(total, relu(y[at]) - pivot, 0.0, 1.0);
+  for (; at < count; at++) add_chunk(total, Relu()(y[at]) - pivot, 0.0, 1.0);
   return total;
 }
 
@@ -74,7 +72,7 @@ void add_rows(const float* y, long long positions, long long channels, const flo
     const auto row = [&](int i) {
       T v;
       std::memcpy(&v, y + (first + i) * channels + c, sizeof v);
-      return relu(v) - about;
+      return Relu()(v) - about;
     };
     for (int i = 0; i < rows; i++) sums += row(i);
     const T mean = sums / static_cast<float>(rows);
@@ -103,13 +101,13 @@ extern "C" int normalise_contiguous(const float* y, float* result, const float* 
   const long long width = channels / groups, count = width * positions;
   parallel_for(samples * groups, GRAIN, THREADS, [&](long long begin, long long end) {
     for (long long pair = begin; pair < end; pair++) {
-      const float pivot = relu(y[pair * count]);
+      const float pivot = Relu()(y[pair * count]);
       const PivotSums sums = sums_of(y + pair * count, count, pivot);
       const float mean = static_cast<float>(mean_of(sums, count));
       const double rstd = 1.0 / std::sqrt(m2_of(sums, count) / count + eps);
       for (long long c = 0; c < width; c++) {
         const long long channel = pair % groups * width + c;
-        const Channel normalise = {pivot, mean, static_cast<float>(gamma[channel] * rstd), beta[channel]};
+        const Normalise normalise = {pivot, mean, static_cast<float>(gamma[channel] * rstd), beta[channel]};
         const float* from = y + pair * count + c * positions;
         float* to = result + pair * count + c * positions;
         long long at = 0;
@@ -128,7 +126,7 @@ extern "C" int normalise_channels_last(const float* y, float* result, const floa
   const long long width = channels / groups, runs = (positions + RUN - 1) / RUN;
   std::vector<float> pivots(samples * channels);  // a channel's first value
   for (long long n = 0; n < samples; n++) {
-    for (long long c = 0; c < channels; c++) pivots[n * channels + c] = relu(y[n * positions * channels + c]);
+    for (long long c = 0; c < channels; c++) pivots[n * channels + c] = Relu()(y[n * positions * channels + c]);
   }
   std::vector<PivotSums> sums(samples * runs * channels, PivotSums{0.0, 0.0});
   parallel_for(samples * runs, GRAIN, THREADS, [&](long long begin, long long end) {
@@ -138,7 +136,7 @@ extern "C" int normalise_channels_last(const float* y, float* result, const floa
                &pivots[n * channels], &sums[run * channels]);
     }
   });
-  std::vector<Channel> constants(samples * channels);
+  std::vector<Normalise> constants(samples * channels);
   for (long long pair = 0; pair < samples * groups; pair++) {
     const long long n = pair / groups, first = pair % groups * width;
     std::vector<double> means(width);
@@ -165,7 +163,7 @@ extern "C" int normalise_channels_last(const float* y, float* result, const floa
       const auto turn = [&](int count) {  // `count` positions of every channel, read from the first-level cache
         const float* from = y + (n * positions + at) * channels;
         for (long long c = 0; c < channels; c++) {
-          const Channel normalise = constants[n * channels + c];
+          const Normalise normalise = constants[n * channels + c];
           float* to = result + (n * channels + c) * positions + at;
           for (int i = 0; i < count; i++) to[i] = normalise(from[i * channels + c]);
         }

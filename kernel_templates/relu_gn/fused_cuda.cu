@@ -6,11 +6,12 @@
 // With SCHEDULE passes, that is two launches, the second in the reverse order of the first: what was read last is
 // still in L2. With SCHEDULE interleaved, one launch holds both: statistics run LEAD units ahead of the result, so
 // that a unit is still in L2 when it is read again.
-#include "launch.cuh"
-#include "moments.cuh"
-#include "reduce.cuh"
-#include "transpose.cuh"
-#include "vector.cuh"
+#include "core/launch.cuh"
+#include "core/reduce.cuh"
+#include "core/transpose.cuh"
+#include "core/vector.cuh"
+#include "numerics/activation.cuh"
+#include "numerics/moments.cuh"
 
 #ifndef BLOCK_SIZE
 #define BLOCK_SIZE 256  // threads a block
@@ -82,7 +83,7 @@ using Turn = Transpose<V, BLOCK_SIZE, ROWS, COLUMNS, lanes(V, ROWS), V == 1 || E
 struct Task {
   const float *y, *bias, *gamma, *beta;  // bias: the convolution's, or null
   float* result;
-  Moments* partials;   // (N, groups, SPLIT)
+  Moments<float>* partials;  // (N, groups, SPLIT)
   float2* statistics;  // (N, groups): mean and 1 / sqrt(variance + eps)
   unsigned* progress;  // tickets drawn, then for each unit the blocks done, plus one when its statistics stand
   int samples, positions, channels, groups, group_channels;
@@ -117,26 +118,24 @@ __device__ __forceinline__ int share_begin(int count, int share) {
 // Shared memory of one block; statistics and result use it in turn.
 template <class Layout>
 union alignas(16) Scratch {
-  Moments moments[BLOCK_SIZE];
+  Moments<float> moments[BLOCK_SIZE];
   float floats[Layout::SCRATCH];
 };
-
-__device__ __forceinline__ float relu(float v) { return v < 0.0f ? 0.0f : v; }  // NaN stays NaN
 
 template <int V>
 __device__ __forceinline__ void activate(Vector<V> v, float bias, float* to) {
 #pragma unroll
-  for (int j = 0; j < V; j++) to[j] = relu(v.at[j] + bias);
+  for (int j = 0; j < V; j++) to[j] = Relu()(v.at[j] + bias);
 }
 
 // What ReLU, GroupNorm and its affine part do to a value of one channel.
-struct Channel {
+struct Normalise {
   float bias, mean, scale, shift;
 
-  __device__ float operator()(float v) const { return (relu(v + bias) - mean) * scale + shift; }
+  __device__ float operator()(float v) const { return (Relu()(v + bias) - mean) * scale + shift; }
 };
 
-__device__ __forceinline__ Channel channel_of(const Task& task, int sample, int channel) {
+__device__ __forceinline__ Normalise channel_of(const Task& task, int sample, int channel) {
   const float2 found = __ldcg(task.statistics + offset(sample, task.groups) + channel / task.group_channels);
   const float bias = task.bias == nullptr ? 0.0f : task.bias[channel];
   return {bias, found.x, found.y * task.gamma[channel], task.beta[channel]};
@@ -153,13 +152,13 @@ struct ChannelsFirst {
   static bool fits(const Task& task) { return task.positions % V == 0; }
 
   // Moments of the block's share of the unit's only group: vectors [first, last) of its run.
-  static __device__ __forceinline__ void partials(const Task& task, Unit unit, int share, Moments* scratch) {
+  static __device__ __forceinline__ void partials(const Task& task, Unit unit, int share, Moments<float>* scratch) {
     const int row = task.positions / V, count = task.group_channels * row;  // vectors
     const int first = share_begin(count, share), last = share_begin(count, share + 1);
     const int channel = unit.first_group * task.group_channels;
     const float* y = task.y + offset(offset(unit.sample, task.channels) + channel, task.positions);
     const auto bias = [&](int at) { return task.bias == nullptr ? 0.0f : task.bias[channel + at / row]; };
-    Moments found = {0.0f, 0.0f, 0.0f};
+    Moments<float> found = {0.0f, 0.0f, 0.0f};
     int at = first + threadIdx.x;
     for (; at < last - (UNROLL - 1) * BLOCK_SIZE; at += UNROLL * BLOCK_SIZE) {
       Vector<V> held[UNROLL];
@@ -183,7 +182,7 @@ struct ChannelsFirst {
   static __device__ __forceinline__ void result(const Task& task, Unit unit, int item, float*) {
     const int runs = (task.positions - 1) / RUN + 1;
     const int channel = unit.first_group * task.group_channels + item / runs, first = item % runs * RUN;
-    const Channel normalise = channel_of(task, unit.sample, channel);
+    const Normalise normalise = channel_of(task, unit.sample, channel);
     const long long start = offset(offset(unit.sample, task.channels) + channel, task.positions) + first;
     const int count = min(RUN, task.positions - first);
     for (int base = threadIdx.x * V; base < count; base += BLOCK_SIZE * UNROLL * V) {
@@ -227,13 +226,13 @@ struct ChannelsLast {
 
   // Moments of each of the unit's groups over the block's share of the positions. Threads lie side by side along
   // the unit's channels, V a thread, in as many rows as fit; all that a thread reads belongs to one group.
-  static __device__ __forceinline__ void partials(const Task& task, Unit unit, int share, Moments* scratch) {
+  static __device__ __forceinline__ void partials(const Task& task, Unit unit, int share, Moments<float>* scratch) {
     const int group_vectors = task.group_channels / V, vectors = unit.groups * group_vectors;
     const int lanes = min(vectors, BLOCK_SIZE), rows = BLOCK_SIZE / lanes;
     const int lane = threadIdx.x % lanes, row = threadIdx.x / lanes;
     const int first = share_begin(task.positions, share), last = share_begin(task.positions, share + 1);
     const int channel = unit.first_group * task.group_channels;
-    Moments found = {0.0f, 0.0f, 0.0f};
+    Moments<float> found = {0.0f, 0.0f, 0.0f};
     for (int vector = lane; row < rows && vector < vectors; vector += lanes) {  // again only in a group that wide
       const float* y = task.y + offset(offset(unit.sample, task.positions), task.channels) + channel + vector * V;
       float bias[V];
@@ -246,14 +245,14 @@ struct ChannelsLast {
 #pragma unroll
         for (int i = 0; i < UNROLL; i++) held[i] = load<V>(y + offset(at + i * rows, task.channels));
 #pragma unroll
-        for (int i = 0; i < UNROLL * V; i++) values[i] = relu(held[i / V].at[i % V] + bias[i % V]);
+        for (int i = 0; i < UNROLL * V; i++) values[i] = Relu()(held[i / V].at[i % V] + bias[i % V]);
         found = merge(found, moments_of(values));
       }
       for (; at < last; at += rows) {
         const Vector<V> held = load<V>(y + offset(at, task.channels));
         float values[V];
 #pragma unroll
-        for (int j = 0; j < V; j++) values[j] = relu(held.at[j] + bias[j]);
+        for (int j = 0; j < V; j++) values[j] = Relu()(held.at[j] + bias[j]);
         found = merge(found, moments_of(values));
       }
     }
@@ -261,7 +260,7 @@ struct ChannelsLast {
     const int group_lanes = min(group_vectors, lanes), members = rows * group_lanes;
     if (row < rows) scratch[lane / group_lanes * members + row * group_lanes + lane % group_lanes] = found;
     __syncthreads();
-    Moments* partials = task.partials + offset(first_pair(task, unit), SPLIT) + share;
+    Moments<float>* partials = task.partials + offset(first_pair(task, unit), SPLIT) + share;
     if constexpr (HOW == Reduction::shuffle) {
       for (int group = threadIdx.x / 32; group < unit.groups; group += WARPS) {
         found = {0.0f, 0.0f, 0.0f};
@@ -289,7 +288,7 @@ struct ChannelsLast {
     const int channels = min(TILE_CHANNELS, unit.groups * task.group_channels - skipped);
     float* constants = scratch + Tile::SCRATCH;  // (bias, mean, scale, shift) x TILE_CHANNELS
     for (int c = threadIdx.x; c < channels; c += BLOCK_SIZE) {
-      const Channel found = channel_of(task, unit.sample, channel + c);
+      const Normalise found = channel_of(task, unit.sample, channel + c);
       constants[c] = found.bias;
       constants[TILE_CHANNELS + c] = found.mean;
       constants[2 * TILE_CHANNELS + c] = found.scale;
@@ -302,7 +301,7 @@ struct ChannelsLast {
       const Vector<V> shift = load<V>(constants + 3 * TILE_CHANNELS + column);
 #pragma unroll
       for (int k = 0; k < V; k++) {
-        const Channel of = {bias.at[k], mean.at[k], scale.at[k], shift.at[k]};
+        const Normalise of = {bias.at[k], mean.at[k], scale.at[k], shift.at[k]};
 #pragma unroll
         for (int j = 0; j < V; j++) patch[j].at[k] = of(patch[j].at[k]);
       }
@@ -320,7 +319,7 @@ struct ChannelsLast {
 
 // The block's share of a unit's statistics; the last block of the unit merges all shares, in a fixed order.
 template <class Layout>
-__device__ void statistics(const Task& task, Unit unit, int share, Moments* scratch) {
+__device__ void statistics(const Task& task, Unit unit, int share, Moments<float>* scratch) {
   __shared__ bool last;
   Layout::partials(task, unit, share, scratch);
   __syncthreads();
@@ -334,10 +333,10 @@ __device__ void statistics(const Task& task, Unit unit, int share, Moments* scra
   if (!last) return;
   const float* partials = &task.partials[offset(first_pair(task, unit), SPLIT)].count;
   for (int group = threadIdx.x / 32; group < unit.groups; group += WARPS) {
-    Moments found = {0.0f, 0.0f, 0.0f};
+    Moments<float> found = {0.0f, 0.0f, 0.0f};
     for (int i = threadIdx.x % 32; i < SPLIT; i += 32) {
       const float* p = partials + (group * SPLIT + i) * 3;
-      found = merge(found, Moments{__ldcg(p), __ldcg(p + 1), __ldcg(p + 2)});  // L1 does not see other blocks' stores
+      found = merge(found, Moments<float>{__ldcg(p), __ldcg(p + 1), __ldcg(p + 2)});  // L1 does not see other blocks' stores
     }
     found = warp_reduce(found, Merge{});
     if (threadIdx.x % 32 == 0) {
@@ -479,7 +478,7 @@ int normalise(const float* y, const float* bias, const float* gamma, const float
                      gamma,
                      beta,
                      result,
-                     reinterpret_cast<Moments*>(partials),
+                     reinterpret_cast<Moments<float>*>(partials),
                      reinterpret_cast<float2*>(statistics),
                      reinterpret_cast<unsigned*>(progress),
                      static_cast<int>(samples),

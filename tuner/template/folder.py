@@ -4,66 +4,30 @@
         problem.py      the reference, in the KernelBench format
         template.py     `axes(init, shapes)` and `VARIANTS`, plain Python without torch
         model_new.py    `class ModelNew`: the reference's constructor; forward returns `run(self, x)`
-        NAME.py         for each variant: its host function `def NAME(model, kernel, x)`
+        HOST.py         the host functions of its variants, each `def HOST(model, kernel, x)`
         *.cu, *.cpp     the sources; each compiles alone with its default knobs
 
-`load` reads such a folder and refuses one that contradicts itself. What several template.py share
-is Python in `include/` beside their folders, as what sources share is.
+`load` reads such a folder and refuses one that contradicts itself. What several templates share lies in `include/`
+beside their folders.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import os
 import re
-import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tuner.errors import ConfigError, TemplateError
-from tuner.space import Branch, Choice, Constraint, Facts, Knob, Space
+from tuner.space import Branch, Choice, Facts, Knob, Space
+from tuner.template.checks import check_files
+from tuner.template.shared import shared_modules, shipped_folder, shipped_names
+from tuner.template.variant import Variant
 
 Axes = Callable[[Sequence[Any], Sequence[tuple[int, ...]]], Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One way to compute the problem, with its own knobs.
-
-    `device` is "cuda" or "cpu"; `source` a file of the folder; `minimum` the lowest compute
-    capability it runs on; with `exact` it runs on that architecture alone (sm_90a).
-    """
-
-    name: str
-    device: str
-    source: str
-    knobs: tuple[Knob, ...]
-    constraints: tuple[Constraint, ...] = ()
-    minimum: tuple[int, int] = (0, 0)
-    exact: bool = False
-    doc: str = ""
-
-    def __post_init__(self) -> None:
-        # The name becomes a Python function's, the source a file's of the template's own folder.
-        if not isinstance(self.name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
-            raise TemplateError(f"variant {self.name!r}: a name is a lower-case identifier")
-        if self.device not in ("cuda", "cpu"):
-            raise TemplateError(f"variant {self.name}: device is 'cuda' or 'cpu', not {self.device!r}")
-        if not isinstance(self.source, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.source):
-            raise TemplateError(f"variant {self.name}: source is the name of a file, not {self.source!r}")
-        if not isinstance(self.knobs, tuple) or not all(isinstance(k, Knob) for k in self.knobs):
-            raise TemplateError(f"variant {self.name}: knobs wants a tuple of Knob")
-        if len({knob.name for knob in self.knobs}) != len(self.knobs):
-            raise TemplateError(f"variant {self.name}: two knobs have one name")
-        if not isinstance(self.constraints, tuple) or not all(isinstance(c, Constraint) for c in self.constraints):
-            raise TemplateError(f"variant {self.name}: constraints wants a tuple of Constraint")
-        minimum = self.minimum
-        if not isinstance(minimum, tuple) or len(minimum) != 2 or not all(type(n) is int and n >= 0 for n in minimum):
-            raise TemplateError(f"variant {self.name}: minimum is a compute capability such as (9, 0), not {minimum!r}")
 
 
 @dataclass(frozen=True)
@@ -186,17 +150,6 @@ def _narrow(knob: Knob, wanted: Sequence[Choice] | None) -> Knob | None:
     return Knob(knob.name, choices, knob.default if knob.default in choices else choices[0], knob.doc)
 
 
-def shipped_folder() -> Path:
-    """`kernel_templates/` of the checkout, or the copy inside an installed wheel."""
-    package = Path(__file__).resolve().parent.parent
-    inside = package / "shipped" / "kernel_templates"
-    return inside if inside.is_dir() else package.parent / "kernel_templates"
-
-
-def shipped_names() -> list[str]:
-    return sorted(p.parent.name for p in shipped_folder().glob("*/template.py"))
-
-
 def find(name: str, relative_to: Path) -> Template:
     """The template called `name`, or the one in a folder when `name` is a path (it holds a `/`).
 
@@ -214,30 +167,6 @@ def find(name: str, relative_to: Path) -> Template:
     return load(shipped_folder() / name)
 
 
-_LOADING = threading.RLock()  # the search path is the process's
-
-
-@contextlib.contextmanager
-def _shared_modules(folder: Path) -> Iterator[None]:
-    """Let a template.py import the Python files that lie where its sources' includes do.
-
-    They are read anew for each template and then forgotten: other trees may have modules of the same names.
-    """
-    places = [folder.parent / "include", shipped_folder() / "include"]
-    names = {path.stem for place in places for path in place.glob("*.py")}
-    with _LOADING:
-        search_path, others = sys.path[:], {name: sys.modules.pop(name) for name in names & sys.modules.keys()}
-        sys.path[:0] = map(str, places)
-        importlib.invalidate_caches()  # a folder may have come, or got a file, since it was last looked at
-        try:
-            yield
-        finally:
-            sys.path[:] = search_path
-            for name in names:
-                sys.modules.pop(name, None)
-            sys.modules.update(others)
-
-
 def load(folder: Path) -> Template:
     """Read a template folder. Raises TemplateError when a part is missing or contradicts another."""
     folder = folder.resolve()
@@ -250,7 +179,7 @@ def load(folder: Path) -> Template:
         raise TemplateError(f"{folder}: a template folder's name has letters, digits and _ alone")
     module = importlib.util.module_from_spec(spec)
     try:
-        with _shared_modules(folder):
+        with shared_modules(folder):
             spec.loader.exec_module(module)
     except TemplateError as error:
         raise TemplateError(f"{path}: {error}") from error
@@ -261,7 +190,5 @@ def load(folder: Path) -> Template:
         raise TemplateError(f"{path}: wants a function axes(init, shapes) and a tuple VARIANTS")
     if not all(isinstance(v, Variant) for v in variants) or len({v.name for v in variants}) != len(variants):
         raise TemplateError(f"{path}: VARIANTS wants Variant values with different names")
-    for needed in ["problem.py", "model_new.py", *(f"{v.name}.py" for v in variants), *(v.source for v in variants)]:
-        if not (folder / needed).is_file():
-            raise TemplateError(f"{path}: {needed} is not a file of {folder}")
+    check_files(folder, variants)
     return Template(folder.name, folder, variants, axes)

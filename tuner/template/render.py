@@ -15,9 +15,9 @@ from pathlib import Path
 from tuner.errors import TemplateError
 from tuner.records import Environment, Workload
 from tuner.space import Choice, Point
-from tuner.template import Template, Variant, shipped_folder
+from tuner.template import Template, Variant
+from tuner.template.shared import host_file, inline_includes, read
 
-_INCLUDE = re.compile(r'^[ \t]*#include[ \t]+"([^"]+)"[ \t]*\n', re.MULTILINE)
 _RUNTIME = Path(__file__).with_name("candidate_runtime.py")
 
 
@@ -56,7 +56,8 @@ def candidate(template: Template, tuned: Sequence[Tuned], note: str = "") -> Can
     """
     variants = {t.point.variant: template.variant(t.point.variant) for t in tuned}
     parts = [_docstring(template, tuned, note), _IMPORTS, _RUNTIME.read_text()]
-    parts += [_body(template.folder / f"{name}.py") for name in variants]
+    hosts = dict.fromkeys(variant.host for variant in variants.values())  # each once
+    parts += [_body(host_file(template.folder, host)) for host in hosts]
     kernels = "".join(_kernel(template, variants[t.point.variant], t) for t in tuned)
     parts += [f"KERNELS = (\n{kernels})\n", _body(template.folder / "model_new.py")]
     return Candidate("\n\n".join(part.strip("\n") for part in parts) + "\n")
@@ -93,7 +94,7 @@ def _docstring(template: Template, tuned: Sequence[Tuned], note: str) -> str:
 
 def _body(path: Path) -> str:
     """A host file from its first function or class on; what comes before serves editors only."""
-    text = path.read_text()
+    text = read(path)
     start = re.search(r"^(?:def|class|@|[A-Z_]+ =)", text, re.MULTILINE)
     if start is None:
         raise TemplateError(f"{path}: defines nothing")
@@ -106,7 +107,7 @@ def _kernel(template: Template, variant: Variant, tuned: Tuned) -> str:
         raise TemplateError(f"{template.folder / variant.source}: a source may not hold three single quotes")
     arguments = [
         f'name="{template.name}_{variant.name}"',
-        f"host={variant.name}",
+        f"host={variant.host}",
         f'device="{variant.device}"',
         f"tuned_on={tuned.tuned_on!r}",
         f"shapes={tuned.shapes!r}",
@@ -152,29 +153,6 @@ def defines(variant: Variant, knobs: dict[str, Choice], text: str) -> str:
     return "".join(line + "\n" for line in lines)
 
 
-def inline_includes(path: Path, seen: set[Path] | None = None) -> str:
-    """The text of `path` with each `#include "..."` replaced, once, by that file's text.
-
-    Looked up beside the including file, then in `kernel_templates/include/`.
-    Raises TemplateError when an include is in neither.
-    """
-    seen = set() if seen is None else seen
-
-    def replace(match: re.Match[str]) -> str:
-        for folder in (path.parent, path.parent.parent / "include", shipped_folder() / "include"):
-            target = (folder / match[1]).resolve()
-            if target.is_file():
-                break
-        else:
-            raise TemplateError(f"{path}: #include {match[1]!r}: no such file beside it or in include/")
-        if target in seen:
-            return ""
-        seen.add(target)
-        return inline_includes(target, seen).replace("#pragma once\n", "")
-
-    return _INCLUDE.sub(replace, path.read_text())
-
-
 def digest(template: Template, variant: Variant) -> str:
     """Hash of all that a candidate of this variant is made of, short of its own knob values, and of the problem.
 
@@ -183,4 +161,4 @@ def digest(template: Template, variant: Variant) -> str:
     """
     first = Point(variant.name, tuple((knob.name, knob.choices[0]) for knob in variant.knobs))
     text = candidate(template, [Tuned(first, ((1,),), "float32", "", "match")]).text
-    return hashlib.sha256((text + template.problem.read_text()).encode()).hexdigest()
+    return hashlib.sha256((text + read(template.problem)).encode()).hexdigest()

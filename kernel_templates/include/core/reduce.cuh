@@ -1,6 +1,7 @@
 // Reductions over a warp and over a block: of floats, doubles and small structs, in a fixed order.
 //
-// An operation is a callable T(T, T) that is associative up to rounding: Sum, Min below, Merge in moments.cuh.
+// An operation is a callable T(T, T) that is associative up to rounding: Sum, Max and Min below, Merge in
+// numerics/moments.cuh.
 // T is trivially copyable, without constructors (it lies in shared memory), and a multiple of four bytes.
 #pragma once
 
@@ -11,6 +12,11 @@ struct Sum {
   __device__ T operator()(T a, T b) const {
     return a + b;
   }
+};
+
+// The larger one; NaN loses.
+struct Max {
+  __device__ float operator()(float a, float b) const { return fmaxf(a, b); }
 };
 
 // The smaller one; NaN wins, as in torch.min.
@@ -31,14 +37,23 @@ __device__ __forceinline__ T shuffle_xor(T value, int mask) {
   return value;
 }
 
-// Over each aligned run of `width` lanes (a power of two up to 32); every lane gets its run's result.
-// All 32 lanes of the warp must call it.
-template <class T, class Op>
-__device__ __forceinline__ T warp_reduce(T value, Op op, int width = 32) {
+// CUDA's own for a double: moved word by word, it makes the compiler repeat more of the loops around it.
+__device__ __forceinline__ double shuffle_xor(double value, int mask) { return __shfl_xor_sync(0xffffffffu, value, mask); }
+
+// Over each aligned run of WIDTH lanes (a power of two up to 32); every lane gets its run's result. With a STRIDE (a power
+// of two), over those lanes of the run whose numbers are equal modulo it. All 32 lanes of the warp must call it.
+template <int WIDTH = 32, int STRIDE = 1, class T, class Op>
+__device__ __forceinline__ T warp_reduce(T value, Op op) {
 #pragma unroll
-  for (int mask = 16; mask > 0; mask /= 2) {
-    if (mask < width) value = op(value, shuffle_xor(value, mask));
-  }
+  for (int mask = WIDTH / 2; mask >= STRIDE; mask /= 2) value = op(value, shuffle_xor(value, mask));
+  return value;
+}
+
+// The same for a width known only at run time.
+template <class T, class Op>
+__device__ __forceinline__ T run_reduce(T value, Op op, int width) {
+#pragma unroll 1
+  for (int mask = width / 2; mask > 0; mask /= 2) value = op(value, shuffle_xor(value, mask));
   return value;
 }
 
@@ -58,7 +73,7 @@ __device__ T block_reduce(T value, Op op, T* scratch) {
     value = warp_reduce(value, op);
     if (lane == 0) scratch[threadIdx.x / 32] = value;
     __syncthreads();
-    value = warp_reduce(scratch[lane % WARPS], op, WARPS);
+    value = warp_reduce<WARPS>(scratch[lane % WARPS], op);
   } else {
     scratch[threadIdx.x] = value;
     __syncthreads();

@@ -1,6 +1,6 @@
 // Warpgroup products of Hopper (sm_90a): 64 x 16 by 16 x N in fp16, accumulated in float.
 //
-// Each of the four warps holds 16 rows, in the layout of mma.cuh: A in four registers, N / 8 accumulator tiles. B lies
+// Each of the four warps holds 16 rows, in the layout of core/mma.cuh: A in four registers, N / 8 accumulator tiles. B lies
 // in shared memory without swizzle: 8 x 8 blocks of halves, 128 bytes each with k along the row; the two blocks
 // of one 16-k step side by side, the next eight columns 256 bytes on.
 #pragma once

@@ -12,36 +12,10 @@
 // WEIGHTS (REGISTERS or SHARED), PROMOTE (k-steps whose product starts at zero and is then added in fp32, since tensor
 // cores truncate what they accumulate; 0: never), MIN_BLOCKS (an SM).
 #pragma once
-#include "conv3d_stage.cuh"
-#include "mma.cuh"
-
-template <int IN, int TAPS>
-struct Staged {
-  static constexpr bool HALF = SCHEME == SCHEME_FP16X3 || SCHEME == SCHEME_FP16;
-  static constexpr bool SPLIT = SCHEME == SCHEME_FP16X3 || SCHEME == SCHEME_TF32X3;
-  static constexpr int THREADS = 32 * WARPS;
-  static constexpr int CHANNELS = 8 * CHANNEL_TILES;  // a block
-  static constexpr int K = TAPS * IN * TAPS;          // gathered for one input row: (kd, channel, kw), kw fastest
-  static constexpr int QUADS = HALF ? 4 : 2;          // groups of four k in one mma
-  static constexpr int STEPS = (K + 4 * QUADS - 1) / (4 * QUADS);
-  // K-steps that are multiplied at a time: as many as are promoted together; unpromoted ones singly.
-  static constexpr int GROUP = PROMOTE == 0 ? 1 : PROMOTE < STEPS ? PROMOTE : STEPS;
-  static constexpr int COLUMNS = 16 * M_TILES;
-  static constexpr int FRAGMENTS = TAPS * STEPS * CHANNEL_TILES;
-  static constexpr int WORDS = SPLIT ? 4 : 2;  // of a fragment of weights, a lane: high b0, b1, then low
-
-  // Shared memory, in words of four bytes: weights in fragment order, a scale a channel, a maximum a warp, the
-  // moments of each warp and channel in doubles, then the box.
-  static constexpr int SCALES_AT = FRAGMENTS * 32 * WORDS;
-  static constexpr int MAXIMA_AT = SCALES_AT + CHANNELS;
-  static constexpr int MOMENTS_AT = MAXIMA_AT + (WARPS + 3) / 4 * 4;
-  static constexpr int BOX_AT = MOMENTS_AT + WARPS * CHANNELS * 3 * 2;
-
-  static long long shared_bytes(const Conv3d& c, int planes, int rows) {
-    const long long image = image_pitch((rows + TAPS - 1) * c.w);
-    return 4 * (BOX_AT + (planes + TAPS - 1) * IN * image + COLUMNS + 16);
-  }
-};
+#include "convolution/conv3d_mma_layout.cuh"
+#include "convolution/conv3d_stage.cuh"
+#include "convolution/conv3d_sums.cuh"
+#include "core/mma.cuh"
 
 // One k-step's operand of one 16-position tile.
 struct Gathered {
@@ -169,14 +143,14 @@ __device__ __forceinline__ void gather(Gathered (&a)[M_TILES], const uint32_t* l
   }
 }
 
-template <int IN, int TAPS, bool HARDSWISH>
+template <int IN, int TAPS, class Activation>
 __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS) staged_moments(const Conv3d c, double2* moments) {
   using S = Staged<IN, TAPS>;
   extern __shared__ uint4 shared_memory[];
   uint32_t* shared = reinterpret_cast<uint32_t*>(shared_memory);
   const float* scales = reinterpret_cast<const float*>(shared + S::SCALES_AT);
   float* maxima = reinterpret_cast<float*>(shared + S::MAXIMA_AT);
-  WideMoments* totals = reinterpret_cast<WideMoments*>(shared + S::MOMENTS_AT);
+  Moments<double>* totals = reinterpret_cast<Moments<double>*>(shared + S::MOMENTS_AT);
   uint32_t* box = shared + S::BOX_AT;
 
   // From lane 0, so that the compiler knows that all of a warp takes the same branches.
@@ -232,7 +206,7 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS) staged_moments(const C
             real_count += real[m][half];
           }
         }
-        LaneSums<HARDSWISH> sums;
+        AccumulatorSums<Activation> sums;
         sums.start(c, channel0, scale, scales);
 
         float acc[TAPS][M_TILES][CHANNEL_TILES][4];
@@ -273,30 +247,32 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS) staged_moments(const C
             if (first && i < TAPS - 1) continue;
 #pragma unroll
             for (int m = 0; m < M_TILES; m++) {
-              sums.add(acc[(i + 1) % TAPS][m], real[m], m == 0 && i == TAPS - 1 && first);
+              const float* finished = &acc[(i + 1) % TAPS][m][0][0];
+              if (m == 0 && i == TAPS - 1 && first) sums.pivot_at(finished);
+              sums.add(finished, real[m]);
             }
           }
         }
-        sums.finish(rows * real_count, scale, scales, totals + warp * S::CHANNELS);
+        sums.finish(rows * real_count, scale, scales, totals + warp * S::CHANNELS, false);
       }
       __syncthreads();  // the box is free again, and the totals are there for all to see
     }
   }
 
-  write_totals(c, channel0, n, slot, totals, moments);
+  write_totals<Activation>(c, channel0, n, slot, totals, moments);
 }
 
 // Fills moments (n, out, slots) of {mean, m2}: staged when IN and TAPS are the convolution's, else direct.
-template <int IN, int TAPS, bool HARDSWISH>
+template <int IN, int TAPS, class Activation>
 cudaError_t launch_staged(Conv3d c, long long n, double2* moments, cudaStream_t stream) {
   using S = Staged<IN, TAPS>;
   int limit;
   cudaError_t error = shared_memory_per_block(limit);
   if (error != cudaSuccess) return error;
-  if (c.in != IN || c.taps != TAPS || !fit<S>(c, limit)) return launch_direct<HARDSWISH>(c, n, moments, stream);
+  if (c.in != IN || c.taps != TAPS || !fit<S>(c, limit)) return launch_direct<Activation>(c, n, moments, stream);
   if (n * c.slots > MAX_GRID_X) return cudaErrorInvalidConfiguration;
   const int bytes = static_cast<int>(S::shared_bytes(c, c.part_d, c.part_h));
-  const auto kernel = staged_moments<IN, TAPS, HARDSWISH>;
+  const auto kernel = staged_moments<IN, TAPS, Activation>;
   error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
   if (error != cudaSuccess) return error;
   const dim3 grid(static_cast<unsigned>(n * c.slots), static_cast<unsigned>(ceil_div(c.out, S::CHANNELS)));

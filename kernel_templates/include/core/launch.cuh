@@ -3,10 +3,10 @@
 #include <climits>
 #include <cuda_runtime.h>
 
+#include "core/portable.hpp"
+
 // The driver's words for the code that a launcher returned.
 extern "C" const char* tuner_error(int code) { return cudaGetErrorString(static_cast<cudaError_t>(code)); }
-
-__host__ __device__ constexpr long long ceil_div(long long a, long long b) { return (a + b - 1) / b; }
 
 // ---- one kernel started over the end of the one before it (programmatic dependent launch, sm_90 and later) ----
 //

@@ -12,8 +12,10 @@
 #include <cstdint>
 #include <vector>
 
-#include "parallel.hpp"
-#include "simd.hpp"
+#include "core/parallel.hpp"
+#include "core/simd.hpp"
+#include "numerics/activation.cuh"
+#include "numerics/moments.cuh"
 
 constexpr int TILE = POSITIONS * VECTOR_WIDTH;
 using Lanes = Floats<VECTOR_WIDTH>;
@@ -27,33 +29,6 @@ struct Conv {
   long long taps() const { return in_channels * kernel[0] * kernel[1] * kernel[2]; }
   long long channel_tiles() const { return (out_channels + CHANNELS - 1) / CHANNELS; }
   long long slabs() const { return (out(0) + PLANES - 1) / PLANES; }  // of PLANES output planes each, the last shorter
-};
-
-// What follows the convolution, lane by lane. `scale` is a constant factor left to the end.
-struct Identity {
-  static constexpr double scale = 1.0;
-  static Lanes apply(Lanes y) { return y; }
-};
-struct Hardswish {
-  static constexpr double scale = 1.0 / 6.0;
-  static Lanes apply(Lanes y) {
-    Lanes gate = y + 3.0f;
-    gate = gate > 0.0f ? gate : Lanes{};
-    gate = gate < 6.0f ? gate : broadcast<VECTOR_WIDTH>(6.0f);
-    return y * gate;
-  }
-};
-
-// Count, mean and sum of squared deviations from the mean, in double; merged pairwise (Chan et al.).
-struct WideMoments {
-  double count = 0.0, mean = 0.0, m2 = 0.0;
-
-  void merge(const WideMoments& other) {
-    const double total = count + other.count, step = other.mean - mean;
-    mean += step * (other.count / total);
-    m2 += other.m2 + step * step * (count * other.count / total);
-    count = total;
-  }
 };
 
 // Weights as the tiles read them: [channel tile][tap][channel in tile], and the bias; channels that pad the last tile
@@ -138,17 +113,18 @@ __attribute__((noinline)) static void convolve_any(const Conv& conv, const Input
   convolve<0>(conv, in, weight, acc);
 }
 
-// Adds the moments of `planes` output planes to out[out_channels] (in units of Activation, `scale` not yet applied).
+// Adds the moments of `planes` output planes to out[out_channels] (in the activation's unit).
 //
 // Within a plane the sums are of (y - shift) * unit in float, where shift is the channel's mean so far, so they do not
 // cancel; planes are merged in double. False when a square overflowed float: then the caller takes a smaller unit, a
 // power of two, which changes no bit of a mantissa.
 template <class Activation>
 bool add_planes(const Conv& conv, Input in, const PackedWeights& weights, const PlaneTiles& tiles, long long planes,
-                float unit, WideMoments* out) {
+                float unit, Moments<double>* out) {
   struct Sums {
     Lanes sum[1], square[1];
   };
+  constexpr float factor = 1.0f / Activation::SCALE;
   const long long channel_tiles = conv.channel_tiles(), tile_weights = conv.taps() * CHANNELS;
   std::vector<Sums> sums(channel_tiles * CHANNELS);
   std::vector<float> shift(channel_tiles * CHANNELS);
@@ -159,7 +135,7 @@ bool add_planes(const Conv& conv, Input in, const PackedWeights& weights, const 
     for (long long c = 0; c < CHANNELS; c++) {
       double sum = 0.0, count = 0.0;
       for (int p = 0; p < POSITIONS; p++) {
-        const Lanes y = Activation::apply(acc[c][p] + weights.bias[t * CHANNELS + c]);
+        const Lanes y = Activation()(acc[c][p] * factor + weights.bias[t * CHANNELS + c] * factor);
         for (int lane = 0; lane < VECTOR_WIDTH; lane++) {
           if (tiles.mask[p * VECTOR_WIDTH + lane]) sum += y[lane], count += 1.0;
         }
@@ -184,11 +160,11 @@ bool add_planes(const Conv& conv, Input in, const PackedWeights& weights, const 
 #pragma GCC unroll 64
     for (int c = 0; c < CHANNELS; c++) {
       Sums& total = sums[t * CHANNELS + c];
-      const float bias = weights.bias[t * CHANNELS + c], down = -unit * shift[t * CHANNELS + c];
+      const float bias = weights.bias[t * CHANNELS + c] * factor, down = -unit * shift[t * CHANNELS + c];
       Lanes sum = total.sum[0], square = total.square[0];
 #pragma GCC unroll 64
       for (int p = 0; p < POSITIONS; p++) {
-        const Lanes d = (Lanes)((Mask)(Activation::apply(acc[c][p] + bias) * unit + down) & mask[p]);
+        const Lanes d = (Lanes)((Mask)(Activation()(acc[c][p] * factor + bias) * unit + down) & mask[p]);
         sum += d;
         square += d * d;
       }
@@ -213,7 +189,7 @@ bool add_planes(const Conv& conv, Input in, const PackedWeights& weights, const 
       const double sum = sum_lanes<VECTOR_WIDTH>(sums[c].sum), square = sum_lanes<VECTOR_WIDTH>(sums[c].square);
       if (!std::isfinite(square) && unit == 1.0f) return false;
       const double m2 = square - sum * sum / count, wide = unit;
-      out[c].merge({count, shift[c] + sum / count / wide, (m2 < 0.0 ? 0.0 : m2) / (wide * wide)});
+      out[c] = merge(out[c], {count, shift[c] + sum / count / wide, (m2 < 0.0 ? 0.0 : m2) / (wide * wide)});
       shift[c] = static_cast<float>(out[c].mean);
     }
   }
@@ -240,13 +216,13 @@ inline Input repack(const Conv& conv, const float* sample, long long first, long
 // Moments of Activation(conv(x) + bias) for every sample and channel: (n, out_channels). The result depends on the
 // arguments alone, not on `threads`. `conv_bias` may be null.
 template <class Activation>
-std::vector<WideMoments> channel_moments(const Conv& conv, const float* x, const float* weight, const float* conv_bias,
+std::vector<Moments<double>> channel_moments(const Conv& conv, const float* x, const float* weight, const float* conv_bias,
                                          int threads) {
   const PackedWeights weights(conv, weight, conv_bias);
   const PlaneTiles tiles(conv);
   const bool in_place = !REPACK && conv.stride[4] == 1 && conv.stride[3] == conv.size[2] && !tiles.may_overread(conv);
   const long long slabs = conv.slabs(), channels = conv.out_channels;
-  std::vector<WideMoments> parts(conv.n * slabs * channels);
+  std::vector<Moments<double>> parts(conv.n * slabs * channels);
 
   parallel_for(conv.n * slabs, 1, threads, [&](long long begin, long long end) {
     std::vector<float> buffer;
@@ -256,21 +232,22 @@ std::vector<WideMoments> channel_moments(const Conv& conv, const float* x, const
       const Input in = in_place
                            ? Input{sample + first * conv.stride[2], conv.stride[1], conv.stride[2]}
                            : repack(conv, sample, first, planes + conv.kernel[0] - 1, buffer);
-      WideMoments* out = &parts[part * channels];
+      Moments<double>* out = &parts[part * channels];
       for (const float unit : {1.0f, 0x1p-80f}) {  // one call, so that it is compiled once
-        std::fill(out, out + channels, WideMoments{});
+        std::fill(out, out + channels, Moments<double>{});
         if (add_planes<Activation>(conv, in, weights, tiles, planes, unit, out)) break;
       }
     }
   });
 
-  std::vector<WideMoments> moments(conv.n * channels);
+  std::vector<Moments<double>> moments(conv.n * channels);
   for (long long i = 0; i < conv.n; i++) {
     for (long long part = 0; part < slabs; part++) {
-      const WideMoments* from = &parts[(i * slabs + part) * channels];
-      for (long long c = 0; c < channels; c++) moments[i * channels + c].merge(from[c]);
+      const Moments<double>* from = &parts[(i * slabs + part) * channels];
+      for (long long c = 0; c < channels; c++) moments[i * channels + c] = merge(moments[i * channels + c], from[c]);
     }
   }
-  for (WideMoments& m : moments) m.mean *= Activation::scale, m.m2 *= Activation::scale * Activation::scale;
+  constexpr double SCALE = Activation::SCALE;
+  for (Moments<double>& m : moments) m.mean *= SCALE, m.m2 *= SCALE * SCALE;
   return moments;
 }

@@ -16,10 +16,11 @@
 // SHARED), BLOCKS_PER_GROUP, FINISH (KERNEL, OVERLAP, LAST_BLOCK), ORDER (FORWARD, BACKWARD), MEMORY_FORMAT
 // (CONTIGUOUS, CHANNELS_LAST).
 #pragma once
-#include "launch.cuh"
-#include "moments.cuh"
-#include "reduce.cuh"
-#include "vector.cuh"
+#include "core/launch.cuh"
+#include "core/reduce.cuh"
+#include "core/vector.cuh"
+#include "numerics/activation.cuh"
+#include "numerics/moments.cuh"
 
 constexpr Reduction REDUCE = REDUCTION == REDUCTION_SHUFFLE ? Reduction::shuffle : Reduction::shared;
 constexpr bool CHANNELS_LAST = MEMORY_FORMAT == MEMORY_FORMAT_CHANNELS_LAST;
@@ -50,12 +51,12 @@ __device__ long long block_number() {
 
 // ---- finishing a sample, by one block ----
 
-struct Channel {
+struct MeanVariance {
   double mean, variance;
 };
 
 template <class Task>
-__device__ Channel read_channel(const Task& p, long long sample, long long channel) {
+__device__ MeanVariance read_channel(const Task& p, long long sample, long long channel) {
   // Other blocks of this launch may have written these: read them from L2, past this multiprocessor's L1.
   const double2* from = reinterpret_cast<const double2*>(p.partial + (sample * p.c + channel) * p.slices);
   PivotSums sums{0.0, 0.0};
@@ -80,17 +81,17 @@ __device__ void for_each_channel(const Task& p, long long sample, double eps, Us
     const int group = first + threadIdx.x / width;
     const int begin = group * channels, end = group < groups ? begin + channels : begin, mine = begin + lane;
     // Mostly a lane's only channel: kept, so that its sums are fetched once.
-    const Channel kept = mine < end ? read_channel(p, sample, mine) : Channel{};
+    const MeanVariance kept = mine < end ? read_channel(p, sample, mine) : MeanVariance{};
     const auto at = [&](int c) { return c == mine ? kept : read_channel(p, sample, c); };
     double mean = 0.0;
     for (int c = mine; c < end; c += width) mean += at(c).mean;
-    mean = warp_reduce(mean, Sum{}, width) / channels;
+    mean = run_reduce(mean, Sum{}, width) / channels;
     double variance = 0.0;
     for (int c = mine; c < end; c += width) {
-      const Channel channel = at(c);
+      const MeanVariance channel = at(c);
       variance += channel.variance + (channel.mean - mean) * (channel.mean - mean);
     }
-    const double rstd = rsqrt(warp_reduce(variance, Sum{}, width) / channels + eps);
+    const double rstd = rsqrt(run_reduce(variance, Sum{}, width) / channels + eps);
     for (int c = mine; c < end; c += width) use(c, at(c).mean - mean, rstd);
   }
 }

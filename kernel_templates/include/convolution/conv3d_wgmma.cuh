@@ -14,36 +14,10 @@
 // TOGETHER all of an output row in one accumulator; CROSS_APART the small products with a low part in another one,
 // so that the large one is truncated a third as often; ROWS one input row, which fp32 then adds to the others.
 #pragma once
-#include "conv3d_stage.cuh"
-#include "wgmma.cuh"
-
-template <int IN, int TAPS>
-struct Walking {
-  static constexpr bool SPLIT = SCHEME == SCHEME_FP16X3;
-  // One part only, and an even kernel: a word holds the operands of kw and kw + 1, packed when the input is staged.
-  static constexpr bool PAIRED = !SPLIT && TAPS % 2 == 0;
-  static constexpr int PIECES = SPLIT ? 2 : 1;  // of the weights: high, low
-  static constexpr int THREADS = 32 * WARPS, WARPGROUPS = WARPS / 4;
-  static constexpr int CHANNELS = 8 * CHANNEL_TILES, N = TAPS * CHANNELS;
-  static constexpr int K = TAPS * IN * TAPS;  // gathered for one input row: (kd, channel, kw), kw fastest
-  static constexpr int STEPS = (K + 15) / 16;
-  static constexpr int WORD_K = PAIRED ? 2 : 1;             // k that a gathered word holds
-  static constexpr int QUADS = (K / WORD_K + 3) / 4;        // groups of four words that hold a real k
-  static constexpr int BLOCKS = (2 * TAPS - 1) * CHANNEL_TILES;  // of eight columns of weights
-  static constexpr int B_WORDS = BLOCKS * 64;                    // of one step and piece
-  static_assert(WARPS % 4 == 0, "whole warpgroups");
-
-  // Shared memory, in words of four bytes: weights, a scale a channel, a maximum a warp, moments, the box.
-  static constexpr int SCALES_AT = PIECES * STEPS * B_WORDS;
-  static constexpr int MAXIMA_AT = SCALES_AT + CHANNELS;
-  static constexpr int MOMENTS_AT = MAXIMA_AT + WARPS;
-  static constexpr int BOX_AT = MOMENTS_AT + WARPS * CHANNELS * 3 * 2;
-
-  static long long shared_bytes(const Conv3d& c, int planes, int rows) {
-    const long long image = image_pitch((rows + TAPS - 1) * c.w);
-    return 4 * (BOX_AT + (planes + TAPS - 1) * IN * image + 32);
-  }
-};
+#include "convolution/conv3d_stage.cuh"
+#include "convolution/conv3d_sums.cuh"
+#include "convolution/conv3d_wgmma_layout.cuh"
+#include "core/wgmma.cuh"
 
 // Weights as B: row k, column i * CHANNELS + channel for kh = (TAPS - 1 - i) mod TAPS. Within a step, lane t's pairs
 // of k are those that it gathers: unless PAIRED, row 2t + e of the first eight stands for k = 4e + t, of the last
@@ -74,84 +48,7 @@ __device__ void stage_columns(const Conv3d& c, int channel0, const float* scales
   }
 }
 
-// A lane's running statistics of the channels that it holds in the layout of accumulators, 8 i + 2t + j. All lanes of
-// a warp that hold a channel share its pivot, so that their sums add up.
-template <bool HARDSWISH>
-struct WarpSums {
-  PivotedSums sums[CHANNEL_TILES][2];
-  float factor[CHANNEL_TILES][2], bias[CHANNEL_TILES][2];  // hardswish needs true values; a sixth: y * factor + bias
-
-  __device__ __forceinline__ void start(const Conv3d& c, int channel0, float scale, const float* scales) {
-#pragma unroll
-    for (int i = 0; i < CHANNEL_TILES; i++) {
-#pragma unroll
-      for (int j = 0; j < 2; j++) {
-        const int channel = i * 8 + 2 * (threadIdx.x % 4) + j;
-        sums[i][j] = {0.0f, 0.0f, 0.0f};
-        factor[i][j] = 1.0f / scale * (1.0f / scales[channel]) * (1.0f / 6.0f);
-        bias[i][j] = HARDSWISH && c.bias && channel0 + channel < c.out ? c.bias[channel0 + channel] / 6.0f : 0.0f;
-      }
-    }
-  }
-
-  // Of hardswish(y) = y * relu6(y + 3) / 6 a sixth: z * saturate(z + 1/2) with z = y / 6. NaN and -Inf give NaN.
-  __device__ __forceinline__ float value(float y, int i, int j) const {
-    if constexpr (!HARDSWISH) return y;
-    const float z = fmaf(y, factor[i][j], bias[i][j]);
-    return z * __saturatef(z + 0.5f);
-  }
-
-  // The pivots: column 0 of this row, which is always real.
-  __device__ __forceinline__ void pivot_at(const float* row) {
-#pragma unroll
-    for (int i = 0; i < CHANNEL_TILES; i++) {
-#pragma unroll
-      for (int j = 0; j < 2; j++) sums[i][j].pivot = __shfl_sync(~0u, value(row[4 * i + j], i, j), threadIdx.x % 4);
-    }
-  }
-
-  // One row of accumulators: columns g and g + 8 of each channel, where they are real.
-  __device__ __forceinline__ void add(const float* row, const bool (&real)[2]) {
-#pragma unroll
-    for (int i = 0; i < CHANNEL_TILES; i++) {
-#pragma unroll
-      for (int j = 0; j < 4; j++) {
-        if (real[j / 2]) sums[i][j % 2].add(value(row[4 * i + j], i, j % 2));
-      }
-    }
-  }
-
-  // Adds up over the eight lanes with the same channels, undoes the scales and adds to the warp's totals.
-  __device__ __forceinline__ void finish(int count, float scale, const float* scales, WideMoments* totals,
-                                         bool first) const {
-#pragma unroll
-    for (int mask = 4; mask < 32; mask *= 2) count += __shfl_xor_sync(~0u, count, mask);
-    const double per_count = count > 0 ? 1.0 / count : 0.0;
-#pragma unroll
-    for (int i = 0; i < CHANNEL_TILES; i++) {
-#pragma unroll
-      for (int j = 0; j < 2; j++) {
-        double sum = sums[i][j].sum, square = sums[i][j].square;
-#pragma unroll
-        for (int mask = 4; mask < 32; mask *= 2) {
-          sum += __shfl_xor_sync(~0u, sum, mask), square += __shfl_xor_sync(~0u, square, mask);
-        }
-        if (threadIdx.x % 32 < 4) {
-          const int channel = i * 8 + 2 * (threadIdx.x % 4) + j;
-          const double unscale = HARDSWISH ? 6.0 : 1.0 / (static_cast<double>(scale) * scales[channel]);
-          WideMoments own{0.0, 0.0, 0.0};
-          if (count > 0) {
-            own = {static_cast<double>(count), (sums[i][j].pivot + sum * per_count) * unscale,
-                   (square - sum * sum * per_count) * unscale * unscale};
-          }
-          totals[channel] = first ? own : merge(totals[channel], own);
-        }
-      }
-    }
-  }
-};
-
-template <int IN, int TAPS, bool HARDSWISH>
+template <int IN, int TAPS, class Activation>
 __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS)
     walking_moments(const Conv3d c, const int items, double2* moments) {
   using S = Walking<IN, TAPS>;
@@ -161,7 +58,7 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS)
   uint32_t* shared = reinterpret_cast<uint32_t*>(shared_memory);
   float* scales = reinterpret_cast<float*>(shared + S::SCALES_AT);
   float* maxima = reinterpret_cast<float*>(shared + S::MAXIMA_AT);
-  WideMoments* totals = reinterpret_cast<WideMoments*>(shared + S::MOMENTS_AT);
+  Moments<double>* totals = reinterpret_cast<Moments<double>*>(shared + S::MOMENTS_AT);
   uint32_t* box = shared + S::BOX_AT;
 
   const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
@@ -194,7 +91,7 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS)
           offset[q] = k / TAPS * pitch + k % TAPS;
         }
 
-        WarpSums<HARDSWISH> sums;
+        AccumulatorSums<Activation> sums;
         sums.start(c, channel0, scale, scales);
         int count = 0;  // of this lane's real values a channel
         bool pivoted = false;
@@ -287,25 +184,25 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS)
     }
     const int next = item + static_cast<int>(gridDim.x);
     if (next < items) copy_part(next, part_of(c, box_of(c, next % c.slots), 0, 0));
-    write_totals(c, channel0, item / c.slots, item % c.slots, totals, moments);
+    write_totals<Activation>(c, channel0, item / c.slots, item % c.slots, totals, moments);
   }
 }
 
 // Fills moments (n, out, slots) of {mean, m2}: on tensor cores when IN and TAPS are the convolution's, else direct.
-template <int IN, int TAPS, bool HARDSWISH>
+template <int IN, int TAPS, class Activation>
 cudaError_t launch_walking(Conv3d c, long long n, double2* moments, cudaStream_t stream) {
   using S = Walking<IN, TAPS>;
   int limit;
   cudaError_t error = shared_memory_per_block(limit);
   if (error != cudaSuccess) return error;
-  if (c.in != IN || c.taps != TAPS || !fit<S>(c, limit)) return launch_direct<HARDSWISH>(c, n, moments, stream);
+  if (c.in != IN || c.taps != TAPS || !fit<S>(c, limit)) return launch_direct<Activation>(c, n, moments, stream);
   if (n * c.slots > MAX_GRID_X) return cudaErrorInvalidConfiguration;
   int device, processors;
   if ((error = cudaGetDevice(&device)) != cudaSuccess) return error;
   error = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
   if (error != cudaSuccess) return error;
   const int bytes = static_cast<int>(S::shared_bytes(c, c.part_d, c.part_h)), items = static_cast<int>(n * c.slots);
-  const auto kernel = walking_moments<IN, TAPS, HARDSWISH>;
+  const auto kernel = walking_moments<IN, TAPS, Activation>;
   error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
   if (error != cudaSuccess) return error;
   const int resident = processors * MIN_BLOCKS;

@@ -12,9 +12,10 @@
 #pragma once
 #include <cmath>
 
-#include "moments.cuh"
-#include "parallel.hpp"
-#include "simd.hpp"
+#include "core/parallel.hpp"
+#include "core/simd.hpp"
+#include "numerics/activation.cuh"
+#include "numerics/moments.cuh"
 
 constexpr int A = ACCUMULATORS;
 constexpr int STEPS = 32;  // additions an accumulator sees in one chunk: keeps the rounding of a float sum small
@@ -139,24 +140,20 @@ static void sum_row(const Tensor& p, long long row, PivotSums* partial) {
 }
 #endif
 
-struct ChannelMoments {
-  double mean, m2;  // m2: sum of squared deviations from the mean
-};
-
 // Of every channel of every sample: (n, c).
 template <class Task>
-static std::vector<ChannelMoments> channel_moments(const Tensor& p) {
+static std::vector<Moments<double>> channel_moments(const Tensor& p) {
   std::vector<PivotSums> partial(p.n * p.c * slices(p));
   parallel_for(rows(p), GRAIN, THREADS, [&](long long begin, long long end) {
     for (long long row = begin; row < end; row++) sum_row<Task>(p, row, partial.data());
   });
-  std::vector<ChannelMoments> moments(p.n * p.c);
+  std::vector<Moments<double>> moments(p.n * p.c);
   const double count = static_cast<double>(p.s);
   for (long long i = 0; i < p.n * p.c; i++) {
     PivotSums sums{0.0, 0.0};
     for (long long slice = 0; slice < slices(p); slice++) sums = sums + partial[i * slices(p) + slice];
     const double offset = Task::late(p.offset(i % p.c));
-    moments[i] = {pivot<Task>(p, i / p.c, i % p.c) + offset + mean_of(sums, count), m2_of(sums, count)};
+    moments[i] = {count, pivot<Task>(p, i / p.c, i % p.c) + offset + mean_of(sums, count), m2_of(sums, count)};
   }
   return moments;
 }

@@ -7,32 +7,18 @@
 // Knobs, defined ahead by the source: WARPS, PLANES, LANE_CHANNELS (a multiple of four that divides 8 * CHANNEL_TILES),
 // CHANNEL_TILES (8 channels each, a block), ROW_CHUNKS (parts of a plane's rows for different warps), MIN_BLOCKS.
 #pragma once
-#include "conv3d_stage.cuh"
+#include "convolution/conv3d_simt_layout.cuh"
+#include "convolution/conv3d_stage.cuh"
+#include "convolution/conv3d_sums.cuh"
 
-template <int TAPS>
-struct Plain {
-  static constexpr int THREADS = 32 * WARPS;
-  static constexpr int CHANNELS = 8 * CHANNEL_TILES;
-  static constexpr int SLICE = TAPS * TAPS * CHANNELS;  // weights of one (kd, channel), as [kw][kh][output channel]
-
-  // Shared memory, in words of four bytes: weights, moments of each warp and channel, the box.
-  static __host__ __device__ int moments_at(const Conv3d& c) { return TAPS * c.in * SLICE; }
-  static __host__ __device__ int box_at(const Conv3d& c) { return moments_at(c) + WARPS * CHANNELS * 3 * 2; }
-
-  static long long shared_bytes(const Conv3d& c, int planes, int rows) {
-    const long long image = image_pitch((rows + TAPS - 1) * c.w), weights = 1LL * TAPS * c.in * SLICE;
-    return 4 * (weights + WARPS * CHANNELS * 6 + (planes + TAPS - 1) * c.in * image + 32);
-  }
-};
-
-template <int TAPS, bool HARDSWISH>
+template <int TAPS, class Activation>
 __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS) plain_moments(const Conv3d c, double2* moments) {
   using S = Plain<TAPS>;
   static_assert(LANE_CHANNELS % 4 == 0 && S::CHANNELS % LANE_CHANNELS == 0, "whole vectors of channels, whole chunks");
   extern __shared__ uint4 shared_memory[];
   uint32_t* shared = reinterpret_cast<uint32_t*>(shared_memory);
   float* weights = reinterpret_cast<float*>(shared);
-  WideMoments* totals = reinterpret_cast<WideMoments*>(shared + S::moments_at(c));
+  Moments<double>* totals = reinterpret_cast<Moments<double>*>(shared + S::moments_at(c));
   uint32_t* box = shared + S::box_at(c);
   const float* values = reinterpret_cast<const float*>(box);
 
@@ -76,12 +62,13 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS) plain_moments(const Co
         for (int p = 0; p < PLANES; p++) {
           line[p] = (plane0 + min(p, planes - 1)) * c.in * pitch + row0 * c.w + min(column, c.ow - 1);
         }
-        PivotedSums sums[LANE_CHANNELS] = {};
+        RunningSums sums[LANE_CHANNELS] = {};
         float bias[LANE_CHANNELS];
 #pragma unroll
         for (int i = 0; i < LANE_CHANNELS; i++) {
           const int channel = channel0 + first_channel + i;
-          bias[i] = HARDSWISH && c.bias && channel < c.out ? c.bias[channel] : 0.0f;
+          const bool biased = !Activation::LINEAR && c.bias && channel < c.out;
+          bias[i] = biased ? c.bias[channel] / Activation::SCALE : 0.0f;
         }
 
         float acc[TAPS][PLANES][LANE_CHANNELS] = {};  // [kh]: output row r - kh
@@ -116,7 +103,7 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS) plain_moments(const Co
 #pragma unroll
             for (int i = 0; i < LANE_CHANNELS; i++) {
               float y = acc[TAPS - 1][p][i];
-              if constexpr (HARDSWISH) y = hardswish(y + bias[i]);
+              if constexpr (!Activation::LINEAR) y = Activation()(fmaf(y, 1.0f / Activation::SCALE, bias[i]));
               if (p == 0 && r == TAPS - 1) sums[i].pivot = y;
               if (r >= TAPS - 1 && p < planes) sums[i].add(y);
 #pragma unroll
@@ -129,31 +116,30 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS) plain_moments(const Co
         const double count = real ? static_cast<double>(rows) * planes : 0.0, per_count = real ? 1.0 / count : 0.0;
 #pragma unroll
         for (int i = 0; i < LANE_CHANNELS; i++) {
-          WideMoments own{0.0, 0.0, 0.0};
+          Moments<double> own{0.0, 0.0, 0.0};
           if (real) own = sums[i].moments(count, per_count);
-#pragma unroll
-          for (int mask = 1; mask < 32; mask *= 2) own = merge(own, shuffle_xor(own, mask));
-          WideMoments& total = totals[warp * S::CHANNELS + first_channel + i];
+          own = warp_reduce(own, Merge{});
+          Moments<double>& total = totals[warp * S::CHANNELS + first_channel + i];
           if (lane == 0) total = merge(total, own);
         }
       }
       __syncthreads();  // the box is free again, and the totals are there for all to see
     }
   }
-  write_totals(c, channel0, n, slot, totals, moments);
+  write_totals<Activation>(c, channel0, n, slot, totals, moments);
 }
 
 // Fills moments (n, out, slots) of {mean, m2}: from shared memory when TAPS is the convolution's, else direct.
-template <int TAPS, bool HARDSWISH>
+template <int TAPS, class Activation>
 cudaError_t launch_plain(Conv3d c, long long n, double2* moments, cudaStream_t stream) {
   using S = Plain<TAPS>;
   int limit;
   cudaError_t error = shared_memory_per_block(limit);
   if (error != cudaSuccess) return error;
-  if (c.taps != TAPS || !fit<S>(c, limit)) return launch_direct<HARDSWISH>(c, n, moments, stream);
+  if (c.taps != TAPS || !fit<S>(c, limit)) return launch_direct<Activation>(c, n, moments, stream);
   if (n * c.slots > MAX_GRID_X) return cudaErrorInvalidConfiguration;
   const int bytes = static_cast<int>(S::shared_bytes(c, c.part_d, c.part_h));
-  const auto kernel = plain_moments<TAPS, HARDSWISH>;
+  const auto kernel = plain_moments<TAPS, Activation>;
   error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
   if (error != cudaSuccess) return error;
   const dim3 grid(static_cast<unsigned>(n * c.slots), static_cast<unsigned>(ceil_div(c.out, S::CHANNELS)));

@@ -2,11 +2,13 @@
 #pragma once
 #include <cmath>
 
-// moments[channels] with mean and m2 (the sum of squared deviations from it) of `count` positions each: out[channels].
-template <class Moments>
-void group_norm_means(const Moments* moments, long long channels, long long groups, double count, const float* weight,
-                      const float* bias, double eps, double* out) {
+#include "numerics/moments.cuh"
+
+// moments[channels], all of the same number of positions: out[channels].
+inline void group_norm_means(const Moments<double>* moments, long long channels, long long groups, const float* weight,
+                             const float* bias, double eps, double* out) {
   const long long width = channels / groups;
+  const double count = moments[0].count;
   for (long long first = 0; first < channels; first += width) {
     double mean = 0.0, m2 = 0.0;
     for (long long c = first; c < first + width; c++) mean += moments[c].mean;

@@ -6,8 +6,8 @@
 //   staged  the block first copies the tile to shared memory in whole lines. There, vector q of row r lies at
 //           q ^ (r / V), so that neither the copy nor the reading of patches meets a bank conflict.
 #pragma once
-#include "async_copy.cuh"
-#include "vector.cuh"
+#include "core/async_copy.cuh"
+#include "core/vector.cuh"
 
 // LANES (a power of two up to 32) lanes of a warp lie side by side along the target's rows.
 // READ_ONCE and WRITE_ONCE mark the source (read directly) and the target as not needed in the caches afterwards.

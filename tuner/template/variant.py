@@ -1,0 +1,56 @@
+"""A variant: one source of a template, its knobs, and the device that it runs on."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from dataclasses import dataclass
+
+from tuner.errors import TemplateError
+from tuner.space import Constraint, Knob
+
+_IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to compute the problem, with its own knobs.
+
+    `device` is "cuda" or "cpu"; `source` a file of the folder; `minimum` the lowest compute
+    capability it runs on; with `exact` it runs on that architecture alone (sm_90a).
+
+    `host` names the function `def HOST(model, kernel, *inputs)` in HOST.py of the folder or of include/; left
+    out, it is the variant's own name. Variants that share a host export what it launches under the same symbols.
+    """
+
+    name: str
+    device: str
+    source: str
+    knobs: tuple[Knob, ...]
+    constraints: tuple[Constraint, ...] = ()
+    minimum: tuple[int, int] = (0, 0)
+    exact: bool = False
+    doc: str = ""
+    host: str = ""
+
+    def __post_init__(self) -> None:
+        # The host becomes a Python function's name, the source a file's of the template's own folder.
+        if not isinstance(self.name, str) or not _IDENTIFIER.fullmatch(self.name):
+            raise TemplateError(f"variant {self.name!r}: a name is a lower-case identifier")
+        if self.host == "":
+            object.__setattr__(self, "host", self.name)
+        if not isinstance(self.host, str) or not _IDENTIFIER.fullmatch(self.host) or keyword.iskeyword(self.host):
+            raise TemplateError(f"variant {self.name}: host is a lower-case identifier, not {self.host!r}")
+        if self.device not in ("cuda", "cpu"):
+            raise TemplateError(f"variant {self.name}: device is 'cuda' or 'cpu', not {self.device!r}")
+        if not isinstance(self.source, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.source):
+            raise TemplateError(f"variant {self.name}: source is the name of a file, not {self.source!r}")
+        if not isinstance(self.knobs, tuple) or not all(isinstance(k, Knob) for k in self.knobs):
+            raise TemplateError(f"variant {self.name}: knobs wants a tuple of Knob")
+        if len({knob.name for knob in self.knobs}) != len(self.knobs):
+            raise TemplateError(f"variant {self.name}: two knobs have one name")
+        if not isinstance(self.constraints, tuple) or not all(isinstance(c, Constraint) for c in self.constraints):
+            raise TemplateError(f"variant {self.name}: constraints wants a tuple of Constraint")
+        minimum = self.minimum
+        if not isinstance(minimum, tuple) or len(minimum) != 2 or not all(type(n) is int and n >= 0 for n in minimum):
+            raise TemplateError(f"variant {self.name}: minimum is a compute capability such as (9, 0), not {minimum!r}")
