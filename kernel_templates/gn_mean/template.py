@@ -22,6 +22,7 @@ VARIANTS = (
         "cuda",
         "fused_cuda.cu",
         *space.fused_cuda(blocks_per_group=3),
+        host="channel_sums_cuda",
         doc="convolution by cuDNN, then one read of its output",
     ),
     Variant(
@@ -29,6 +30,7 @@ VARIANTS = (
         "cpu",
         "fused_cpu.cpp",
         *space.fused_cpu(),
+        host="channel_sums_cpu",
         doc="convolution by PyTorch, then one read of its output",
     ),
     Variant(
@@ -44,6 +46,7 @@ VARIANTS = (
             promote=((0, 1, 2), 2),
         ),
         minimum=(8, 0),
+        host="conv3d_group_norm",
         doc="implicit matrix product on tensor cores that keeps only statistics of its output",
     ),
     Variant(
@@ -51,6 +54,7 @@ VARIANTS = (
         "cpu",
         "direct_cpu.cpp",
         *space.direct_cpu(planes=16, taps=((0, 3, 5), KERNEL)),
+        host="direct_conv",
         doc="direct convolution that keeps its output in registers, with the statistics",
     ),
     Variant(
@@ -60,6 +64,7 @@ VARIANTS = (
         *space.conv_wgmma(KERNEL, CHANNEL_TILES, tile_d=(TILE_D, 4), tile_h=(TILE_H, 15), sums="together"),
         minimum=(9, 0),
         exact=True,
+        host="conv3d_group_norm",
         doc="conv_mma with Hopper's warpgroup products",
     ),
     Variant(
@@ -68,6 +73,7 @@ VARIANTS = (
         "conv_simt.cu",
         *space.conv_simt(KERNEL, CHANNEL_TILES, tile_d=(TILE_D, 4), tile_h=(TILE_H, 30)),
         minimum=(8, 0),
+        host="conv3d_group_norm",
         doc="direct convolution in plain fp32 that keeps only statistics of its output",
     ),
 )

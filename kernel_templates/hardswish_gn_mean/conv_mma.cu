@@ -1,6 +1,6 @@
 // Convolution on tensor cores, bias and hardswish, whose output is never written; then GroupNorm and spatial mean.
 //
-// conv_mma(x, weight, bias, gamma, beta, out, moments, n, in, out, taps, d, h, w, tile_d, tile_h, groups, eps):
+// conv3d_group_norm(x, weight, bias, gamma, beta, out, moments, n, in, out, taps, d, h, w, tile_d, tile_h, groups, eps):
 // x (n, in, d, h, w), weight (out, in, taps, taps, taps), bias (out) or null, out (n, out), moments (n, out, slots, 2)
 // doubles as workspace.
 #ifndef SCHEME
@@ -36,10 +36,10 @@
 #include "convolution/conv3d_mma.cuh"
 #include "hardswish_finish.cuh"
 
-extern "C" int conv_mma(const float* x, const float* weight, const float* bias, const float* gamma, const float* beta,
-                        float* out, double2* moments, long long n, long long in_channels, long long out_channels,
-                        long long taps, long long d, long long h, long long w, long long tile_d, long long tile_h,
-                        long long groups, double eps, void* stream) {
+extern "C" int conv3d_group_norm(const float* x, const float* weight, const float* bias, const float* gamma,
+                                 const float* beta, float* out, double2* moments, long long n, long long in_channels,
+                                 long long out_channels, long long taps, long long d, long long h, long long w,
+                                 long long tile_d, long long tile_h, long long groups, double eps, void* stream) {
   const Conv3d c = conv3d(x, weight, bias, in_channels, out_channels, taps, d, h, w, tile_d, tile_h);
   const auto queue = static_cast<cudaStream_t>(stream);
   const cudaError_t error = launch_staged<3, 4, Hardswish>(c, n, moments, queue);

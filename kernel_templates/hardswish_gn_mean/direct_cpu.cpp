@@ -30,12 +30,12 @@ extern "C" const char* tuner_error(int) { return "failed"; }
 
 // x (n, in_channels, depth, height, width) with any strides; weight dense; conv_bias may be null;
 // out (n, channels).
-extern "C" int hardswish_gn_mean_direct(const float* x, const float* weight, const float* conv_bias,
-                                        const float* norm_weight, const float* norm_bias, float* out, long long n,
-                                        long long in_channels, long long depth, long long height, long long width,
-                                        long long stride_n, long long stride_c, long long stride_d, long long stride_h,
-                                        long long stride_w, long long channels, long long kernel_d, long long kernel_h,
-                                        long long kernel_w, long long groups, double eps, long long threads, void*) {
+extern "C" int direct_conv(const float* x, const float* weight, const float* conv_bias, const float* norm_weight,
+                           const float* norm_bias, float* out, long long n, long long in_channels, long long depth,
+                           long long height, long long width, long long stride_n, long long stride_c,
+                           long long stride_d, long long stride_h, long long stride_w, long long channels,
+                           long long kernel_d, long long kernel_h, long long kernel_w, long long groups, double eps,
+                           long long threads, void*) {
   const Conv conv{n, in_channels, {depth, height, width}, {stride_n, stride_c, stride_d, stride_h, stride_w},
                   channels, {kernel_d, kernel_h, kernel_w}};
   const auto moments = channel_moments<Hardswish>(conv, x, weight, conv_bias, static_cast<int>(threads));

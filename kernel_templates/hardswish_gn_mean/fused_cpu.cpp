@@ -36,8 +36,8 @@ struct BiasThenHardswish {
 };
 
 // conv_bias is still to be added to y, or null; out (n, c).
-extern "C" int hardswish_gn_mean(const float* y, const float* conv_bias, const float* weight, const float* bias,
-                                 float* out, long long n, long long c, long long s, long long g, double eps, void*) {
+extern "C" int channel_sums(const float* y, const float* conv_bias, const float* weight, const float* bias, float* out,
+                            long long n, long long c, long long s, long long g, double eps, void*) {
   const auto moments = channel_moments<BiasThenHardswish>({y, conv_bias, n, c, s});
   std::vector<double> result(c);
   for (long long i = 0; i < n; i++) {

@@ -66,9 +66,9 @@ struct HardswishGnMean : ChannelSums {
 
 // slices: pieces that a channel's positions are cut into. partial: room for 2 * n * c * slices doubles.
 // arrived: room for n integers when the last block finishes, else null.
-extern "C" int hardswish_gn_mean(const float* y, const float* conv_bias, const float* weight, const float* bias,
-                                 float* out, void* partial, int* arrived, long long n, long long c, long long s,
-                                 long long g, long long slices, double eps, void* stream) {
+extern "C" int channel_sums(const float* y, const float* conv_bias, const float* weight, const float* bias, float* out,
+                            void* partial, int* arrived, long long n, long long c, long long s, long long g,
+                            long long slices, double eps, void* stream) {
   const ChannelSums sums{y, static_cast<PivotSums*>(partial), arrived, n, c, s, g, slices};
   return launch_channel_sums(HardswishGnMean{sums, conv_bias, weight, bias, out, eps},
                              static_cast<cudaStream_t>(stream));

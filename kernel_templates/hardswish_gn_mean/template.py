@@ -27,6 +27,7 @@ VARIANTS = (
         "cuda",
         "fused_cuda.cu",
         *space.fused_cuda(blocks_per_group=4),
+        host="channel_sums_cuda",
         doc="convolution by cuDNN, then one read of its output",
     ),
     Variant(
@@ -34,6 +35,7 @@ VARIANTS = (
         "cpu",
         "fused_cpu.cpp",
         *space.fused_cpu(),
+        host="channel_sums_cpu",
         doc="convolution by PyTorch, then one read of its output",
     ),
     Variant(
@@ -41,6 +43,7 @@ VARIANTS = (
         "cpu",
         "direct_cpu.cpp",
         *space.direct_cpu(planes=8, taps=((0, 3, 4, 5), KERNEL)),
+        host="direct_conv",
         doc="direct convolution that keeps its output in registers, with hardswish and statistics",
     ),
     Variant(
@@ -56,6 +59,7 @@ VARIANTS = (
             promote=((0, 1, 3), 1),
         ),
         minimum=(8, 0),
+        host="conv3d_group_norm",
         doc="implicit matrix product on tensor cores with hardswish that keeps only statistics",
     ),
     Variant(
@@ -67,6 +71,7 @@ VARIANTS = (
         ),
         minimum=(9, 0),
         exact=True,
+        host="conv3d_group_norm",
         doc="conv_mma with Hopper's warpgroup products",
     ),
 )

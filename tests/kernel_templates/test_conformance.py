@@ -21,7 +21,8 @@ from tuner import problem, settings, template
 from tuner.backends import toolchain
 from tuner.export import kernelbench as export
 from tuner.records import TensorSpec, Workload
-from tuner.template import Template, Variant, render
+from tuner.template import Template, Variant
+from tuner.template.shared import host_file, include_folders, inline_includes
 from tuner.verification.suite import Suite
 from tuner.workers.worker import Worker
 
@@ -45,8 +46,8 @@ def test_the_source_compiles_alone(kernel: Template, variant: Variant, needs_com
             pytest.skip("no nvcc")
         major, minor = variant.minimum if variant.exact else max(variant.minimum, (9, 0))
         command = [toolchain.nvcc() or "", f"-arch=sm_{major}{minor}{'a' if variant.exact else ''}", "-cubin"]
-    include = kernel.folder.parent / "include"
-    command += ["-std=c++17", "-I", str(include), "-o", "/dev/null", str(source)]
+    includes = [flag for folder in include_folders(kernel.folder) for flag in ("-I", str(folder))]
+    command += ["-std=c++17", *includes, "-o", "/dev/null", str(source)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -65,8 +66,8 @@ def defaults(text: str) -> dict[str, tuple[str, dict[str, str]]]:
 
 @pytest.mark.parametrize(("kernel", "variant"), variants())
 def test_spec_source_and_host_agree_on_the_knobs(kernel: Template, variant: Variant) -> None:
-    source = render.inline_includes(kernel.folder / variant.source)
-    hosts = "".join((kernel.folder / name).read_text() for name in (f"{variant.name}.py", "model_new.py"))
+    source = inline_includes(kernel.folder / variant.source)
+    hosts = host_file(kernel.folder, variant.host).read_text() + (kernel.folder / "model_new.py").read_text()
     guarded = defaults(source)
     for knob in variant.knobs:
         macro = knob.name.upper()

@@ -12,7 +12,7 @@ import pytest
 from tuner import template
 from tuner.errors import ConfigError, TemplateError
 from tuner.space import Knob
-from tuner.template import folder as folder_module
+from tuner.template import shared
 
 CPU = {"device": "cpu", "cores": 2, "capability": (0, 0), "shared_memory_per_block": 0}
 
@@ -107,7 +107,7 @@ def test_the_shipped_include_comes_second(tiny_folder, tmp_path, monkeypatch):
     shipped = tmp_path / "shipped"
     (shipped / "include").mkdir(parents=True)
     (shipped / "include" / "sizes.py").write_text("SIZE = 1024\n")
-    monkeypatch.setattr(folder_module, "shipped_folder", lambda: shipped)
+    monkeypatch.setattr(shared, "shipped_folder", lambda: shipped)
     assert size(sharing(tiny_folder)) == 1024
     (tiny_folder.parent / "include").mkdir()
     (tiny_folder.parent / "include" / "sizes.py").write_text("SIZE = 256\n")

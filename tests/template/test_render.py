@@ -11,6 +11,7 @@ from tuner import template
 from tuner.errors import TemplateError
 from tuner.space import Point
 from tuner.template import render
+from tuner.template.shared import inline_includes
 
 
 def tuned(shape=(4, 8), **knobs):
@@ -68,7 +69,7 @@ def test_different_points_give_different_texts(tiny):
 def test_includes_are_inlined_once(tiny, tiny_folder):
     source = tiny_folder / "plain.cpp"
     source.write_text('#include "common.hpp"\n' + source.read_text())
-    text = render.inline_includes(source)
+    text = inline_includes(source)
     assert text.count("static inline float times") == 1
     assert "#include" not in text
     assert "#pragma once" not in text
@@ -77,12 +78,12 @@ def test_includes_are_inlined_once(tiny, tiny_folder):
 def test_a_missing_include_is_named(tiny_folder):
     (tiny_folder / "common.hpp").unlink()
     with pytest.raises(TemplateError, match=r"common\.hpp.*no such file"):
-        render.inline_includes(tiny_folder / "plain.cpp")
+        inline_includes(tiny_folder / "plain.cpp")
 
 
 def test_angle_includes_stay(tiny_folder):
     (tiny_folder / "plain.cpp").write_text("#include <cmath>\n")
-    assert render.inline_includes(tiny_folder / "plain.cpp") == "#include <cmath>\n"
+    assert inline_includes(tiny_folder / "plain.cpp") == "#include <cmath>\n"
 
 
 def test_a_source_with_three_single_quotes_is_refused(tiny, tiny_folder):

@@ -1,12 +1,15 @@
-"""Host side of fused_cpu."""
+"""Host side of channel_sums.hpp: the convolution by PyTorch, then one read of its output.
+
+Its sources export channel_sums; `model.result(x)`, of the template's model_new.py, is room for the result.
+"""
 
 import torch
 
 
-def fused_cpu(model, kernel, x):
+def channel_sums_cpu(model, kernel, x):
     conv, norm, knobs = model.conv, model.group_norm, kernel.knobs
     if x.dim() != 5:
-        raise RuntimeError(f"fused_cpu takes an input (N, in_channels, D, H, W), not {tuple(x.shape)}")
+        raise RuntimeError(f"{kernel.name} takes an input (N, in_channels, D, H, W), not {tuple(x.shape)}")
     layout = torch.channels_last_3d if knobs["memory_format"] == "channels_last" else torch.contiguous_format
     fused_bias = knobs["conv_bias"] == "fused"
     y = torch.conv3d(
@@ -21,9 +24,9 @@ def fused_cpu(model, kernel, x):
     y = y.contiguous(memory_format=layout)  # what the convolution returns already, as a rule
     n, c = y.shape[0], y.shape[1]
     s = y.shape[2] * y.shape[3] * y.shape[4]
-    out = torch.empty(n, dtype=y.dtype, device=y.device)
+    out = model.result(y)
     kernel.launch(
-        "gn_mean",
+        "channel_sums",
         y,
         aligned(conv.bias, 4) if fused_bias else None,  # `aligned` is of the candidate's runtime
         aligned(norm.weight, 4),
