@@ -143,6 +143,60 @@ __device__ __forceinline__ void gather(Gathered (&a)[M_TILES], const uint32_t* l
   }
 }
 
+// Walks down one strip: `rows` output rows, whose input begins at `line`. What it finishes it adds
+// to `sums`. `kept` holds all weights where they stay in registers.
+template <int IN, int TAPS, class Activation>
+__device__ __forceinline__ void walk(const Conv3d& c, const uint32_t* line,
+                                     const int (&offset)[Staged<IN, TAPS>::STEPS * Staged<IN, TAPS>::QUADS], int rows,
+                                     const bool (&real)[M_TILES][2], const uint32_t* shared,
+                                     const Weights<Staged<IN, TAPS>>* kept, AccumulatorSums<Activation>& sums) {
+  using S = Staged<IN, TAPS>;
+  float acc[TAPS][M_TILES][CHANNEL_TILES][4];
+  for (int base = 0; base < rows + TAPS - 1; base += TAPS) {
+#pragma unroll
+    for (int i = 0; i < TAPS; i++) {
+      const int r = base + i;  // input row; output row r - kh accumulates in acc[(r - kh) % TAPS]
+      const bool first = base == 0;
+      if (r >= rows + TAPS - 1) break;
+#pragma unroll
+      for (int step = 0; step < S::STEPS; step += S::GROUP) {
+        Gathered a[S::GROUP][M_TILES];
+#pragma unroll
+        for (int j = 0; j < S::GROUP && step + j < S::STEPS; j++) gather<S>(a[j], line, offset, step + j);
+#pragma unroll
+        for (int kh = 0; kh < TAPS; kh++) {
+          if ((first && i < kh) || r - kh >= rows) continue;
+          const int fragment = kh * S::STEPS + step;
+          const Weights<S>* b = kept + fragment;
+          Weights<S> loaded[S::GROUP];
+          if constexpr (WEIGHTS == WEIGHTS_SHARED) {
+#pragma unroll
+            for (int j = 0; j < S::GROUP && step + j < S::STEPS; j++) {
+              load_weights<S>(loaded[j], shared + ((fragment + j) * CHANNEL_TILES * 32 + threadIdx.x % 32) * S::WORDS);
+            }
+            b = loaded;
+          }
+          auto& sum = acc[(i - kh + TAPS) % TAPS];
+          const bool fresh = kh == 0 && step == 0;
+          if (step + S::GROUP <= S::STEPS) {
+            multiply<S, S::GROUP>(sum, a, b, fresh);
+          } else {
+            multiply<S, S::STEPS % S::GROUP>(sum, a, b, fresh);
+          }
+        }
+      }
+      line += c.w;
+      if (first && i < TAPS - 1) continue;
+#pragma unroll
+      for (int m = 0; m < M_TILES; m++) {
+        const float* finished = &acc[(i + 1) % TAPS][m][0][0];
+        if (m == 0 && i == TAPS - 1 && first) sums.pivot_at(finished);
+        sums.add(finished, real[m]);
+      }
+    }
+  }
+}
+
 template <int IN, int TAPS, class Activation>
 __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS) staged_moments(const Conv3d c, double2* moments) {
   using S = Staged<IN, TAPS>;
@@ -154,7 +208,7 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS) staged_moments(const C
   uint32_t* box = shared + S::BOX_AT;
 
   // From lane 0, so that the compiler knows that all of a warp takes the same branches.
-  const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+  const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32, g = lane / 4;
   const int channel0 = blockIdx.y * S::CHANNELS;
   const int n = blockIdx.x / c.slots, slot = blockIdx.x % c.slots;
   const float* sample = c.x + static_cast<long long>(n) * IN * c.d * c.h * c.w;
@@ -182,11 +236,7 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS) staged_moments(const C
       const float scale = finish_input<S::HALF>(c, part, pitch, maxima, box);
 
       int offset[S::STEPS * S::QUADS];
-#pragma unroll
-      for (int q = 0; q < S::STEPS * S::QUADS; q++) {
-        const int k = min(q * 4 + t, S::K - 1);  // beyond K: a neighbour's value, against a zero weight
-        offset[q] = k / TAPS * pitch + k % TAPS;
-      }
+      gather_offsets<TAPS, S::K, 1>(offset, pitch);
 
       const int groups = static_cast<int>(ceil_div(c.ow, S::COLUMNS));
       const int chunk = static_cast<int>(ceil_div(part.rows, ROW_CHUNKS));
@@ -209,50 +259,7 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS) staged_moments(const C
         AccumulatorSums<Activation> sums;
         sums.start(c, channel0, scale, scales);
 
-        float acc[TAPS][M_TILES][CHANNEL_TILES][4];
-        for (int base = 0; base < rows + TAPS - 1; base += TAPS) {
-#pragma unroll
-          for (int i = 0; i < TAPS; i++) {
-            const int r = base + i;  // input row; output row r - kh accumulates in acc[(r - kh) % TAPS]
-            const bool first = base == 0;
-            if (r >= rows + TAPS - 1) break;
-#pragma unroll
-            for (int step = 0; step < S::STEPS; step += S::GROUP) {
-              Gathered a[S::GROUP][M_TILES];
-#pragma unroll
-              for (int j = 0; j < S::GROUP && step + j < S::STEPS; j++) gather<S>(a[j], line, offset, step + j);
-#pragma unroll
-              for (int kh = 0; kh < TAPS; kh++) {
-                if ((first && i < kh) || r - kh >= rows) continue;
-                const int fragment = kh * S::STEPS + step;
-                const Weights<S>* b = kept + fragment;
-                Weights<S> loaded[S::GROUP];
-                if constexpr (WEIGHTS == WEIGHTS_SHARED) {
-#pragma unroll
-                  for (int j = 0; j < S::GROUP && step + j < S::STEPS; j++) {
-                    load_weights<S>(loaded[j], shared + ((fragment + j) * CHANNEL_TILES * 32 + lane) * S::WORDS);
-                  }
-                  b = loaded;
-                }
-                auto& sum = acc[(i - kh + TAPS) % TAPS];
-                const bool fresh = kh == 0 && step == 0;
-                if (step + S::GROUP <= S::STEPS) {
-                  multiply<S, S::GROUP>(sum, a, b, fresh);
-                } else {
-                  multiply<S, S::STEPS % S::GROUP>(sum, a, b, fresh);
-                }
-              }
-            }
-            line += c.w;
-            if (first && i < TAPS - 1) continue;
-#pragma unroll
-            for (int m = 0; m < M_TILES; m++) {
-              const float* finished = &acc[(i + 1) % TAPS][m][0][0];
-              if (m == 0 && i == TAPS - 1 && first) sums.pivot_at(finished);
-              sums.add(finished, real[m]);
-            }
-          }
-        }
+        walk<IN, TAPS>(c, line, offset, rows, real, shared, kept, sums);
         sums.finish(rows * real_count, scale, scales, totals + warp * S::CHANNELS, false);
       }
       __syncthreads();  // the box is free again, and the totals are there for all to see

@@ -11,6 +11,68 @@
 #include "convolution/conv3d_stage.cuh"
 #include "convolution/conv3d_sums.cuh"
 
+// The weights of the block's channels as slices, one for each (kd, input channel).
+template <int TAPS>
+__device__ void stage_slices(const Conv3d& c, int channel0, float* weights) {
+  using S = Plain<TAPS>;
+  for (int i = threadIdx.x; i < TAPS * c.in * S::SLICE; i += S::THREADS) {
+    const int channel = channel0 + i % S::CHANNELS, kh = i / S::CHANNELS % TAPS, kw = i / (S::CHANNELS * TAPS) % TAPS;
+    const int input = i / S::SLICE % c.in, kd = i / S::SLICE / c.in;
+    const long long row = (static_cast<long long>(channel) * c.in + input) * TAPS + kd;
+    weights[i] = channel < c.out ? c.weight[(row * TAPS + kh) * TAPS + kw] : 0.0f;
+  }
+}
+
+// Walks down one column: `rows` output rows of `planes` planes, whose input of plane p begins at values[line[p]],
+// each slice's `pitch` words on. Adds what it finishes to `sums`.
+template <int TAPS, class Activation>
+__device__ __forceinline__ void walk(const Conv3d& c, int (&line)[PLANES], const float* values, int pitch, int slices,
+                                     const float* weights, int rows, int planes, const float (&bias)[LANE_CHANNELS],
+                                     RunningSums (&sums)[LANE_CHANNELS]) {
+  using S = Plain<TAPS>;
+  float acc[TAPS][PLANES][LANE_CHANNELS] = {};  // [kh]: output row r - kh
+  for (int r = 0; r < rows + TAPS - 1; r++) {
+#pragma unroll 1
+    for (int slice = 0; slice < slices; slice++) {
+      const float4* weight = reinterpret_cast<const float4*>(weights + slice * S::SLICE);
+#pragma unroll
+      for (int kw = 0; kw < TAPS; kw++) {
+        float v[PLANES];
+#pragma unroll
+        for (int p = 0; p < PLANES; p++) v[p] = values[line[p] + slice * pitch + kw];
+#pragma unroll
+        for (int kh = 0; kh < TAPS; kh++) {
+#pragma unroll
+          for (int i = 0; i < LANE_CHANNELS; i += 4) {
+            const float4 w = weight[((kw * TAPS + kh) * S::CHANNELS + i) / 4];
+#pragma unroll
+            for (int p = 0; p < PLANES; p++) {
+              acc[kh][p][i] = fmaf(v[p], w.x, acc[kh][p][i]);
+              acc[kh][p][i + 1] = fmaf(v[p], w.y, acc[kh][p][i + 1]);
+              acc[kh][p][i + 2] = fmaf(v[p], w.z, acc[kh][p][i + 2]);
+              acc[kh][p][i + 3] = fmaf(v[p], w.w, acc[kh][p][i + 3]);
+            }
+          }
+        }
+      }
+    }
+#pragma unroll
+    for (int p = 0; p < PLANES; p++) {
+      line[p] += c.w;
+#pragma unroll
+      for (int i = 0; i < LANE_CHANNELS; i++) {
+        float y = acc[TAPS - 1][p][i];
+        if constexpr (!Activation::LINEAR) y = Activation()(fmaf(y, 1.0f / Activation::SCALE, bias[i]));
+        if (p == 0 && r == TAPS - 1) sums[i].pivot = y;
+        if (r >= TAPS - 1 && p < planes) sums[i].add(y);
+#pragma unroll
+        for (int kh = TAPS - 1; kh > 0; kh--) acc[kh][p][i] = acc[kh - 1][p][i];
+        acc[0][p][i] = 0.0f;
+      }
+    }
+  }
+}
+
 template <int TAPS, class Activation>
 __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS) plain_moments(const Conv3d c, double2* moments) {
   using S = Plain<TAPS>;
@@ -32,12 +94,7 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS) plain_moments(const Co
   const Box start = part_of(c, whole, 0, 0);
   copy_input(c, sample, start, pitch_of(c, start), box);
   for (int i = threadIdx.x; i < WARPS * S::CHANNELS; i += S::THREADS) totals[i] = {0.0, 0.0, 0.0};
-  for (int i = threadIdx.x; i < slices * S::SLICE; i += S::THREADS) {
-    const int channel = channel0 + i % S::CHANNELS, kh = i / S::CHANNELS % TAPS, kw = i / (S::CHANNELS * TAPS) % TAPS;
-    const int input = i / S::SLICE % c.in, kd = i / S::SLICE / c.in;
-    const long long row = (static_cast<long long>(channel) * c.in + input) * TAPS + kd;
-    weights[i] = channel < c.out ? c.weight[(row * TAPS + kh) * TAPS + kw] : 0.0f;
-  }
+  stage_slices<TAPS>(c, channel0, weights);
 
   for (int d = 0; d < whole.planes; d += c.part_d) {
     for (int h = 0; h < whole.rows; h += c.part_h) {
@@ -71,47 +128,7 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS) plain_moments(const Co
           bias[i] = biased ? c.bias[channel] / Activation::SCALE : 0.0f;
         }
 
-        float acc[TAPS][PLANES][LANE_CHANNELS] = {};  // [kh]: output row r - kh
-        for (int r = 0; r < rows + TAPS - 1; r++) {
-#pragma unroll 1
-          for (int slice = 0; slice < slices; slice++) {
-            const float4* weight = reinterpret_cast<const float4*>(weights + slice * S::SLICE + first_channel);
-#pragma unroll
-            for (int kw = 0; kw < TAPS; kw++) {
-              float v[PLANES];
-#pragma unroll
-              for (int p = 0; p < PLANES; p++) v[p] = values[line[p] + slice * pitch + kw];
-#pragma unroll
-              for (int kh = 0; kh < TAPS; kh++) {
-#pragma unroll
-                for (int i = 0; i < LANE_CHANNELS; i += 4) {
-                  const float4 w = weight[((kw * TAPS + kh) * S::CHANNELS + i) / 4];
-#pragma unroll
-                  for (int p = 0; p < PLANES; p++) {
-                    acc[kh][p][i] = fmaf(v[p], w.x, acc[kh][p][i]);
-                    acc[kh][p][i + 1] = fmaf(v[p], w.y, acc[kh][p][i + 1]);
-                    acc[kh][p][i + 2] = fmaf(v[p], w.z, acc[kh][p][i + 2]);
-                    acc[kh][p][i + 3] = fmaf(v[p], w.w, acc[kh][p][i + 3]);
-                  }
-                }
-              }
-            }
-          }
-#pragma unroll
-          for (int p = 0; p < PLANES; p++) {
-            line[p] += c.w;
-#pragma unroll
-            for (int i = 0; i < LANE_CHANNELS; i++) {
-              float y = acc[TAPS - 1][p][i];
-              if constexpr (!Activation::LINEAR) y = Activation()(fmaf(y, 1.0f / Activation::SCALE, bias[i]));
-              if (p == 0 && r == TAPS - 1) sums[i].pivot = y;
-              if (r >= TAPS - 1 && p < planes) sums[i].add(y);
-#pragma unroll
-              for (int kh = TAPS - 1; kh > 0; kh--) acc[kh][p][i] = acc[kh - 1][p][i];
-              acc[0][p][i] = 0.0f;
-            }
-          }
-        }
+        walk<TAPS, Activation>(c, line, values, pitch, slices, weights + first_channel, rows, planes, bias, sums);
 
         const double count = real ? static_cast<double>(rows) * planes : 0.0, per_count = real ? 1.0 / count : 0.0;
 #pragma unroll

@@ -129,3 +129,14 @@ __device__ __forceinline__ Box part_of(const Conv3d& c, Box whole, int d, int h)
 __device__ __forceinline__ int pitch_of(const Conv3d& c, Box part) {
   return image_pitch((part.rows + c.taps - 1) * c.w);
 }
+
+// Where the lane's words of a gathered input row lie from the row's first one on. Lanes t of four take the k that these
+// words stand for, each WORD_K values of k, in turn; words beyond K meet zero weights and read a neighbour.
+template <int TAPS, int K, int WORD_K, int QUADS>
+__device__ __forceinline__ void gather_offsets(int (&offset)[QUADS], int pitch) {
+#pragma unroll
+  for (int q = 0; q < QUADS; q++) {
+    const int k = min((q * 4 + static_cast<int>(threadIdx.x) % 4) * WORD_K, K - 1);
+    offset[q] = k / TAPS * pitch + k % TAPS;
+  }
+}

@@ -48,11 +48,102 @@ __device__ void stage_columns(const Conv3d& c, int channel0, const float* scales
   }
 }
 
+// The operands A of one input row, from its gathered words.
+template <class S>
+__device__ __forceinline__ void operands(uint32_t (&high)[S::STEPS][4], uint32_t (&low)[S::STEPS][4],
+                                         const uint32_t (&raw)[S::QUADS][2]) {
+#pragma unroll
+  for (int step = 0; step < S::STEPS; step++) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int q = (step * 4 + i / 2 * 2) / S::WORD_K;
+      const uint32_t first = q < S::QUADS ? raw[q][i % 2] : 0u;
+      if constexpr (S::PAIRED) {
+        high[step][i] = first, low[step][i] = 0u;
+      } else {
+        const uint32_t second = q + 1 < S::QUADS ? raw[q + 1][i % 2] : 0u;
+        const Split pair = pair_fp16(first, second);
+        high[step][i] = pair.high, low[step][i] = pair.low;
+      }
+    }
+  }
+}
+
+// Adds one input row's products: those with a low part to `small`, the others to `large`, which may be the same.
+template <class S, int R>
+__device__ __forceinline__ void multiply_row(float (&small)[R], float (&large)[R], const uint32_t (&high)[S::STEPS][4],
+                                             const uint32_t (&low)[S::STEPS][4], uint64_t weights) {
+  // The small products first: while the sum is small, little is truncated.
+  if constexpr (S::SPLIT) {
+#pragma unroll
+    for (int step = 0; step < S::STEPS; step++) {
+      wgmma_fp16(small, low[step], weights + step * (S::B_WORDS / 4));
+      wgmma_fp16(small, high[step], weights + (S::STEPS + step) * (S::B_WORDS / 4));
+    }
+  }
+#pragma unroll
+  for (int step = 0; step < S::STEPS; step++) wgmma_fp16(large, high[step], weights + step * (S::B_WORDS / 4));
+}
+
+// Walks down one strip: `rows` output rows, whose input begins at `line`. All of a warpgroup call
+// it with the same `rows`. What it finishes it adds to `sums`; the first row of the first call, which sets `pivoted`,
+// gives these their pivots.
+template <int IN, int TAPS, class Activation>
+__device__ __forceinline__ void walk(const Conv3d& c, const uint32_t* line, const int (&offset)[Walking<IN, TAPS>::QUADS],
+                                     int rows, const bool (&real)[2], uint64_t weights,
+                                     AccumulatorSums<Activation>& sums, bool& pivoted) {
+  using S = Walking<IN, TAPS>;
+  constexpr int SLOT = CHANNEL_TILES * 4;  // accumulators of one output row
+  // Gathered words; PAIRED, when they are operands as they are, alternately for rows at work and rows to come.
+  uint32_t raw[S::PAIRED ? 2 : 1][S::QUADS][2];
+#pragma unroll
+  for (int q = 0; q < S::QUADS; q++) raw[0][q][0] = line[offset[q]], raw[0][q][1] = line[offset[q] + 8];
+  float sum[TAPS * SLOT] = {}, part[TAPS * SLOT] = {};
+  auto& small = SUMS == SUMS_TOGETHER ? sum : part;  // where products with a low part go
+  auto& large = SUMS == SUMS_ROWS ? part : sum;
+  for (int r = 0; r < rows + TAPS - 1; r += TAPS) {
+#pragma unroll
+    for (int phase = 0; phase < TAPS; phase++) {  // that of slot `phase` begins
+      if (r + phase >= rows + TAPS - 1) break;
+      const int now = S::PAIRED ? phase % 2 : 0, then = S::PAIRED ? 1 - now : 0;
+      uint32_t high[S::STEPS][4], low[S::STEPS][4];
+      operands<S>(high, low, raw[now]);
+#pragma unroll
+      for (int i = 0; i < TAPS * SLOT; i++) {
+        if (i / SLOT == phase) sum[i] = 0.0f;
+        if (SUMS == SUMS_ROWS || i / SLOT == phase) part[i] = 0.0f;
+      }
+      const uint64_t turned = weights + (TAPS - 1 - phase) * CHANNEL_TILES * 16;
+      wgmma_settle(large);
+      if constexpr (SUMS == SUMS_CROSS_APART) wgmma_settle(small);
+      wgmma_begin(high, low);
+      multiply_row<S>(small, large, high, low, turned);
+      wgmma_commit();
+      if (r + phase < rows + TAPS - 2) line += c.w;  // the last row is gathered once more, for nothing
+#pragma unroll
+      for (int q = 0; q < S::QUADS; q++) {
+        raw[then][q][0] = line[offset[q]], raw[then][q][1] = line[offset[q] + 8];
+      }
+      wgmma_wait();
+      wgmma_settle(large);
+      if constexpr (SUMS == SUMS_CROSS_APART) wgmma_settle(small);
+      const int finished = (phase + 1) % TAPS * SLOT;
+      if constexpr (SUMS != SUMS_TOGETHER) {
+#pragma unroll
+        for (int i = 0; i < TAPS * SLOT; i++) {
+          if (SUMS == SUMS_ROWS || i / SLOT == finished / SLOT) sum[i] += part[i];
+        }
+      }
+      if (phase == TAPS - 1 && !pivoted) sums.pivot_at(&sum[finished]), pivoted = true;
+      if (phase == TAPS - 1 || r > 0) sums.add(&sum[finished], real);
+    }
+  }
+}
+
 template <int IN, int TAPS, class Activation>
 __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS)
     walking_moments(const Conv3d c, const int items, double2* moments) {
   using S = Walking<IN, TAPS>;
-  constexpr int SLOT = CHANNEL_TILES * 4;  // accumulators of one output row
   extern __shared__ uint4 shared_memory[];
   let_next_start();
   uint32_t* shared = reinterpret_cast<uint32_t*>(shared_memory);
@@ -61,7 +152,7 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS)
   Moments<double>* totals = reinterpret_cast<Moments<double>*>(shared + S::MOMENTS_AT);
   uint32_t* box = shared + S::BOX_AT;
 
-  const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+  const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), g = threadIdx.x % 32 / 4;
   const int channel0 = blockIdx.y * S::CHANNELS;
   const auto copy_part = [&](int item, Box part) {
     copy_input(c, c.x + static_cast<long long>(item / c.slots) * IN * c.d * c.h * c.w, part, pitch_of(c, part), box);
@@ -85,12 +176,7 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS)
         const float scale = finish_input<true, S::PAIRED>(c, part, pitch, maxima, box);
 
         int offset[S::QUADS];
-#pragma unroll
-        for (int q = 0; q < S::QUADS; q++) {
-          const int k = min((q * 4 + t) * S::WORD_K, S::K - 1);  // beyond K: a neighbour's value, against a zero weight
-          offset[q] = k / TAPS * pitch + k % TAPS;
-        }
-
+        gather_offsets<TAPS, S::K, S::WORD_K>(offset, pitch);
         AccumulatorSums<Activation> sums;
         sums.start(c, channel0, scale, scales);
         int count = 0;  // of this lane's real values a channel
@@ -108,75 +194,7 @@ __global__ void __launch_bounds__(32 * WARPS, MIN_BLOCKS)
           const bool real[2] = {strip == known && column0 + g < c.ow, strip == known && column0 + 8 + g < c.ow};
           count += rows * (real[0] + real[1]);
 
-          // Gathered words; PAIRED, when they are operands as they are, alternately for rows at work and rows to come.
-          uint32_t raw[S::PAIRED ? 2 : 1][S::QUADS][2];
-#pragma unroll
-          for (int q = 0; q < S::QUADS; q++) raw[0][q][0] = line[offset[q]], raw[0][q][1] = line[offset[q] + 8];
-          float sum[TAPS * SLOT] = {}, part[TAPS * SLOT] = {};
-          auto& small = SUMS == SUMS_TOGETHER ? sum : part;  // where products with a low part go
-          auto& large = SUMS == SUMS_ROWS ? part : sum;
-          for (int r = 0; r < rows + TAPS - 1; r += TAPS) {
-#pragma unroll
-            for (int phase = 0; phase < TAPS; phase++) {  // that of slot `phase` begins
-              if (r + phase >= rows + TAPS - 1) break;
-              const int now = S::PAIRED ? phase % 2 : 0, then = S::PAIRED ? 1 - now : 0;
-              uint32_t high[S::STEPS][4], low[S::STEPS][4];
-#pragma unroll
-              for (int step = 0; step < S::STEPS; step++) {
-#pragma unroll
-                for (int i = 0; i < 4; i++) {
-                  const int q = (step * 4 + i / 2 * 2) / S::WORD_K;
-                  const uint32_t first = q < S::QUADS ? raw[now][q][i % 2] : 0u;
-                  if constexpr (S::PAIRED) {
-                    high[step][i] = first, low[step][i] = 0u;
-                  } else {
-                    const uint32_t second = q + 1 < S::QUADS ? raw[now][q + 1][i % 2] : 0u;
-                    const Split pair = pair_fp16(first, second);
-                    high[step][i] = pair.high, low[step][i] = pair.low;
-                  }
-                }
-              }
-#pragma unroll
-              for (int i = 0; i < TAPS * SLOT; i++) {
-                if (i / SLOT == phase) sum[i] = 0.0f;
-                if (SUMS == SUMS_ROWS || i / SLOT == phase) part[i] = 0.0f;
-              }
-              const uint64_t turned = weights + (TAPS - 1 - phase) * CHANNEL_TILES * 16;
-              wgmma_settle(large);
-              if constexpr (SUMS == SUMS_CROSS_APART) wgmma_settle(small);
-              wgmma_begin(high, low);
-              // The small products first: while the sum is small, little is truncated.
-              if constexpr (S::SPLIT) {
-#pragma unroll
-                for (int step = 0; step < S::STEPS; step++) {
-                  wgmma_fp16(small, low[step], turned + step * (S::B_WORDS / 4));
-                  wgmma_fp16(small, high[step], turned + (S::STEPS + step) * (S::B_WORDS / 4));
-                }
-              }
-#pragma unroll
-              for (int step = 0; step < S::STEPS; step++) {
-                wgmma_fp16(large, high[step], turned + step * (S::B_WORDS / 4));
-              }
-              wgmma_commit();
-              if (r + phase < rows + TAPS - 2) line += c.w;  // the last row is gathered once more, for nothing
-#pragma unroll
-              for (int q = 0; q < S::QUADS; q++) {
-                raw[then][q][0] = line[offset[q]], raw[then][q][1] = line[offset[q] + 8];
-              }
-              wgmma_wait();
-              wgmma_settle(large);
-              if constexpr (SUMS == SUMS_CROSS_APART) wgmma_settle(small);
-              const int finished = (phase + 1) % TAPS * SLOT;
-              if constexpr (SUMS != SUMS_TOGETHER) {
-#pragma unroll
-                for (int i = 0; i < TAPS * SLOT; i++) {
-                  if (SUMS == SUMS_ROWS || i / SLOT == finished / SLOT) sum[i] += part[i];
-                }
-              }
-              if (phase == TAPS - 1 && !pivoted) sums.pivot_at(&sum[finished]), pivoted = true;
-              if (phase == TAPS - 1 || r > 0) sums.add(&sum[finished], real);
-            }
-          }
+          walk<IN, TAPS>(c, line, offset, rows, real, weights, sums, pivoted);
         }
         sums.finish(count, scale, scales, totals + warp * S::CHANNELS, d + h == 0);
         __syncthreads();  // the box is free again, and the totals are there for all to see

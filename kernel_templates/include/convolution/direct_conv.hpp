@@ -113,6 +113,29 @@ __attribute__((noinline)) static void convolve_any(const Conv& conv, const Input
   convolve<0>(conv, in, weight, acc);
 }
 
+// Of every channel, the mean over the first tile.
+template <class Activation>
+std::vector<float> first_means(const Conv& conv, const Input& in, const PackedWeights& weights,
+                               const PlaneTiles& tiles) {
+  constexpr float factor = 1.0f / Activation::SCALE;
+  std::vector<float> means(conv.channel_tiles() * CHANNELS);
+  for (long long t = 0; t < conv.channel_tiles(); t++) {
+    Lanes acc[CHANNELS][POSITIONS];
+    convolve_any(conv, in, &weights.weight[t * conv.taps() * CHANNELS], acc);
+    for (long long c = 0; c < CHANNELS; c++) {
+      double sum = 0.0, count = 0.0;
+      for (int p = 0; p < POSITIONS; p++) {
+        const Lanes y = Activation()(acc[c][p] * factor + weights.bias[t * CHANNELS + c] * factor);
+        for (int lane = 0; lane < VECTOR_WIDTH; lane++) {
+          if (tiles.mask[p * VECTOR_WIDTH + lane]) sum += y[lane], count += 1.0;
+        }
+      }
+      means[t * CHANNELS + c] = static_cast<float>(sum / count);
+    }
+  }
+  return means;
+}
+
 // Adds the moments of `planes` output planes to out[out_channels] (in the activation's unit).
 //
 // Within a plane the sums are of (y - shift) * unit in float, where shift is the channel's mean so far, so they do not
@@ -127,22 +150,7 @@ bool add_planes(const Conv& conv, Input in, const PackedWeights& weights, const 
   constexpr float factor = 1.0f / Activation::SCALE;
   const long long channel_tiles = conv.channel_tiles(), tile_weights = conv.taps() * CHANNELS;
   std::vector<Sums> sums(channel_tiles * CHANNELS);
-  std::vector<float> shift(channel_tiles * CHANNELS);
-
-  for (long long t = 0; t < channel_tiles; t++) {  // the first shift: the mean of the first tile
-    Lanes acc[CHANNELS][POSITIONS];
-    convolve_any(conv, in, &weights.weight[t * tile_weights], acc);
-    for (long long c = 0; c < CHANNELS; c++) {
-      double sum = 0.0, count = 0.0;
-      for (int p = 0; p < POSITIONS; p++) {
-        const Lanes y = Activation()(acc[c][p] * factor + weights.bias[t * CHANNELS + c] * factor);
-        for (int lane = 0; lane < VECTOR_WIDTH; lane++) {
-          if (tiles.mask[p * VECTOR_WIDTH + lane]) sum += y[lane], count += 1.0;
-        }
-      }
-      shift[t * CHANNELS + c] = static_cast<float>(sum / count);
-    }
-  }
+  std::vector<float> shift = first_means<Activation>(conv, in, weights, tiles);
 
   const auto add_tile = [&](long long tile, long long t) __attribute__((always_inline)) {
     Lanes acc[CHANNELS][POSITIONS];
