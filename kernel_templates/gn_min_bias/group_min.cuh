@@ -9,29 +9,16 @@
 #include "core/launch.cuh"
 #include "core/reduce.cuh"
 #include "core/vector.cuh"
+#include "group_min_layout.hpp"
 
-#ifndef BLOCK_SIZE  // threads a block
-#define BLOCK_SIZE 256
-#endif
-#ifndef LANES  // threads a group
-#define LANES 4
-#endif
 #ifndef VECTOR_WIDTH  // floats a load
 #define VECTOR_WIDTH 4
 #endif
 #ifndef VECTORS  // loads a thread and row
 #define VECTORS 1
 #endif
-#ifndef ROWS  // rows a block
-#define ROWS 8
-#endif
 #ifndef UNROLL  // rows that a thread has in flight
 #define UNROLL 4
-#endif
-#ifndef REDUCTION  // of a row's minimum: each warp by shuffles first, or all threads' values through shared memory
-#define REDUCTION_SHUFFLE 0
-#define REDUCTION_SHARED 1
-#define REDUCTION REDUCTION_SHUFFLE
 #endif
 #ifndef STORE_BLOCK  // threads a block that writes the result
 #define STORE_BLOCK 256
@@ -45,10 +32,6 @@
 #ifndef STREAMING  // stores that leave the caches first
 #define STREAMING 1
 #endif
-
-constexpr int WARPS = BLOCK_SIZE / 32;
-constexpr int GROUPS = BLOCK_SIZE / LANES;  // groups a slice
-constexpr int MINIMA = REDUCTION == REDUCTION_SHUFFLE ? WARPS : BLOCK_SIZE;  // values a row ahead of the last step
 
 struct Norm {
   const float* offset;  // (channels) added to the product, or null

@@ -12,10 +12,8 @@
 #include "core/vector.cuh"
 #include "numerics/activation.cuh"
 #include "numerics/moments.cuh"
+#include "tile_layout.hpp"
 
-#ifndef BLOCK_SIZE
-#define BLOCK_SIZE 256  // threads a block
-#endif
 #ifndef VECTOR_WIDTH
 #define VECTOR_WIDTH 4  // floats a load or store, where the sizes divide
 #endif
@@ -44,22 +42,8 @@
 #ifndef STREAMING
 #define STREAMING 1  // second read and result leave the caches first
 #endif
-#ifndef TILE_POSITIONS
-#define TILE_POSITIONS 64  // positions and channels that a block turns over at once
-#endif
-#ifndef TILE_CHANNELS
-#define TILE_CHANNELS 64
-#endif
 #ifndef TILES_PER_BLOCK
 #define TILES_PER_BLOCK 1
-#endif
-#ifndef EXCHANGE
-#define EXCHANGE_SHARED 0
-#define EXCHANGE_REGISTERS 1
-#define EXCHANGE EXCHANGE_REGISTERS
-#endif
-#ifndef EXCHANGE_LANES
-#define EXCHANGE_LANES 8  // lanes of a warp along the target's rows
 #endif
 #ifndef LAYOUT_POSITIONS
 #define LAYOUT_POSITIONS 128  // positions that a block turns over when it changes the input's layout
@@ -72,13 +56,8 @@ constexpr int MIN_BLOCKS = 512 / BLOCK_SIZE;  // leaves a thread up to 128 regis
 constexpr int SPAN = 1 << 22, MAX_CHANNELS = 1 << 22;  // what loops step over, and what tiles multiply, fits an int
 constexpr Reduction HOW = REDUCTION == REDUCTION_SHUFFLE ? Reduction::shuffle : Reduction::shared;
 
-// Without vectors a patch is one float: only staged tiles then move whole sectors.
-constexpr int lanes(int vector, int rows) {
-  return vector == 1 ? 32 : EXCHANGE_LANES * vector <= rows ? EXCHANGE_LANES : rows / vector;
-}
 template <int V, int ROWS, int COLUMNS, bool READ_ONCE, bool WRITE_ONCE>
-using Turn = Transpose<V, BLOCK_SIZE, ROWS, COLUMNS, lanes(V, ROWS), V == 1 || EXCHANGE == EXCHANGE_SHARED, READ_ONCE,
-                       WRITE_ONCE>;
+using Turn = Transpose<V, BLOCK_SIZE, ROWS, COLUMNS, lanes(V, ROWS), staged(V), READ_ONCE, WRITE_ONCE>;
 
 struct Task {
   const float *y, *bias, *gamma, *beta;  // bias: the convolution's, or null
@@ -316,6 +295,8 @@ struct ChannelsLast {
     }
   }
 };
+
+static_assert(sizeof(Scratch<ChannelsLast<VECTOR_WIDTH>>) == scratch_bytes(VECTOR_WIDTH), "as tile_layout.hpp says");
 
 // The block's share of a unit's statistics; the last block of the unit merges all shares, in a fixed order.
 template <class Layout>

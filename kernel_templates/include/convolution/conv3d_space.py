@@ -153,7 +153,7 @@ def _tile(k, f):
 
 
 def _box(k, f):
-    """Words of one block's input; each plane and channel is padded as `image_pitch` in conv3d_stage.cuh does."""
+    """Words of one block's input; each plane and channel is padded as `image_pitch` in conv3d_layout.cuh does."""
     planes, rows = _tile(k, f)
     run = (rows + f.K - 1) * f.W
     return (planes + f.K - 1) * f.I * (run + (48 - run % 32) % 32)
@@ -212,9 +212,9 @@ def _mma_units(k, f):
 
 
 def _mma_shared(k, f):
-    """Weights, moments and the input box."""
+    """Weights, moments and the input box, as shared_bytes in conv3d_mma_layout.cuh counts them."""
     steps, words = _mma_sizes(k, f)
-    fixed = f.K * steps * k.channel_tiles * 32 * words + 8 * k.channel_tiles * (1 + 6 * k.warps) + 20
+    fixed = f.K * steps * k.channel_tiles * 32 * words + 8 * k.channel_tiles * (1 + 6 * k.warps) + -(-k.warps // 4) * 4
     return _fit_shared_memory(k, f, fixed + _box(k, f) + 16 * k.m_tiles + 16)
 
 
@@ -242,7 +242,7 @@ def conv_wgmma(kernel, channel_tiles, tile_d, tile_h, sums, more=()):
     )
 
     def shared(k, f):
-        """Weights, moments and the input box."""
+        """Weights, moments and the input box, as shared_bytes in conv3d_wgmma_layout.cuh counts them."""
         channels, steps = 8 * channel_tiles, -(-f.I * f.K * f.K // 16)
         weights = (2 if k.scheme == "fp16x3" else 1) * steps * (2 * f.K - 1) * channels * 8
         return _fit_shared_memory(k, f, weights + channels * (1 + 6 * k.warps) + k.warps + _box(k, f) + 32)
@@ -287,7 +287,7 @@ def conv_simt(kernel, channel_tiles, tile_d, tile_h):
         return k.warps <= strips * min(k.row_chunks, rows)
 
     def shared(k, f):
-        """Weights, moments and the input box."""
+        """Weights, moments and the input box, as shared_bytes in conv3d_simt_layout.cuh counts them."""
         return _fit_shared_memory(k, f, f.I * f.K**3 * channels + 6 * channels * k.warps + _box(k, f) + 32)
 
     constraints = (
