@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from helpers.shipped import KERNELS, SEED, default
 
-from tuner import template
-from tuner.backends import device
+from tuner import backends, template
+from tuner.backends import toolchain
 from tuner.template import render
 from tuner.template.shared import inline_includes
 
@@ -70,11 +70,11 @@ def test_it_compiles_alone(header: Path, needs_compiler: None, tmp_path: Path) -
     needs = LISTED[relative(header)]
     source = tmp_path / ("alone.cpp" if "C++" in needs else "alone.cu")
     source.write_text(f'{knobs_for(header)}#include "{relative(header)}"\n')
-    command = [device.compiler() or "", "-c"]
+    command = [*toolchain.compiler(), "-c"]
     if source.suffix == ".cu":
-        if device.nvcc() is None:
+        if toolchain.nvcc() is None:
             pytest.skip("no nvcc")
-        command = [device.nvcc() or "", f"-arch={needs.split()[-1]}", "-cubin"]
+        command = [toolchain.nvcc() or "", f"-arch={needs.split()[-1]}", "-cubin"]
     command += ["-std=c++17", "-I", str(INCLUDE), "-o", "/dev/null", str(source)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -121,10 +121,10 @@ def launcher(source: Path, minimum: tuple[int, int] = (0, 0), exact: bool = Fals
 @pytest.fixture
 def built(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """The launcher of the source that the test names."""
-    if device.compiler() is None or device.ninja() is None:
+    if not toolchain.compiler() or toolchain.ninja() is None:
         pytest.skip("no C++ compiler, or no ninja")
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
-    for name, value in device.toolchain_environment().items():
+    for name, value in toolchain.environment().items():
         monkeypatch.setenv(name, value)
     name, *needs = request.param if isinstance(request.param, tuple) else (request.param,)
     return launcher(LAUNCHERS / name, *needs)
@@ -214,16 +214,16 @@ def test_moments_of_a_convolution(built: Run) -> None:
 
 # ---- on a CUDA device -------------------------------------------------------------------------------
 
-MISSING = device.cuda_missing()
+MISSING = backends.of("cuda").missing()
 gpu = [pytest.mark.gpu, pytest.mark.skipif(MISSING is not None, reason=MISSING or "")]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("source", sorted(LAUNCHERS.glob("*.cu")), ids=lambda path: path.name)
 def test_a_launcher_compiles(source: Path) -> None:
-    if device.nvcc() is None:
+    if toolchain.nvcc() is None:
         pytest.skip("no nvcc")
-    command = [device.nvcc() or "", "-arch=sm_90a", "-cubin", "-std=c++17", "-I", str(INCLUDE), "-o", "/dev/null"]
+    command = [toolchain.nvcc() or "", "-arch=sm_90a", "-cubin", "-std=c++17", "-I", str(INCLUDE), "-o", "/dev/null"]
     done = subprocess.run([*command, str(source)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

@@ -8,12 +8,13 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from helpers import shipped
 from helpers.shipped import H200, KERNELS
 
-from tuner.backends import device
+from tuner.backends import toolchain
 from tuner.space import Facts, Point
 from tuner.template import Template, Variant, render
 from tuner.template.shared import inline_includes
@@ -47,7 +48,7 @@ def counted(
         calls.append(f'std::printf("%lld\\n", p{i}::counted());')
     source, program = folder / "counted.cpp", folder / "counted"
     source.write_text("".join(parts) + f"int main() {{ {' '.join(calls)} }}\n")
-    subprocess.run([device.compiler() or "", "-std=c++17", "-O0", "-o", str(program), str(source)], check=True)
+    subprocess.run([*toolchain.compiler(), "-std=c++17", "-O0", "-o", str(program), str(source)], check=True)
     return [int(line) for line in subprocess.run([program], capture_output=True, text=True, check=True).stdout.split()]
 
 
@@ -56,7 +57,7 @@ def constraint(variant: Variant, name: str) -> Callable[[Point, Facts], bool]:
     return lambda point, facts: found.allows(SimpleNamespace(**point.knobs), facts)
 
 
-def convolutions() -> list[object]:
+def convolutions() -> list[Any]:
     """Every variant whose source launches one of the convolutions that stage their input."""
     found = []
     for kernel in KERNELS:
