@@ -12,7 +12,7 @@ from helpers.tiny import MakeRecord, changed, text_of
 
 from tuner import template
 from tuner.errors import TunerError
-from tuner.export import kernelbench as export
+from tuner.export import kernelbench
 from tuner.space import Branch
 from tuner.template import Template, render
 
@@ -33,18 +33,18 @@ def out(tmp_path: Path) -> Path:
 
 def test_a_single_winner_is_exported_byte_for_byte(tiny: Template, make_record: MakeRecord, out: Path) -> None:
     record = make_record()
-    assert export.compose(tiny, [record]) == text_of(tiny, record)
-    export.write(out, tiny, [record], fine)
+    assert kernelbench.compose(tiny, [record]) == text_of(tiny, record)
+    kernelbench.write(out, tiny, [record], fine)
     assert out.read_bytes() == text_of(tiny, record).text.encode()
 
 
 def test_the_description_lies_beside_it(tiny: Template, make_record: MakeRecord, out: Path) -> None:
-    assert export.write(out, tiny, [make_record()], fine) == out.with_suffix(".md")
+    assert kernelbench.write(out, tiny, [make_record()], fine) == out.with_suffix(".md")
     assert files(out.parent) == ["submission.md", "submission.py"]
 
 
 def test_several_shapes_make_one_file_that_dispatches(tiny: Template, make_record: MakeRecord) -> None:
-    text = export.compose(tiny, [make_record(shape=(n, 8)) for n in (4, 16)]).text
+    text = kernelbench.compose(tiny, [make_record(shape=(n, 8)) for n in (4, 16)]).text
     assert text.count("    Kernel(\n") == 2
     assert "((4, 8),)" in text
     assert "((16, 8),)" in text
@@ -57,31 +57,31 @@ def test_several_shapes_make_one_file_that_dispatches(tiny: Template, make_recor
 def test_what_cannot_stand_in_one_file_is_refused(
     tiny: Template, make_record: MakeRecord, changed: dict[str, Any], name: str
 ) -> None:
-    with pytest.raises(export.ExportError, match=f"one file takes winners of one {name}"):
-        export.compose(tiny, [make_record(), make_record(**changed)])
+    with pytest.raises(kernelbench.ExportError, match=f"one file takes winners of one {name}"):
+        kernelbench.compose(tiny, [make_record(), make_record(**changed)])
 
 
 def test_no_winner_at_all_is_refused(tiny: Template) -> None:
-    with pytest.raises(export.ExportError, match="no winner"):
-        export.compose(tiny, [])
+    with pytest.raises(kernelbench.ExportError, match="no winner"):
+        kernelbench.compose(tiny, [])
 
 
 @pytest.mark.parametrize("low", [1.0, 0.8])
 def test_a_loser_is_refused_unless_forced(tiny: Template, make_record: MakeRecord, out: Path, low: float) -> None:
     loser = make_record(eager_low=low)
     with pytest.raises(
-        export.ExportError, match=rf"4x8: its speed-up over eager, 2.000 \[{low:.3f}, 2.100\], does not"
+        kernelbench.ExportError, match=rf"4x8: its speed-up over eager, 2.000 \[{low:.3f}, 2.100\], does not"
     ):
-        export.write(out, tiny, [make_record(shape=(16, 8)), loser], fine)
+        kernelbench.write(out, tiny, [make_record(shape=(16, 8)), loser], fine)
     assert files(out.parent) == []
-    export.write(out, tiny, [loser], fine, force=True)
+    kernelbench.write(out, tiny, [loser], fine, force=True)
     assert out.exists()
 
 
 def test_a_winner_never_measured_against_eager_is_refused(tiny: Template, make_record: MakeRecord, out: Path) -> None:
     record = changed(make_record(), baselines=())
-    with pytest.raises(export.ExportError, match="was not measured against eager"):
-        export.write(out, tiny, [record], fine)
+    with pytest.raises(kernelbench.ExportError, match="was not measured against eager"):
+        kernelbench.write(out, tiny, [record], fine)
 
 
 def test_the_file_is_verified_under_its_name_before_it_is_there(
@@ -94,7 +94,7 @@ def test_the_file_is_verified_under_its_name_before_it_is_there(
         seen.append((path.name, path.read_text()))
 
     record = make_record()
-    export.write(out, tiny, [record], verify)
+    kernelbench.write(out, tiny, [record], verify)
     assert seen == [("submission.py", text_of(tiny, record).text)]
 
 
@@ -107,7 +107,7 @@ def test_a_file_that_does_not_hold_is_not_written_and_the_former_stays(
         raise TunerError("wrong")
 
     with pytest.raises(TunerError, match="wrong"):
-        export.write(out, tiny, [make_record()], verify)
+        kernelbench.write(out, tiny, [make_record()], verify)
     assert files(out.parent) == ["submission.py"]
     assert out.read_text() == "former"
 
@@ -119,13 +119,13 @@ def test_an_output_that_cannot_be_is_one_line(
     tiny: Template, make_record: MakeRecord, tmp_path: Path, name: str, said: str
 ) -> None:
     (tmp_path / "folder.py").mkdir()
-    with pytest.raises(export.ExportError, match=said):
-        export.write(tmp_path / name, tiny, [make_record()], fine)
+    with pytest.raises(kernelbench.ExportError, match=said):
+        kernelbench.write(tmp_path / name, tiny, [make_record()], fine)
 
 
 def test_every_figure_of_the_description_is_the_record_s(tiny: Template, make_record: MakeRecord, out: Path) -> None:
     record = make_record(latency_ms=0.9731)
-    text = export.write(out, tiny, [record], fine).read_text()
+    text = kernelbench.write(out, tiny, [record], fine).read_text()
     for figure in (
         "0.9731",
         "| PyTorch eager | 2 | 1.9 to 2.1 | 2.000 | 1.900 to 2.100 |",
@@ -147,7 +147,7 @@ def test_every_figure_of_the_description_is_the_record_s(tiny: Template, make_re
 
 
 def test_the_description_has_a_part_for_each_shape(tiny: Template, make_record: MakeRecord, out: Path) -> None:
-    text = export.write(out, tiny, [make_record(shape=(n, 8)) for n in (4, 16)], fine).read_text()
+    text = kernelbench.write(out, tiny, [make_record(shape=(n, 8)) for n in (4, 16)], fine).read_text()
     assert re.findall(r"^## Input (\S+)", text, re.MULTILINE) == ["4x8", "16x8"]
     assert "holds 2 tuned kernels" in text
 
@@ -166,22 +166,22 @@ def test_the_description_has_a_part_for_each_shape(tiny: Template, make_record: 
     ],
 )
 def test_what_kernelbench_s_static_checker_refuses(text: str, refused: str) -> None:
-    assert any(refused in fault for fault in export.static_faults(text))
+    assert any(refused in fault for fault in kernelbench.static_faults(text))
 
 
 @pytest.mark.parametrize(
     "text", ["x # a pass, try: except", "x // pass", "bypass = passed", "#define pass", "y = retry"]
 )
 def test_what_it_does_not_refuse(text: str) -> None:
-    assert export.static_faults(text) == []
+    assert kernelbench.static_faults(text) == []
 
 
 def test_a_template_that_it_would_refuse_is_not_exported(
     tiny: Template, tiny_folder: Path, make_record: MakeRecord
 ) -> None:
     (tiny_folder / "plain.cpp").write_text("/* the first pass */\n")
-    with pytest.raises(export.ExportError, match="static checker refuses the word `pass`"):
-        export.compose(tiny, [make_record()])
+    with pytest.raises(kernelbench.ExportError, match="static checker refuses the word `pass`"):
+        kernelbench.compose(tiny, [make_record()])
 
 
 SHIPPED = [
@@ -197,7 +197,7 @@ def test_every_shipped_variant_gets_through_kernelbench_s_static_checker(name: s
     variant = loaded.variant(variant_name)
     point = Branch(variant.name, variant.knobs).default
     text = render.candidate(loaded, [render.Tuned(point, ((1,),), "float32", "a device", "match")]).text
-    assert export.static_faults(text) == []
+    assert kernelbench.static_faults(text) == []
     ast.parse(text)
     if variant.device == "cuda":  # what its check of CUDA submissions looks for
         code = "\n".join(re.split(r"#|//", line)[0] for line in text.split("\n"))

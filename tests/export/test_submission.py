@@ -7,7 +7,7 @@ import re
 import pytest
 from helpers.tiny import MakeRecord, changed
 
-from tuner.export import submission as report
+from tuner.export.submission import submission
 from tuner.records import Comparison, Floor, Performance, Record
 
 FIGURE = re.compile(r"(?<![\w.+-])\d+(?:\.\d+)*(?:e[+-]?\d+)?(?!\w)")
@@ -33,7 +33,7 @@ def record(make_record: MakeRecord) -> Record:
 
 
 def text(*records: Record) -> str:
-    return report.submission("submission.py", records, {"plain": "one loop"})
+    return submission("submission.py", records, {"plain": "one loop"})
 
 
 def test_every_figure_is_the_record_s(record: Record) -> None:
@@ -102,5 +102,5 @@ def test_each_record_has_a_part_of_its_own(make_record: MakeRecord) -> None:
 
 
 def test_what_was_replaced_is_told_in_the_template_s_words(record: Record) -> None:
-    whole = report.submission("submission.py", [record], {"plain": "one loop", "other": ""})
+    whole = submission("submission.py", [record], {"plain": "one loop", "other": ""})
     assert "- `plain`: one loop\n- `other`: no description\n" in whole

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import hypothesis
 import pytest
 from helpers.configs import WriteConfig, fault, lines_of_fault
 from hypothesis import HealthCheck, given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tuner import settings
@@ -92,7 +92,7 @@ VALUES = st.recursive(
 )
 
 
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@hypothesis.settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
 @given(st.dictionaries(st.sampled_from(list(settings.Settings.model_fields)), VALUES, max_size=4))
 def test_any_values_give_settings_or_one_line(config: WriteConfig, values: dict[str, Any]) -> None:
     assert lines_of_fault(config(json.dumps({"template": "t", **values}))) <= 1

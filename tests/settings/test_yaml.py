@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hypothesis
 from helpers.configs import WriteConfig, fault, lines_of_fault
 from hypothesis import HealthCheck, given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tuner import settings
@@ -41,7 +41,7 @@ BYTES = (
 )
 
 
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@hypothesis.settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 @given(BYTES)
 def test_any_bytes_give_settings_or_one_line(config: WriteConfig, text: str | bytes) -> None:
     assert lines_of_fault(config(text)) <= 1

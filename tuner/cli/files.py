@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
+from pydantic import TypeAdapter
 
 from tuner.cli.configs import config_argument, override
 from tuner.cli.output import json_option, print_json, say
@@ -28,7 +29,7 @@ def export(config: Path, output: Path, device: str | None, precision: str | None
     one = settings.load(config, {"device": device, "precision": precision})
     written = winners.export_winners(one, settings.cache_root(config, one.template), output, force, say(as_json))
     if as_json:
-        click.echo(json.dumps({"submission": str(output), "records": [r.model_dump(mode="json") for r in written]}))
+        print_json({"submission": str(output), "records": [r.model_dump(mode="json") for r in written]})
     else:
         click.echo(f"wrote {output} and {output.with_suffix('.md')}")
 
@@ -73,20 +74,28 @@ def verify(
 
 
 def _shapes(texts: tuple[str, ...]) -> tuple[tuple[int, ...], ...] | None:
+    """The shapes that were given, held to what a config's are; None for none."""
+    from tuner.settings.model import Inputs
+
+    if not texts:
+        return None
     try:
-        found = tuple(tuple(int(size) for size in text.replace("x", ",").split(",")) for text in texts)
-    except ValueError:
-        found = ((0,),)
-    if any(size < 1 for shape in found for size in shape):
-        raise ConfigError(f"--shape: {' '.join(texts)!r} is not a shape such as 128x3x32x32x32")
-    return found or None
+        given = tuple(tuple(int(size) for size in text.replace("x", ",").split(",")) for text in texts)
+        return TypeAdapter[tuple[tuple[int, ...], ...]](Inputs).validate_python(given)
+    except ValueError:  # pydantic's, too
+        raise ConfigError(f"--shape: {' '.join(texts)[:60]!r} is not a shape such as 128x3x32x32x32") from None
 
 
 def _init(text: str | None) -> list[Any] | None:
+    """The constructor's arguments, all finite as JSON has it; None where none were given."""
     if text is None:
         return None
+
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(constant)
+
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=refuse)
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, list):

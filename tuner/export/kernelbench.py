@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tuner import store
 from tuner.errors import TunerError
-from tuner.export import submission as report
+from tuner.export.submission import submission
 from tuner.records import Record
 from tuner.template import Template, render
 from tuner.template.render import Candidate
@@ -93,7 +93,7 @@ def write(
         with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.stem}.") as folder:
             code, text = Path(folder, output.name), Path(folder, described.name)
             _write(code, candidate.text)
-            _write(text, report.submission(output.name, records, replaced))
+            _write(text, submission(output.name, records, replaced))
             verify(code)
             os.replace(text, described)
             os.replace(code, output)

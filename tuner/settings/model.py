@@ -122,7 +122,9 @@ class Settings(BaseModel):
         except TunerError as fault:
             if not self.place(key):
                 raise
-            raise ConfigError(f"{self.place(key)}: {str(fault).removeprefix(f'{key}: ')}") from fault
+            text = str(fault).removeprefix(f"{key}: ")
+            inside = text.startswith(f"{key}.")  # "knobs.unroll: ..."
+            raise ConfigError(self.place(key) + (text.removeprefix(key) if inside else f": {text}")) from fault
 
     @property
     def input_shapes(self) -> tuple[tuple[tuple[int, ...], ...], ...] | None:
