@@ -3,6 +3,18 @@
 Every one is a single line that names the file and the key or option at fault
 and says what would be right. The command line prints it and exits with 2.
 Anything else that goes wrong is a bug and keeps its traceback.
+
+    TunerError
+      ConfigError
+      TemplateError
+      ProblemError
+      DeviceError
+      CacheError
+        store.EntryFault (CorruptEntry, StaleEntry)
+      cli.configs.WrongConfigs
+      export.kernelbench.ExportError
+      execution.verdict.WrongFile
+      workers.worker.WorkerFailure (WorkerTimeout, WorkerCrash, WorkerGarbled)
 """
 
 

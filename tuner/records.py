@@ -23,6 +23,8 @@ FiniteMs = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Stored(BaseModel):
+    """Base of all that is persisted: unknown keys are refused, and no value changes."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     def _with(self, **changes: Any) -> Self:
@@ -31,6 +33,8 @@ class Stored(BaseModel):
 
 
 class TensorSpec(Stored):
+    """Shape and dtype (torch's name for it) of one input."""
+
     shape: tuple[Annotated[int, Field(ge=0)], ...]
     dtype: str = "float32"
 
@@ -50,19 +54,24 @@ class Workload(Stored):
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The inputs' shapes, in order."""
         return tuple(spec.shape for spec in self.inputs)
 
     @property
     def dtype(self) -> str:
+        """The first input's dtype."""
         return self.inputs[0].dtype
 
     def with_init(self, init: Sequence[Any]) -> Workload:
+        """The same inputs for other constructor arguments."""
         return self._with(init=tuple(init))
 
     def with_inputs(self, inputs: Iterable[TensorSpec]) -> Workload:
+        """The same constructor arguments for other inputs."""
         return self._with(inputs=tuple(inputs))
 
     def with_precision(self, precision: Precision) -> Workload:
+        """The same problem in another precision class."""
         return self._with(precision=precision)
 
     def resized(self, sizes: Mapping[tuple[int, int], int]) -> Workload:
@@ -149,6 +158,7 @@ class Correctness(Stored):
         return next((f"case {case.name}: {case.detail}" for case in self.cases if not case.ok), "")
 
     def with_cases(self, cases: Iterable[CaseResult]) -> Correctness:
+        """The same figures with these cases in the place of its own."""
         return self._with(cases=tuple(cases))
 
 
@@ -195,6 +205,7 @@ class Evaluation(Stored):
         return self.performance.latency_ms if self.performance else math.inf
 
     def with_log(self, log: str) -> Evaluation:
+        """With what its process printed."""
         return self._with(log=log)
 
     def with_build(self, compile_s: float, resources: Resources | None, log: str) -> Evaluation:
@@ -258,6 +269,7 @@ class Floor(Stored):
 
     @property
     def floor_ms(self) -> float:
+        """The larger of the two: both bounds hold at once."""
         return max(self.memory_ms, self.compute_ms)
 
 
@@ -286,6 +298,7 @@ class Record(Stored):
 
     @property
     def latency_ms(self) -> float:
+        """The winner's median."""
         return self.evaluation.latency_ms
 
     def confirmed_by(
@@ -310,7 +323,9 @@ class Record(Stored):
         )
 
     def measured_under(self, conditions: Mapping[str, str]) -> Record:
+        """With the card's conditions while the final ran."""
         return self._with(conditions=dict(conditions))
 
     def with_floor(self, floor: Floor) -> Record:
+        """With a floor from another reading of the ceilings."""
         return self._with(floor=floor)

@@ -17,6 +17,7 @@ def say(quiet: bool) -> Callable[[str], None]:
 
 
 def print_json(value: Any) -> None:
+    """What `--json` asks for, on stdout."""
     click.echo(json.dumps(value, indent=2))
 
 

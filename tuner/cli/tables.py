@@ -23,6 +23,7 @@ def console(stderr: bool = False) -> Console:
 
 
 def shapes(workload: Workload) -> str:
+    """Such as 128x3x24x32x32; several inputs are separated by commas."""
     return ", ".join("x".join(map(str, shape)) for shape in workload.shapes)
 
 

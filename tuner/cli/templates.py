@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 
 class KnobListing(BaseModel):
+    """One knob, as `--json` prints it."""
+
     choices: list[Choice]
     default: Choice
     doc: str

@@ -47,6 +47,7 @@ def first(error: ValidationError, values: dict[str, Any], path: Path, given_by: 
 
 
 def unknown_key(key: str) -> str:
+    """What to say of a key that no config has: the nearest one, or all of them."""
     names = list(Settings.model_fields)
     near = difflib.get_close_matches(key, names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(names)}"
@@ -54,9 +55,11 @@ def unknown_key(key: str) -> str:
 
 
 def kind(value: Any) -> str:
+    """A value that should have been a mapping, as a fault shows it."""
     return "a list" if isinstance(value, list) else shown(value)
 
 
 def shown(value: Any) -> str:
+    """A value as a fault shows it: 60 characters at most."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -26,6 +26,7 @@ class WorkloadAnswers:
 
     @property
     def hit(self) -> bool:
+        """Whether an entry applies."""
         return any(not entry.reason for entry in self.entries)
 
 

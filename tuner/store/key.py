@@ -33,6 +33,7 @@ class Key:
 
     @classmethod
     def of(cls, template: str, workload: Workload, environment: Environment, digest: str) -> Key:
+        """The key that an entry must have to apply to this workload here; `digest` is its variant's."""
         return cls(
             template=template,
             init=json.dumps(workload.model_dump(mode="json")["init"]),
