@@ -4,36 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import shutil
-import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tuner import template
 from tuner.errors import ConfigError, TemplateError
-from tuner.space import Knob
-from tuner.template import shared
+from tuner.space import Facts, Knob
 
 CPU = {"device": "cpu", "cores": 2, "capability": (0, 0), "shared_memory_per_block": 0}
 
 
-def facts(tiny, shape=(4, 8)):
+def facts(tiny: template.Template, shape: tuple[int, ...] = (4, 8)) -> Facts:
     return tiny.facts((8,), [shape], CPU)
 
 
-def test_load_reads_the_folder(tiny, tiny_folder):
+def test_load_reads_the_folder(tiny: template.Template, tiny_folder: Path) -> None:
     assert tiny.name == "tiny"
     assert [v.name for v in tiny.variants] == ["plain", "gpu"]
     assert tiny.problem == tiny_folder / "problem.py"
 
 
-def test_every_shipped_template_loads():
+def test_every_shipped_template_loads() -> None:
     for name in template.shipped_names():
         assert template.load(template.shipped_folder() / name).name == name
 
 
 @pytest.mark.parametrize("name", ["problem.py", "model_new.py", "plain.py", "plain.cpp"])
-def test_a_missing_part_is_named(tiny_folder, name):
+def test_a_missing_part_is_named(tiny_folder: Path, name: str) -> None:
     (tiny_folder / name).unlink()
     with pytest.raises(TemplateError, match=name):
         template.load(tiny_folder)
@@ -50,7 +49,7 @@ def test_a_missing_part_is_named(tiny_folder, name):
         ("from tuner.space import Knob\nKnob('X', (1,), 1)", "lower-case identifier"),
     ],
 )
-def test_a_broken_template_file_is_one_line_with_its_path(tiny_folder, text, fault):
+def test_a_broken_template_file_is_one_line_with_its_path(tiny_folder: Path, text: str, fault: str) -> None:
     (tiny_folder / "template.py").write_text(text)
     with pytest.raises(TemplateError, match=fault) as caught:
         template.load(tiny_folder)
@@ -59,90 +58,35 @@ def test_a_broken_template_file_is_one_line_with_its_path(tiny_folder, text, fau
 
 
 @pytest.mark.parametrize("name", ["my kernel", "my-kernel", "kérnel", "核", "a.b"])
-def test_a_folder_s_name_that_no_compiler_takes_is_refused(tiny_folder, name):
+def test_a_folder_s_name_that_no_compiler_takes_is_refused(tiny_folder: Path, name: str) -> None:
     folder = tiny_folder.rename(tiny_folder.with_name(name))
     with pytest.raises(TemplateError, match=rf"{re.escape(name)}: a template folder's name has letters, digits and _"):
         template.load(folder)
 
 
-# ---- Python that templates share --------------------------------------------------------------------
-
-
-def sharing(folder, size=None):
-    """Make a template ask include/ for a choice of its knob; with `size`, put that there."""
-    path = folder / "template.py"
-    path.write_text("from sizes import SIZE\n" + path.read_text().replace("(64, 128), 128", "(64, SIZE), SIZE"))
-    if size is not None:
-        (folder.parent / "include").mkdir()
-        (folder.parent / "include" / "sizes.py").write_text(f"SIZE = {size}\n")
-    return folder
-
-
-def size(folder):
-    return template.load(folder).variant("gpu").knobs[0].default
-
-
-def test_modules_of_one_name_in_two_trees_stay_apart(tiny_folder, tmp_path):
-    other = shutil.copytree(tiny_folder, tmp_path / "others" / "tiny")
-    trees = [sharing(tiny_folder, 256), sharing(other, 512)]
-    path = list(sys.path)
-    assert [size(folder) for folder in trees * 2] == [256, 512, 256, 512]
-    assert sys.path == path and "sizes" not in sys.modules
-
-
-def test_a_module_of_that_name_which_the_process_has_is_neither_used_nor_lost(tiny_folder, monkeypatch):
-    monkeypatch.setitem(sys.modules, "sizes", dataclasses)
-    assert size(sharing(tiny_folder, 256)) == 256
-    assert sys.modules["sizes"] is dataclasses
-
-
-def test_a_fault_in_what_is_shared_is_the_template_s(tiny_folder):
-    path = list(sys.path)
-    with pytest.raises(TemplateError, match=r"template.py: ZeroDivisionError"):
-        template.load(sharing(tiny_folder, "1 / 0"))
-    assert sys.path == path and "sizes" not in sys.modules
-
-
-def test_the_shipped_include_comes_second(tiny_folder, tmp_path, monkeypatch):
-    shipped = tmp_path / "shipped"
-    (shipped / "include").mkdir(parents=True)
-    (shipped / "include" / "sizes.py").write_text("SIZE = 1024\n")
-    monkeypatch.setattr(shared, "shipped_folder", lambda: shipped)
-    assert size(sharing(tiny_folder)) == 1024
-    (tiny_folder.parent / "include").mkdir()
-    (tiny_folder.parent / "include" / "sizes.py").write_text("SIZE = 256\n")
-    assert size(tiny_folder) == 256
-
-
-def test_a_copy_of_a_shipped_template_loads_anywhere(tmp_path):
-    copy = shutil.copytree(template.shipped_folder() / "gn_mean", tmp_path / "mine")
-    shipped = template.load(template.shipped_folder() / "gn_mean")
-    assert [v.knobs for v in template.load(copy).variants] == [v.knobs for v in shipped.variants]
-
-
 # ---- facts and spaces -------------------------------------------------------------------------------
 
 
-def test_facts_join_axes_and_limits(tiny):
+def test_facts_join_axes_and_limits(tiny: template.Template) -> None:
     assert (facts(tiny).C, facts(tiny).cores) == (8, 2)
 
 
-def test_a_workload_that_axes_refuses_is_a_template_error(tiny):
+def test_a_workload_that_axes_refuses_is_a_template_error(tiny: template.Template) -> None:
     with pytest.raises(TemplateError, match=r"does not take init \[8\].*wants an input"):
         facts(tiny, (4, 9))
 
 
-def test_a_space_has_the_variants_of_its_device(tiny):
+def test_a_space_has_the_variants_of_its_device(tiny: template.Template) -> None:
     assert [b.variant for b in tiny.space("cpu", facts(tiny)).branches] == ["plain"]
 
 
-def test_a_variant_beyond_the_capability_is_left_out(tiny):
+def test_a_variant_beyond_the_capability_is_left_out(tiny: template.Template) -> None:
     old = tiny.facts((8,), [(4, 8)], {**CPU, "device": "cuda", "capability": (7, 5)})
     with pytest.raises(ConfigError, match="no variant for this cuda device"):
         tiny.space("cuda", old)
 
 
-def test_narrowing_keeps_the_default_where_it_can(tiny):
+def test_narrowing_keeps_the_default_where_it_can(tiny: template.Template) -> None:
     narrowed = tiny.space("cpu", facts(tiny), narrowing={"unroll": [8, 2], "order": ["columns"]})
     knobs = {knob.name: knob for knob in narrowed.branches[0].knobs}
     assert (knobs["unroll"].choices, knobs["unroll"].default) == ((2, 8), 2)
@@ -160,7 +104,7 @@ def test_narrowing_keeps_the_default_where_it_can(tiny):
         ({"narrowing": {"unroll": []}}, "the list is empty"),
     ],
 )
-def test_a_wrong_request_is_one_line(tiny, asked, fault):
+def test_a_wrong_request_is_one_line(tiny: template.Template, asked: dict[str, Any], fault: str) -> None:
     with pytest.raises(ConfigError, match=fault):
         tiny.space("cpu", facts(tiny), **asked)
 
@@ -175,7 +119,9 @@ def test_a_wrong_request_is_one_line(tiny, asked, fault):
         ({"narrowing": {"unroll": [2]}, "variants": ["wide"]}, "knobs: no variant is left: wide has unroll [16, 32]"),
     ],
 )
-def test_what_a_config_alone_rules_out_is_refused_before_a_search(tiny, asked, fault):
+def test_what_a_config_alone_rules_out_is_refused_before_a_search(
+    tiny: template.Template, asked: dict[str, Any], fault: str
+) -> None:
     wide = dataclasses.replace(tiny.variant("gpu"), name="wide", knobs=(Knob("unroll", (16, 32), 16),))
     both = dataclasses.replace(tiny, variants=(*tiny.variants, wide))
     with pytest.raises(ConfigError, match=re.escape(fault)):
@@ -194,11 +140,11 @@ def test_what_a_config_alone_rules_out_is_refused_before_a_search(tiny, asked, f
         {"variants": ["plain", "gpu"], "narrowing": {"block_size": [64]}},
     ],
 )
-def test_what_only_the_machine_can_rule_out_is_not_refused(tiny, asked):
+def test_what_only_the_machine_can_rule_out_is_not_refused(tiny: template.Template, asked: dict[str, Any]) -> None:
     tiny.check_names(**asked)
 
 
-def test_a_variant_that_knows_none_of_a_knobs_choices_is_left_out(tiny):
+def test_a_variant_that_knows_none_of_a_knobs_choices_is_left_out(tiny: template.Template) -> None:
     other = dataclasses.replace(tiny.variant("plain"), name="other", knobs=(Knob("unroll", (16, 32), 16),))
     both = dataclasses.replace(tiny, variants=(*tiny.variants, other))
     wide = tiny.facts((64,), [(4, 64)], CPU)
@@ -206,17 +152,17 @@ def test_a_variant_that_knows_none_of_a_knobs_choices_is_left_out(tiny):
         assert [b.variant for b in both.space("cpu", wide, narrowing={"unroll": wanted}).branches] == left
 
 
-def test_a_space_without_a_point_is_refused(tiny):
+def test_a_space_without_a_point_is_refused(tiny: template.Template) -> None:
     small = tiny.facts((2,), [(4, 2)], CPU)
     with pytest.raises(ConfigError, match="no point is left"):
         tiny.space("cpu", small, narrowing={"unroll": [4, 8]})
 
 
-def test_find_takes_a_path(tiny_folder):
+def test_find_takes_a_path(tiny_folder: Path) -> None:
     assert template.find("./tiny", tiny_folder.parent).folder == tiny_folder.resolve()
 
 
 @pytest.mark.parametrize("name", ["nope", "a b", "../gn_mean", "./", "gn_mean/.."])
-def test_find_refuses_what_is_no_template(tmp_path, name):
+def test_find_refuses_what_is_no_template(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="template: "):
         template.find(name, tmp_path)
