@@ -16,7 +16,7 @@ from tuner.space import Space
 @pytest.fixture
 def open_search(tmp_path: Path) -> Callable[..., Search]:
     def open_search(
-        space: Space = ONE, kind: str = "tpe", seed: int = 0, name: str = "study", stored: bool = True
+        space: Space = ONE, kind: str = "gaussian", seed: int = 0, name: str = "study", stored: bool = True
     ) -> Search:
         storage = tmp_path / f"{name}.sqlite3" if stored else None
         return Search(space, kind, seed, storage, name, Ledger(tmp_path / f"{name}.jsonl"))

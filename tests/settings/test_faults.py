@@ -39,7 +39,7 @@ from tuner import settings
         ("template: t\nshapes: [[8, 1000000, 1000000]]", "shapes.0: should hold at most 1099511627776 numbers"),
         ("template: t\nrun_timeout_s: 1e300", "run_timeout_s: should be less than or equal to 1000000, not 1e+300"),
         ("template: t\nseed: -1", "seed: should be greater than or equal to 0"),
-        ("template: t\nsampler: grid", "sampler: should be 'tpe', 'random' or 'exhaustive', not 'grid'"),
+        ("template: t\nsampler: grid", "sampler: should be 'gaussian', 'tpe', 'random' or 'exhaustive', not 'grid'"),
         ("template: t\nprecision: fp16", "precision: should be 'match', 'ieee' or 'tf32', not 'fp16'"),
         ("template: t\ndtype: float16", "dtype: should be 'float32', not 'float16'"),
         ("template: t\ndevice: gpu", "device: should be auto, cuda, cuda:N or cpu, not 'gpu'"),

@@ -17,7 +17,7 @@ def test_the_defaults(config: WriteConfig) -> None:
     assert (found.trials, found.device, found.sampler, found.precision, found.error_budget) == (
         200,
         "auto",
-        "tpe",
+        "gaussian",
         "match",
         8.0,
     )

@@ -51,7 +51,7 @@ def test_paths_are_relative_to_where_they_are_written(
 def test_a_wrong_option_is_named(config: WriteConfig) -> None:
     path = config("template: t")
     assert fault(path, trials="many") == "--trials: should be a valid integer, not 'many'"
-    assert fault(path, sampler="grid").startswith("--sampler: should be 'tpe'")
+    assert fault(path, sampler="grid").startswith("--sampler: should be 'gaussian'")
     assert fault(path, trails="3") == "option trails: unknown key 'trails'; did you mean 'trials'?"
     assert fault(path, knobs="{a: [").startswith("--knobs: line 1: ")
 

@@ -20,7 +20,7 @@ HELPS = {
     "device": "auto, cuda, cuda:N or cpu",
     "time_budget_s": "seconds a search may take",
     "patience": "stop after that many trials without improvement",
-    "sampler": "tpe, random or exhaustive",
+    "sampler": "gaussian, tpe, random or exhaustive",
     "precision": "match, ieee or tf32",
     "variants": "only these, separated by commas",
     "baselines": "of eager, eager_benchmark, compile, compile_benchmark, max_autotune",

@@ -76,7 +76,7 @@ class Settings(BaseModel):
     trials: Annotated[int, Field(ge=1, description="trials of a search")] = 200
     time_budget_s: Annotated[Seconds | None, Field(description="stop a search after that long")] = None
     patience: Annotated[int | None, Field(ge=1, description="stop after that many trials without improvement")] = None
-    sampler: Literal["tpe", "random", "exhaustive"] = "tpe"
+    sampler: Literal["gaussian", "tpe", "random", "exhaustive"] = "gaussian"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     precision: Annotated[
         Precision, Field(description="the reference's own precision (match), fp32 throughout (ieee), or TF32 allowed")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from typing import get_args
 
 import pytest
 from helpers.searching import KNOBS, ONE, TWO, bowl
 
+from tuner.cli.configs import HELPS
 from tuner.search.samplers import SAMPLERS, Sampler
 from tuner.settings import Settings
 from tuner.space import Branch, Constraint, Facts, Knob, Point, Space
@@ -137,5 +139,6 @@ def test_work_is_bounded_where_constraints_reject_almost_all(kind: type[Sampler]
     assert len(found) == (3 if valid_in else 0)
 
 
-def test_the_settings_offer_every_sampler() -> None:
+def test_the_settings_and_their_help_offer_every_sampler() -> None:
     assert set(get_args(Settings.model_fields["sampler"].annotation)) == set(SAMPLERS)
+    assert set(re.findall(r"\w+", HELPS["sampler"])) - {"or"} == set(SAMPLERS)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from tuner.search.samplers.base import Sampler
 from tuner.search.samplers.exhaustive import Exhaustive
+from tuner.search.samplers.gaussian import Gaussian
 from tuner.search.samplers.random import Random
 from tuner.search.samplers.tpe import Tpe
 
-SAMPLERS: dict[str, type[Sampler]] = {"tpe": Tpe, "random": Random, "exhaustive": Exhaustive}
+SAMPLERS: dict[str, type[Sampler]] = {"gaussian": Gaussian, "tpe": Tpe, "random": Random, "exhaustive": Exhaustive}
 
-__all__ = ["SAMPLERS", "Exhaustive", "Random", "Sampler", "Tpe"]
+__all__ = ["SAMPLERS", "Exhaustive", "Gaussian", "Random", "Sampler", "Tpe"]

@@ -1,0 +1,196 @@
+"""How near the best comes a search after so many trials? Samplers on recorded spaces, answered from the records.
+
+    python benchmarks/replay.py FOLDER [--seeds 15] [--capacity 1,8] [--samplers gaussian,tpe] [--noise 0] [-o FILE.md]
+
+FOLDER holds exhaustive measurements (formats: recorded.py). A run is one search by one sampler with one seed; points
+that were not recorded are refused by a constraint and cost nothing, failed ones cost a trial. Printed: the mean over
+runs and spaces of the best time there is over the best found (1 is the optimum) after 25, 50, 100 and 200 trials, with
+a 95 % bootstrap interval over the seeds, the worst single run at 100, and the CPU time of a proposal. With noise, a
+search is judged by the true time of the point that it takes for the best.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import multiprocessing
+import os
+import random
+import statistics
+import sys
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from recorded import Recorded, read
+
+from tuner.records import Correctness, Evaluation, Performance, Status, Trial
+from tuner.search.ledger import Ledger
+from tuner.search.loop import Search
+from tuner.search.progress import Budget
+from tuner.search.samplers import SAMPLERS
+from tuner.space import Point
+
+CHECKPOINTS = (25, 50, 100, 200)
+# Knobs of public benchmark kernels whose integers name ways of doing something.
+CATEGORIES = "between_method,use_method,sh_power,tile_stride_x,tile_stride_y"
+RIGHT = Correctness(cases=(), error_ratio=0.0, agrees_with_eager=True)
+
+
+class Forgetful(Ledger):
+    """A ledger that keeps nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(Path(os.devnull))
+
+    def append(self, trial: Trial) -> None:
+        return None
+
+
+class Replay:
+    """Answers from the records, first come, first served."""
+
+    def __init__(self, recorded: Recorded, capacity: int, noise: float, seed: int) -> None:
+        self.recorded, self.capacity, self.noise, self.waited_s = recorded, capacity, noise, 0.0
+        self.random = random.Random(seed)
+        self.waiting: list[tuple[int, Point]] = []
+
+    def submit(self, number: int, point: Point) -> None:
+        self.waiting.append((number, point))
+
+    def next(self) -> tuple[int, str, Evaluation]:
+        number, point = self.waiting.pop(0)
+        ms = self.recorded.times[point]
+        if ms == math.inf:
+            return number, "0" * 64, Evaluation(status=Status.LAUNCH, detail="recorded as failed")
+        ms *= math.exp(self.random.gauss(0, self.noise))
+        timed = Performance(latency_ms=ms, q25_ms=ms, q75_ms=ms, samples=1)
+        return number, "0" * 64, Evaluation(status=Status.OK, correctness=RIGHT, performance=timed)
+
+
+@dataclass(frozen=True)
+class Task:
+    space: int  # its place in SPACES
+    sampler: str
+    seed: int
+    capacity: int
+    noise: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one search found: the part of the optimum at each checkpoint; CPU ms of its proposals, in order."""
+
+    parts: list[float]
+    proposal_ms: list[float]
+
+
+SPACES: list[Recorded] = []
+
+
+def run(task: Task) -> Run:
+    recorded = SPACES[task.space]
+    search = Search(recorded.space, task.sampler, task.seed, None, "replay", Forgetful())
+    took: list[float] = []
+    propose = search.sampler.propose
+
+    def timed(under_way: Collection[Point]) -> Point | None:
+        started = time.process_time()
+        point = propose(under_way)
+        took.append((time.process_time() - started) * 1e3)
+        return point
+
+    search.sampler.propose = timed  # type: ignore[method-assign]
+    evaluator = Replay(recorded, task.capacity, task.noise, task.seed)
+    trials = search.run(evaluator, Budget(CHECKPOINTS[-1])).trials
+    parts = []
+    for count in CHECKPOINTS:
+        best = min(trials[:count], key=lambda trial: trial.evaluation.latency_ms)
+        parts.append(recorded.best_ms / recorded.times[best.point])
+    return Run(parts, took)
+
+
+def interval(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """95 % bootstrap interval of the mean over spaces and seeds; `values` is (spaces, seeds), seeds are drawn anew."""
+    rng = np.random.default_rng(0)
+    drawn = [values[:, rng.integers(0, values.shape[1], values.shape[1])].mean() for _ in range(1000)]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def row(name: str, runs: list[list[Run]]) -> str:
+    """A line of the table: `runs` holds those of each space."""
+    parts = np.array([[r.parts for r in of_space] for of_space in runs])
+    cells = []
+    for at in range(len(CHECKPOINTS)):
+        low, high = interval(parts[:, :, at])
+        cells.append(f"{parts[:, :, at].mean():.3f} [{low:.3f}, {high:.3f}]")
+    early = statistics.mean(ms for of_space in runs for r in of_space for ms in r.proposal_ms[:100])
+    late = statistics.mean(ms for of_space in runs for r in of_space for ms in r.proposal_ms[-20:])
+    worst = parts[:, :, CHECKPOINTS.index(100)].min()
+    return f"| {name} | " + " | ".join(cells) + f" | {worst:.2f} | {early:.1f} | {late:.1f} |"
+
+
+def report(options: argparse.Namespace) -> Iterator[str]:
+    samplers, capacities = options.samplers.split(","), [int(n) for n in options.capacity.split(",")]
+    yield f"Spaces: {', '.join(recorded.name for recorded in SPACES)}; {options.seeds} seeds" + (
+        f"; noise of {options.noise:g}" if options.noise else ""
+    )
+    if options.split:
+        yield f"Variants: one for each combination of {options.split}"
+    heads = ["search", *map(str, CHECKPOINTS), "worst at 100", "ms a proposal, first 100", "last 20"]
+    tasks = [
+        Task(space, sampler, seed, capacity, options.noise)
+        for capacity in capacities
+        for sampler in samplers
+        for space in range(len(SPACES))
+        for seed in range(options.seeds)
+    ]
+    single = []
+    with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
+        results = pool.imap(run, tasks, chunksize=1)
+        yield "\n| " + " | ".join(heads) + " |\n|" + "---|" * len(heads)
+        for capacity in capacities:
+            for sampler in samplers:
+                runs = [[next(results) for _ in range(options.seeds)] for _ in SPACES]
+                name = f"{sampler}, {capacity} under way"
+                yield row(name, runs)
+                single += [row(f"{name}: {r.name}", [of_space]) for r, of_space in zip(SPACES, runs, strict=True)]
+    yield "\nEach space:\n\n| " + " | ".join(heads) + " |\n|" + "---|" * len(heads)
+    yield from single
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seeds", type=int, default=15)
+    parser.add_argument("--capacity", default="1,8", help="points under way at once, one or several numbers")
+    parser.add_argument("--samplers", default=",".join(name for name in SAMPLERS if name != "exhaustive"))
+    parser.add_argument("--noise", type=float, default=0.0, help="standard deviation of the logarithm of a time")
+    parser.add_argument("--categories", default=CATEGORIES, help="knobs whose integers are names")
+    parser.add_argument("--split", default="", help="knobs whose choices become variants")
+    parser.add_argument("--spaces", default="", help="only files whose name starts with one of these")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("-o", "--output", type=Path)
+    options = parser.parse_args()
+    if "OPENBLAS_NUM_THREADS" not in os.environ:  # runs go side by side, one thread each
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "OPENBLAS_NUM_THREADS": "1"})
+    files = sorted(p for p in options.folder.iterdir() if p.name.removesuffix(".gz").endswith((".csv", ".json")))
+    wanted = tuple(options.spaces.split(","))
+    files = [path for path in files if path.name.startswith(wanted)]
+    SPACES[:] = [read(p, options.categories.split(","), options.split.split(",")) for p in files]
+    arguments = [a for a in sys.argv[1:] if a != str(options.folder)]
+    lines = [f"`python benchmarks/replay.py FOLDER {' '.join(arguments)}`\n"]
+    print(lines[0])
+    for line in report(options):
+        print(line, flush=True)
+        lines.append(line)
+    if options.output:
+        options.output.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

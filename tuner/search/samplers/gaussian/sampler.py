@@ -1,0 +1,143 @@
+"""Proposes the point of which a model of the times so far expects the largest improvement."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+
+import numpy as np
+
+from tuner.search.samplers.base import Sampler
+from tuner.search.samplers.gaussian.candidates import Candidates
+from tuner.search.samplers.gaussian.grid import BranchGrid, Grid, Key, Matrix, Rows
+from tuner.search.samplers.gaussian.model import Model
+from tuner.space import Point, Space
+
+STARTUP = 8  # points before the model is asked
+STARTUP_OF_A_VARIANT = 2  # of them at least that many of each variant
+NEAR_UNTIL = 20  # points before which only moves from each variant's best are looked at
+GROWTH = 1.2  # the model learns again when there are so many times the points
+ELITE = 10  # best points that are crossed
+CLIMBED = 4  # of them, points that are moved from
+DRAWN, CROSSED, STEPS = 100, 60, 80  # candidates of a proposal: random, crossings, moves of two knobs
+FAR = 0.7  # logarithm of the ratio to the best time above which times are compressed, for they only have to be bad
+FAILED = 0.9  # a failure counts as this quantile of the times
+
+ERF = np.vectorize(math.erf, otypes=[float])
+
+
+class Gaussian(Sampler):
+    """A Gaussian process on the logarithm of the time, and the point of which it expects most."""
+
+    def __init__(self, space: Space, seed: int) -> None:
+        super().__init__(space, seed)
+        self.rng = np.random.default_rng(seed)
+        self.grid = Grid(space)
+        self.model = Model(self.grid, self.rng)
+        self.candidates = [Candidates(grid, self.rng, self.is_valid) for grid in self.grid.branches]
+        self.rows: list[tuple[BranchGrid, Rows]] = []  # of each point told
+        self.features: list[Rows] = []
+        self.times: list[float] = []
+        self.learned_at = 0  # points told when the model last learned
+
+    def tell(self, point: Point, latency_ms: float) -> None:
+        super().tell(point, latency_ms)
+        grid = self.grid.grid_of(point)
+        row = grid.row(point)
+        self.rows.append((grid, row))
+        self.features.append(self.grid.features(grid, row[None]))
+        self.times.append(latency_ms)
+
+    def propose(self, under_way: Collection[Point]) -> Point | None:
+        located = sorted(grid.key(grid.row(point)) for point in under_way for grid in [self.grid.grid_of(point)])
+        taken = {grid.key(row) for grid, row in self.rows} | set(located)
+        found = self._start(taken) if self._is_starting(len(located)) else self._best_expected(taken, located)
+        if found is not None:
+            return found
+        return self.nearest(self._best_points(1)[0] if self._any_ok() else self.space.branches[0].default, under_way)
+
+    # ---- the first points ----
+
+    def _is_starting(self, under_way: int) -> bool:
+        wanted = max(STARTUP, STARTUP_OF_A_VARIANT * len(self.grid.branches))
+        return len(self.rows) + under_way < wanted or len(self.rows) < 2 or not self._any_ok()
+
+    def _start(self, taken: Collection[Key]) -> Point | None:
+        """A random point of the variant that has been tried least."""
+        counts = [sum(key[0] == grid.number for key in taken) for grid in self.grid.branches]
+        for _, number in sorted((count, number) for number, count in enumerate(counts)):
+            rows = self.candidates[number].drawn(1, taken)
+            if len(rows):
+                return self.grid.branches[number].point(rows[0])
+        return None
+
+    def _any_ok(self) -> bool:
+        return any(time < math.inf for time in self.times)
+
+    def _best_points(self, count: int) -> list[Point]:
+        return [grid.point(row) for grid, row in self._best(count)]
+
+    def _best(self, count: int, number: int | None = None) -> list[tuple[BranchGrid, Rows]]:
+        """The fastest points so far, of one variant or of all."""
+        order = [int(at) for at in np.argsort(self.times, kind="stable") if self.times[at] < math.inf]
+        return [self.rows[at] for at in order if number is None or self.rows[at][0].number == number][:count]
+
+    # ---- the others ----
+
+    def _best_expected(self, taken: Collection[Key], under_way: list[Key]) -> Point | None:
+        """The candidate with the largest expected improvement, whichever variant it is of."""
+        offered = [(candidates.grid, self._offered(candidates, taken)) for candidates in self.candidates]
+        offered = [(grid, rows) for grid, rows in offered if len(rows)]
+        if not offered:
+            return None
+        features, targets = np.concatenate(self.features), self._targets()
+        if len(targets) >= max(self.learned_at + 2, self.learned_at * GROWTH):
+            self.model.learn(features, targets)
+            self.learned_at = len(targets)
+        keys = [np.array(key[1:], dtype=np.int64)[None] for key in under_way]
+        waiting = [
+            self.grid.features(self.grid.branches[key[0]], row) for key, row in zip(under_way, keys, strict=True)
+        ]
+        self.model.condition(features, targets, np.concatenate([*waiting, features[:0]]))
+        mean, deviation = self.model.predict(np.concatenate([self.grid.features(grid, rows) for grid, rows in offered]))
+        at = int(np.argmax(_expected_improvement(mean, deviation, float(targets.min()))))
+        for grid, rows in offered:
+            if at < len(rows):
+                return grid.point(rows[at])
+            at -= len(rows)
+        raise AssertionError("the best candidate is one of those offered")
+
+    def _offered(self, candidates: Candidates, taken: Collection[Key]) -> Rows:
+        """Moves from the variant's best point; later also from all of the best, their crossings, and random points."""
+        number = candidates.grid.number
+        near = len(taken) < NEAR_UNTIL
+        climbed = [row for _, row in self._best(1, number)]
+        parts: list[Rows] = []
+        if not near or not climbed:
+            parts.append(candidates.drawn(max(20, DRAWN // len(self.candidates)), taken))
+            elite = [row for grid, row in self._best(ELITE) if grid.number == number]
+            climbed = [row for grid, row in self._best(CLIMBED) if grid.number == number] or climbed
+            if len(elite) > 1:
+                parts.append(candidates.valid(candidates.crossings(elite, CROSSED), taken))
+        steps = 40 if near else STEPS
+        parts += [candidates.valid(candidates.moves(row, steps), taken) for row in climbed]
+        rows = np.concatenate(parts)
+        return np.unique(rows, axis=0) if len(rows) else rows
+
+    def _targets(self) -> Matrix:
+        """Logarithms of the times, failures at a bad one, what is far above the best compressed."""
+        times = np.array(self.times)
+        ok = np.isfinite(times)
+        logs = np.log(np.where(ok, times, 1.0))
+        logs = np.where(ok, logs, np.quantile(logs[ok], FAILED))
+        best = logs.min()
+        found: Matrix = np.minimum(logs, best + FAR) + 0.3 * np.log1p(np.maximum(logs - best - FAR, 0))
+        return found
+
+
+def _expected_improvement(mean: Matrix, deviation: Matrix, best: float) -> Matrix:
+    """Of a normal variable below `best`, in the units of its mean."""
+    ahead = (best - mean) / deviation
+    density = np.exp(-0.5 * ahead * ahead) / math.sqrt(2 * math.pi)
+    found: Matrix = deviation * (ahead * 0.5 * (1 + ERF(ahead / math.sqrt(2))) + density)
+    return found
