@@ -53,7 +53,7 @@ def error_ratio(model: Any, twin: Any, x: Any) -> float:
     twin.load_state_dict(model.state_dict())
     oracle = copy.deepcopy(twin).double()(x.double())
     own = (twin(x) - oracle).abs().max() + 0.5 * torch.finfo(x.dtype).eps * oracle.abs().max()
-    return ((model(x) - oracle).abs().max() / own).item()
+    return float(((model(x) - oracle).abs().max() / own).item())
 
 
 def in_place(model: Any) -> None:
