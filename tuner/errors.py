@@ -34,6 +34,10 @@ class ProblemError(TunerError):
     """A problem file is not in the KernelBench format or refuses a shape."""
 
 
+class UnjudgeableError(ProblemError):
+    """No case can tell a right result of this problem from a wrong one: its reference is random, say."""
+
+
 class DeviceError(TunerError):
     """The device or the toolchain that was asked for is not there."""
 

@@ -268,8 +268,8 @@ class AskNear(Request[Judge, str]):
     def run(self, service: Judge) -> str:
         suite = service.suite(self.question, 1)
         candidate, case = suite.build(_module(self.question.path).ModelNew), suite.cases[0]
-        allowed = max(case.expected.allowed, 1e-4 * (1 + case.expected.scale))
-        wider = replace(case, expected=replace(case.expected, allowed=allowed))
+        allowed = max(case.expected.main.allowed, 1e-4 * (1 + case.expected.main.scale))
+        wider = replace(case, expected=case.expected.with_errors([case.expected.main.reference_error], [allowed]))
         return run_case(candidate, wider, repeat=True).detail
 
 
@@ -289,7 +289,7 @@ class AskFollows(Request[Judge, Followed]):
             for name, parameter in model.named_parameters():
                 parameter.mul_(1.5).add_(torch.linspace(0, 0.5, parameter.numel()).to(parameter).view_as(parameter))
                 state = {k: v.clone() for k, v in model.state_dict().items()}
-                changed = suite.reference.expectation(state, case.inputs)
+                changed = suite.reference.expectation(state, case.inputs).main
                 if error_of(y, changed.oracle) <= changed.allowed:
                     result.unseen.append(name)
                 y = model(*case.inputs)

@@ -16,6 +16,7 @@ from tuner.records import TensorSpec, Workload
 
 TEXT = TINY["problem.py"]
 INPUTS, INIT, FORWARD = "return [torch.rand(4, 8)]", "return [8]", "return x * self.weight"
+OTHER = (torch.int64, torch.bool, torch.float16)
 OWN = Workload(init=(8,), inputs=(TensorSpec(shape=(4, 8)),))
 
 
@@ -131,11 +132,44 @@ def test_inputs_of_the_problem_s_own_shapes_are_its_own(write: Write) -> None:
     assert torch.equal(x, torch.arange(32.0).view(4, 8))
 
 
-def test_inputs_of_other_shapes_are_uniform(write: Write) -> None:
+def test_inputs_of_other_shapes_have_the_problem_s_own_values(write: Write) -> None:
+    several = "return [torch.randint(3, 7, (4, 8)), torch.rand(4) > 0.5, torch.rand(4, 8).half() - 9]"
+    workload = OWN.with_inputs(
+        [TensorSpec(shape=(100, 8), dtype="int64"), TensorSpec(shape=(50,), dtype="bool"),
+         TensorSpec(shape=(100, 8), dtype="float16")]
+    )  # fmt: skip
+    integers, truths, halves = drawn(problem.load(write(INPUTS, several)), workload)
+    assert (integers.shape, integers.dtype, truths.dtype, halves.dtype) == ((100, 8), *OTHER)
+    assert set(integers.unique().tolist()) <= {3, 4, 5, 6} and len(integers.unique()) > 1
+    assert halves.min() >= -9 and halves.max() < -8 and len(halves.unique()) > 8
+
+
+def test_inputs_of_other_shapes_are_uniform_where_the_problem_s_own_are_constant(write: Write) -> None:
     workload = OWN.with_inputs((TensorSpec(shape=(100, 8), dtype="float64"),))
     (x,) = drawn(problem.load(write(INPUTS, "return [torch.full((4, 8), 9.)]")), workload)
     assert (x.shape, x.dtype) == ((100, 8), torch.float64)
-    assert x.min() >= 0 and x.max() < 1 and len(x.unique()) == x.numel()
+    assert x.min() >= 0 and x.max() < 1 and len(x.unique()) > 1
+
+
+@pytest.mark.parametrize(
+    ("by", "said"),
+    [
+        ("return torch.rand(4, 8)", "get_inputs wants to return a list of tensors, not one Tensor"),
+        ("return 3", "get_inputs wants to return a list of tensors, not one int"),
+        ("return [3]", "get_inputs wants to return a list of tensors, not one with an int in it"),
+        ("return [[torch.rand(4, 8)]]", "get_inputs wants to return a list of tensors, not one with a list in it"),
+        ("return [torch.rand(4, 8) + 1j]", "not one with a torch.strided tensor of torch.complex64 in it"),
+        ("return [torch.rand(4, 8).to_sparse()]", "not one with a torch.sparse_coo tensor of torch.float32 in it"),
+    ],
+)
+def test_other_inputs_than_a_list_of_tensors_are_refused_in_words(write: Write, by: str, said: str) -> None:
+    loaded = problem.load(write(INPUTS, by))
+    assert said in fault(loaded.path, problem.default_workload, loaded)
+
+
+def test_a_constructor_that_reads_a_value_is_tried_in_earnest(write: Write) -> None:
+    loaded = problem.load(write("super().__init__()", "super().__init__(); self.size = torch.ones(1).item()"))
+    problem.require_takes(loaded, OWN)
 
 
 @pytest.mark.parametrize("shape", [(4, 8), (5, 8)])
@@ -188,7 +222,14 @@ def test_whatever_a_reference_raises_is_a_fault(write: Write, line: str, by: str
     fault(loaded.path, problem.require_takes, loaded, OWN)
 
 
-@pytest.mark.parametrize("by", ["return None", "return x, x", "return 3", "return (x > 0)"])
-def test_a_reference_that_gives_no_tensor_of_numbers_is_a_fault(write: Write, by: str) -> None:
+@pytest.mark.parametrize("by", ["return x, x", "return [x, (x, x)]", "return x > 0", "return x.argmax(1)"])
+def test_a_reference_may_give_several_tensors_of_any_numbers(write: Write, by: str) -> None:
+    problem.require_takes(problem.load(write(FORWARD, by)), OWN)
+
+
+@pytest.mark.parametrize(
+    "by", ["return None", "return 3", "return {'y': x}", "return ()", "return x, None", "return x + 1j"]
+)
+def test_a_reference_that_gives_no_tensors_of_numbers_is_a_fault(write: Write, by: str) -> None:
     loaded = problem.load(write(FORWARD, by))
     fault(loaded.path, problem.require_takes, loaded, OWN)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import pytest
 import torch
 from torch import nn
 
+from tuner.records import CaseResult
 from tuner.verification import criterion
-from tuner.verification.criterion import Expectation, Wrong, error_of, judge
+from tuner.verification.answers import Answer
+from tuner.verification.criterion import Expectation, ExpectedTensor, Wrong, error_of, judge
 
 NAN, INF = math.nan, math.inf
 
@@ -19,10 +20,9 @@ def tensor(*values: float) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
-EXPECTED = Expectation(
-    oracle=tensor(1.0, 2.0, 3.0, -4.0), eager=torch.zeros(4), reference_error=0.25, allowed=2.0, large=None
-)
-RIGHT = EXPECTED.oracle.float()
+ORACLE = tensor(1.0, 2.0, 3.0, -4.0)
+RIGHT = ORACLE.float()
+EXPECTED = Expectation("tensor", (ExpectedTensor("", ORACLE, torch.zeros(4), 0.25, 2.0),), None)
 
 
 @pytest.mark.parametrize(
@@ -80,11 +80,15 @@ def test_an_infinite_error_has_no_number() -> None:
 
 
 @pytest.mark.parametrize(
-    ("own", "error", "ratio"), [(0.25, 0.5, 2.0), (0.25, 0.0, 0.0), (0.0, 1.0, 0.5), (0.0, INF, 1e300)]
+    ("own", "error", "ratio"), [(0.25, 0.5, 2.0), (0.25, 0.0, 0.0), (0.0, 1.0, 0.5), (1e-300, 1e300, 1e300)]
 )
 def test_the_ratio_is_to_the_reference_s_error_or_to_what_is_allowed(own: float, error: float, ratio: float) -> None:
-    expected = dataclasses.replace(EXPECTED, reference_error=own)
-    assert criterion.error_ratio(expected, error) == ratio
+    verdict = CaseResult(name="X", ok=True, error=error, allowed=2.0, reference_error=own)
+    assert criterion.error_ratio(verdict) == ratio
+
+
+def test_a_verdict_without_an_error_has_no_ratio() -> None:
+    assert criterion.error_ratio(CaseResult(name="X", ok=False)) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -102,22 +106,63 @@ def test_other_parameters_than_the_reference_s_are_refused(mine: dict[str, torch
     assert said in str(caught.value)
 
 
-@pytest.mark.parametrize(("x", "rounded"), [(1.0, 1.0), (1 + 2**-11, 1 + 2**-10), (1 + 2**-12, 1.0), (INF, INF)])
-def test_tf32_rounds_to_ten_bits_ties_away(x: float, rounded: float) -> None:
-    assert criterion.round_to_tf32(torch.tensor(x)).item() == rounded
+# ---- several results, integers, buffers ------------------------------------------------------------
 
 
-def test_operands_are_rounded_inside_only() -> None:
-    linear = nn.Linear(1, 1, bias=False)
-    linear.weight.data.fill_(1.0)
-    x = torch.tensor([1 + 2**-12])
-    with criterion.rounded_operands(linear):
-        assert linear(x).item() == 1.0
-    assert linear(x).item() == x.item()
+def expected_of(*parts: ExpectedTensor) -> Expectation:
+    results = [part for part in parts if not part.is_buffer]
+    structure = "tensor" if len(results) == 1 else f"({', '.join('tensor' for _ in results)})"
+    return Expectation(structure, parts, None)
 
 
-def test_the_switches_are_put_back() -> None:
-    before = torch.backends.cudnn.allow_tf32
-    with criterion.tf32_flags(True, not before):
-        assert torch.backends.cudnn.allow_tf32 is not before
-    assert torch.backends.cudnn.allow_tf32 is before
+TWO = expected_of(
+    ExpectedTensor("result 0", ORACLE, torch.zeros(4), 0.25, 2.0),
+    ExpectedTensor("result 1", tensor(1.0), torch.zeros(1), 0.25, 0.5),
+)
+
+
+@pytest.mark.parametrize("kind", [tuple, list])
+def test_each_of_several_results_is_judged(kind: type[tuple[object, ...]] | type[list[object]]) -> None:
+    assert judge("X", TWO, kind([RIGHT, torch.ones(1)])).ok
+    verdict = judge("X", TWO, kind([RIGHT, torch.ones(1) + 1]))
+    assert not verdict.ok and verdict.detail.startswith("result 1: error 1 against the oracle")
+
+
+def test_the_result_that_is_worst_off_is_in_the_verdict() -> None:
+    assert judge("X", TWO, (RIGHT + 1, torch.ones(1) + 0.375)).error == 0.375
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (RIGHT, "returned tensor, expected (tensor, tensor)"),
+        ((RIGHT, (RIGHT,)), "returned (tensor, (tensor)), expected (tensor, tensor)"),
+        ((RIGHT, 3), "returned a int, not a plain tensor"),
+        ({"y": RIGHT}, "returned a dict, not a plain tensor"),
+        ((), "returned an empty tuple, not a plain tensor"),
+    ],
+)
+def test_another_structure_is_wrong(result: object, said: str) -> None:
+    verdict = judge("X", TWO, result)
+    assert (verdict.ok, verdict.detail) == (False, said)
+
+
+def integers(*values: int) -> torch.Tensor:
+    return torch.tensor(values)
+
+
+def test_integers_are_compared_exactly_but_where_a_rounding_decides() -> None:
+    ties = torch.tensor([False, True])
+    expected = expected_of(ExpectedTensor("", integers(3, 4), integers(3, 4), 0.0, 0.0, ties))
+    assert judge("X", expected, integers(3, 4)).ok and judge("X", expected, integers(3, 9)).ok
+    verdict = judge("X", expected, integers(2, 4))
+    assert (verdict.ok, verdict.detail) == (False, "1 elements differ")
+
+
+def test_a_buffer_is_judged_where_the_answer_has_it() -> None:
+    buffer = ExpectedTensor("buffer mean", tensor(1.0), torch.ones(1), 0.0, 0.1)
+    expected = expected_of(ExpectedTensor("", ORACLE, torch.zeros(4), 0.25, 2.0), buffer)
+    assert judge("X", expected, RIGHT).ok
+    assert judge("X", expected, Answer("tensor", [RIGHT], {"mean": torch.ones(1)})).ok
+    verdict = judge("X", expected, Answer("tensor", [RIGHT], {"mean": torch.zeros(1)}))
+    assert not verdict.ok and verdict.detail.startswith("buffer mean: error 1")

@@ -35,7 +35,7 @@ class Scale(nn.Module):
 def results(also: Callable[[Scale, torch.Tensor], Any], repeat: bool = False) -> list[torch.Tensor]:
     candidate = GuardedModel(Scale(also), CPU)
     candidate.guard_parameters()
-    return list(candidate.results(STATE, [X], repeat))
+    return [answer.tensors[0] for answer in candidate.answers(STATE, [X], repeat)]
 
 
 def beyond(x: torch.Tensor) -> torch.Tensor:
@@ -52,7 +52,8 @@ def test_every_result_of_an_honest_model_is_right(repeat: bool) -> None:
 @pytest.mark.parametrize(
     ("also", "said"),
     [
-        (lambda model, x: [x], "returned a list, not a plain tensor"),
+        (lambda model, x: {"y": x}, "returned a dict, not a plain tensor"),
+        (lambda model, x: [x, 3], "returned a int, not a plain tensor"),
         (lambda model, x: nn.Parameter(x), "returned a Parameter, not a plain tensor"),
         (lambda model, x: (x * model.weight, x.zero_())[0], "modified its input"),
         (lambda model, x: (x * model.weight, beyond(x).zero_())[0], "wrote outside its input"),
@@ -68,8 +69,8 @@ def test_what_is_done_beside_a_result_is_wrong(also: Callable[[Scale, torch.Tens
 
 def test_unwritten_memory_is_nan() -> None:
     candidate = GuardedModel(Scale(lambda model, x: torch.empty(4, 3)), CPU)
-    poisoned = next(candidate.results(STATE, [X]))
-    assert bool(poisoned.isnan().all())
+    poisoned = next(candidate.answers(STATE, [X]))
+    assert bool(poisoned.tensors[0].isnan().all())
 
 
 def test_the_same_call_twice_has_to_give_the_same_bits() -> None:
@@ -100,12 +101,12 @@ def test_a_result_is_overwritten_once_it_is_read() -> None:
     candidate = GuardedModel(Scale(keep), CPU)
     read = candidate.call([X])
     assert bool(kept[0].isnan().all())
-    assert torch.equal(read, X + 1)
+    assert torch.equal(read.tensors[0], X + 1)
 
 
 def test_what_was_left_to_pytorch_is_known_once_the_first_result_is_there() -> None:
     candidate = GuardedModel(Scale(lambda model, x: x.relu()), CPU)
-    next(candidate.results(STATE, [X]))
+    next(candidate.answers(STATE, [X]))
     assert "relu" in fallbacks(candidate.work, X.numel())
 
 

@@ -24,7 +24,9 @@ def floor(loaded: Problem, workload: Workload, ceilings: dict[str, float], backe
         fake = [torch.empty(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in workload.inputs]
         with FlopCounterMode(display=False) as counter:
             result = model(*fake)
-    moved = sum(t.numel() * t.element_size() for t in [*fake, *model.state_dict().values(), result])
+    moved = sum(
+        t.numel() * t.element_size() for t in [*fake, *model.state_dict().values(), *problem.tensors_of(result)]
+    )
     flops = counter.get_total_flops()
     fastest = max(rate for name, rate in ceilings.items() if name.endswith("tflops"))
     return Floor(

@@ -121,7 +121,7 @@ class Session:
         """Times forwards on values where each sample of the batch has its own scale and offset."""
         if self._uneven is None:
             rng = torch.Generator(self.device).manual_seed(self.seed + 1)
-            self._uneven = Timer(own_scales(self.suite.cases[0].inputs, rng), self.seed)
+            self._uneven = Timer(own_scales(self.suite.cases[0].inputs, self.suite.reference.batch, rng), self.seed)
         return self._uneven
 
     def self_check(self) -> SelfCheckAnswer:

@@ -36,6 +36,9 @@ class Timer:
             if not fresh or x.numel() < 2:
                 mine.copy_(x)
                 continue
+            if not x.is_floating_point():  # indices and masks have to stay some: moved, not scaled
+                mine.copy_(x.reshape(-1).roll(self.random.randrange(1, x.numel())).view_as(x))
+                continue
             factor, by = 1.0 - self.random.random() * 2**-8, self.random.randrange(1, x.numel())
             torch.mul(x.reshape(-1)[by:], factor, out=mine.view(-1)[: x.numel() - by])
             torch.mul(x.reshape(-1)[:by], factor, out=mine.view(-1)[x.numel() - by :])

@@ -2,6 +2,7 @@
 
 from tuner.problem.file import (
     Problem,
+    alike,
     default_workload,
     execute,
     forward,
@@ -10,9 +11,11 @@ from tuner.problem.file import (
     reference,
     require_takes,
 )
+from tuner.problem.results import structure_of, tensors_of
 
 __all__ = [
     "Problem",
+    "alike",
     "default_workload",
     "execute",
     "forward",
@@ -20,4 +23,6 @@ __all__ = [
     "load",
     "reference",
     "require_takes",
+    "structure_of",
+    "tensors_of",
 ]

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from tuner.errors import ProblemError
+from tuner.problem.results import tensors_of
 from tuner.records import TensorSpec, Workload
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def default_workload(problem: Problem) -> Workload:
 
 
 def reference(problem: Problem, init: Sequence[Any], seed: int) -> torch.nn.Module:
-    """The reference on the CPU, its parameters drawn from `seed`.
+    """The reference on the CPU, its parameters drawn from `seed`, in the mode that its constructor leaves it in.
 
     Raises ProblemError when Model refuses these arguments.
     """
@@ -81,65 +82,123 @@ def reference(problem: Problem, init: Sequence[Any], seed: int) -> torch.nn.Modu
 
     torch.manual_seed(seed)
     try:
-        return problem.model(*init).eval()
+        return problem.model(*init)
     except BaseException as error:
         raise ProblemError(f"{problem.path}: Model refuses init {list(init)}: {_line(error)}") from error
 
 
 def inputs(problem: Problem, workload: Workload, seed: int, device: str) -> list[torch.Tensor]:
-    """Inputs for `workload`: the problem's own where shapes and dtypes are its own, else uniform in [0, 1)."""
+    """Inputs for `workload`: the problem's own where shapes and dtypes are its own, else values like them."""
     import torch
 
     torch.manual_seed(seed)
     own = _own_inputs(problem)
     if [_spec(x) for x in own] != [(spec.shape, spec.dtype) for spec in workload.inputs]:
-        own = [torch.rand(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in workload.inputs]
+        own = alike(own, workload.inputs)
     return [x.to(device) for x in own]
 
 
-def _own_inputs(problem: Problem) -> list[torch.Tensor]:
-    """What get_inputs returns. Raises ProblemError unless that is tensors."""
+def alike(
+    own: Sequence[torch.Tensor], wanted: Sequence[TensorSpec], rng: torch.Generator | None = None
+) -> list[torch.Tensor]:
+    """Tensors of the wanted shapes and dtypes on the device of `own`, each element drawn from those of its own tensor.
+
+    So integers stay in range and probabilities are some. Where the own tensor has no two
+    values, or there is none, floating-point numbers are uniform in [0, 1).
+    """
     import torch
 
+    drawn = []
+    for number, spec in enumerate(wanted):
+        dtype = getattr(torch, spec.dtype)
+        values = own[number].flatten() if number < len(own) else torch.empty(0)
+        device = values.device
+        if dtype.is_floating_point and (values.numel() == 0 or bool((values == values[0]).all())):
+            drawn.append(torch.rand(spec.shape, generator=rng, device=device).to(dtype))
+            continue
+        if values.numel() == 0:
+            drawn.append(torch.zeros(spec.shape, dtype=dtype, device=device))
+            continue
+        at = torch.randint(values.numel(), spec.shape, generator=rng, device=device)
+        drawn.append(values[at].to(dtype))
+    return drawn
+
+
+def _own_inputs(problem: Problem) -> list[torch.Tensor]:
+    """What get_inputs returns. Raises ProblemError unless that is a list or tuple of tensors that are taken."""
+    import torch
+
+    wanted = f"{problem.path}: get_inputs wants to return a list of tensors, not"
     try:
-        own = list(problem.get_inputs())
+        own = problem.get_inputs()
     except BaseException as error:  # the user's own code
         raise ProblemError(f"{problem.path}: get_inputs: {type(error).__name__}: {_line(error)}") from error
-    odd = next((x for x in own if not isinstance(x, torch.Tensor)), None)
-    if odd is not None:
-        raise ProblemError(f"{problem.path}: get_inputs wants to return tensors, not {type(odd).__name__}")
-    return own
+    if not isinstance(own, list | tuple):
+        raise ProblemError(f"{wanted} one {type(own).__name__}")
+    for x in own:
+        if not isinstance(x, torch.Tensor):
+            raise ProblemError(f"{wanted} one with {_a(type(x).__name__)} in it")
+        if not _is_taken(x):
+            raise ProblemError(f"{wanted} one with a {x.layout} tensor of {x.dtype} in it")
+    return list(own)
+
+
+def _a(name: str) -> str:
+    return f"an {name}" if name[:1].lower() in "aeiou" else f"a {name}"
+
+
+def _is_taken(x: torch.Tensor) -> bool:
+    """Whether tensors of this kind are compared and copied: dense ones of ordinary numbers or truth values."""
+    import torch
+
+    taken = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool, torch.uint8)
+    return x.layout == torch.strided and (
+        x.dtype in taken or x.dtype in (torch.int8, torch.int16, torch.int32, torch.int64)
+    )
 
 
 def _spec(x: torch.Tensor) -> tuple[tuple[int, ...], str]:
     return tuple(x.shape), str(x.dtype).removeprefix("torch.")
 
 
-def forward(problem: Problem, model: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
-    """The reference's forward. Raises ProblemError unless it gives one floating-point tensor."""
-    import torch
-
+def forward(problem: Problem, model: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> Any:
+    """The reference's result: a tensor, or tuples and lists of tensors. Raises ProblemError for anything else."""
     try:
         result = model(*inputs)
     except BaseException as error:  # the user's own code
         shapes = [list(x.shape) for x in inputs]
         raise ProblemError(f"{problem.path}: Model refuses inputs of shapes {shapes}: {_line(error)}") from error
-    if not isinstance(result, torch.Tensor) or not result.is_floating_point():
-        found = str(result.dtype) if isinstance(result, torch.Tensor) else type(result).__name__
-        raise ProblemError(f"{problem.path}: Model wants to return one tensor of floating-point numbers, not {found}")
+    try:
+        odd = next((t for t in tensors_of(result) if not _is_taken(t)), None)
+    except TypeError as error:
+        raise ProblemError(f"{problem.path}: Model wants to return a tensor or several, but it {error}") from error
+    if odd is not None:
+        raise ProblemError(f"{problem.path}: Model returns a {odd.layout} tensor of {odd.dtype}, which is not compared")
     return result
 
 
 def require_takes(problem: Problem, workload: Workload) -> None:
     """Raise ProblemError unless the reference takes this workload: constructor's arguments and shapes.
 
-    Runs the reference on the `meta` device: shapes are computed, values are not.
+    Tried on the `meta` device, where shapes are computed and values are not. What refuses
+    that, as a constructor that reads a value does, is tried in earnest on the CPU.
     """
     import torch
 
-    with torch.no_grad(), torch.device("meta"):
-        model = reference(problem, workload.init, 0)
-        forward(problem, model, [torch.empty(s.shape, dtype=getattr(torch, s.dtype)) for s in workload.inputs])
+    try:
+        with torch.no_grad(), torch.device("meta"):
+            model = reference(problem, workload.init, 0)
+            forward(problem, model, [torch.empty(s.shape, dtype=getattr(torch, s.dtype)) for s in workload.inputs])
+    except ProblemError as fault:
+        if not _only_on_meta(fault):
+            raise
+        with torch.no_grad():
+            forward(problem, reference(problem, workload.init, 0), inputs(problem, workload, 0, "cpu"))
+
+
+def _only_on_meta(fault: ProblemError) -> bool:
+    """Whether a fault is the meta device's own: it holds no values."""
+    return "meta" in str(fault.__cause__).lower()
 
 
 def _line(error: BaseException) -> str:

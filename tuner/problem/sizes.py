@@ -9,65 +9,75 @@ from typing import Any
 import torch
 from torch import nn
 
-from tuner.problem.file import Problem
+from tuner.problem.file import Problem, alike
+from tuner.problem.results import tensors_of
 from tuner.records import Workload
 
+LARGEST_DRAWN, TRIES = 48, 4  # of a drawn size: three times all residues of 16; how often it is drawn
+SAMPLED = 1000  # elements of an input, from which others are drawn
 PRIMES = (5, 3, 11, 7, 13, 17, 19)  # a batch of 5, then one for each further dimension
 
 
-def takes(problem: Problem, workload: Workload) -> torch.Size | None:
-    """The shape of the reference's result for a workload, computed on the meta device; None when it refuses."""
+def takes(problem: Problem, workload: Workload) -> bool:
+    """Whether the reference takes a workload and its result has elements, tried on the meta device."""
     try:
         with torch.no_grad(), torch.device("meta"):
-            model = problem.model(*workload.init).eval()
+            model = problem.model(*workload.init)
             result = model(*[torch.empty(s.shape, dtype=getattr(torch, s.dtype)) for s in workload.inputs])
+        return all(t.numel() > 0 for t in tensors_of(result))
     except Exception:  # the user's own code, asked for what it may not be made for
-        return None
-    return result.shape if isinstance(result, torch.Tensor) and result.numel() > 0 else None
+        return False
 
 
-def batch_dim(problem: Problem, workload: Workload) -> int | None:
-    """Which dimension of the result is the batch: the one that follows the inputs' first."""
-    two, three = takes(problem, workload.with_batch(2)), takes(problem, workload.with_batch(3))
-    if two is None or three is None or len(two) != len(three):
-        return None
-    return next((d for d in range(len(two)) if (two[d], three[d]) == (2, 3)), None)
-
-
-def odd(problem: Problem, workload: Workload) -> Workload:
+def odd(problem: Problem, workload: Workload, own: Sequence[torch.Tensor] = ()) -> Workload:
     """Every size that the reference lets go replaced by an odd or prime one, few samples among them."""
 
     def choices(dim: int, size: int) -> list[int]:
         wanted = PRIMES[dim % len(PRIMES)]
         return [wanted] if dim == 0 else sorted(PRIMES, key=lambda p: abs(p - wanted))
 
-    return _with_sizes(problem, workload, choices)
+    return _with_sizes(problem, workload, own, choices)
 
 
-def smallest(problem: Problem, workload: Workload) -> Workload:
+def smallest(problem: Problem, workload: Workload, own: Sequence[torch.Tensor] = ()) -> Workload:
     """A batch of 2, and in every other dimension the least size that the reference takes."""
-    return _with_sizes(problem, workload, lambda dim, size: [2] if dim == 0 else [*range(1, min(size, max(PRIMES)))])
+    return _with_sizes(
+        problem, workload, own, lambda dim, size: [2] if dim == 0 else [*range(1, min(size, max(PRIMES)))]
+    )
 
 
-def _with_sizes(problem: Problem, workload: Workload, choices: Callable[[int, int], Sequence[int]]) -> Workload:
-    """For each dimension the first of its choices that the reference takes; its own size when it takes none."""
+def drawn(problem: Problem, workload: Workload, own: Sequence[torch.Tensor], below: Callable[[int], int]) -> Workload:
+    """Sizes of 1 to 48, drawn by `below(n)`; one that the reference does not let go stays."""
+    return _with_sizes(problem, workload, own, lambda dim, size: [1 + below(LARGEST_DRAWN) for _ in range(TRIES)])
+
+
+def _with_sizes(
+    problem: Problem,
+    workload: Workload,
+    own: Sequence[torch.Tensor],
+    choices: Callable[[int, int], Sequence[int]],
+) -> Workload:
+    """For each dimension the first of its choices that the reference takes; its own size when it takes none.
+
+    It has to take them with values like those of `own` inputs, too.
+    """
+    few = [x.flatten()[:SAMPLED].cpu() for x in own]
     keys = sorted({(d, n) for spec in workload.inputs for d, n in enumerate(spec.shape)}, key=lambda k: (k[0] == 1, k))
     for key in keys:  # the channels last, when all else is small
         for size in choices(*key):
             changed = workload.resized({key: size})
-            if takes(problem, changed) is not None and (size == key[1] or _runs(problem, changed)):
+            if takes(problem, changed) and (size == key[1] or _runs(problem, changed, few)):
                 workload = changed
                 break
     return workload
 
 
-def _runs(problem: Problem, workload: Workload) -> bool:
+def _runs(problem: Problem, workload: Workload, own: Sequence[torch.Tensor]) -> bool:
     """Whether the reference really takes these sizes: on the meta device a convolution's channels go unchecked,
     and before PyTorch 2.12 a kernel larger than its input."""
     try:
         with torch.no_grad():
-            inputs = [torch.zeros(s.shape, dtype=getattr(torch, s.dtype)) for s in workload.inputs]
-            problem.model(*workload.init).eval()(*inputs)
+            problem.model(*workload.init)(*alike(own, workload.inputs))
     except Exception:  # the user's own code, asked for what it may not be made for
         return False
     return True
@@ -83,7 +93,7 @@ def one_channel_a_group(problem: Problem, workload: Workload) -> Workload | None
         if type(value) is int and value == norm.num_groups:
             init = (*given[:i], norm.num_channels, *given[i + 1 :])
             changed = workload.with_init(init)
-            if takes(problem, changed) is not None:
+            if takes(problem, changed):
                 built = [m for m in _meta(problem, changed).modules() if isinstance(m, nn.GroupNorm)]
                 if built[0].num_groups == built[0].num_channels == norm.num_channels:
                     return changed
@@ -97,7 +107,7 @@ def flipped(problem: Problem, workload: Workload) -> Iterator[tuple[int, Workloa
         if isinstance(value, bool):
             init = (*given[:i], not value, *given[i + 1 :])
             changed = workload.with_init(init)
-            if takes(problem, changed) is not None:
+            if takes(problem, changed):
                 yield i, changed
 
 

@@ -6,6 +6,7 @@ They are what the suite checks itself with: mutants are wrong, honest variants r
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from tuner.verification.normalisation import Norm, Normalising
 
-Forward = Callable[..., torch.Tensor]
+Forward = Callable[..., Any]  # gives a tensor, or tuples and lists of tensors
 Change = Callable[[Any, Any, Any], Any]  # of a function's call: the function, its arguments, its keyword arguments
 
 
@@ -41,6 +42,18 @@ class ChangedModel:
         model.__dict__["_tuner_reference"] = reference
         model.__dict__["forward"] = self.make(reference, reference.forward)
         return model
+
+
+def each_tensor(result: Any, change: Callable[[torch.Tensor, int], torch.Tensor]) -> Any:
+    """A result with every tensor of it changed, each given with its number."""
+    numbers = itertools.count()
+
+    def walk(one: Any) -> Any:
+        if isinstance(one, torch.Tensor):
+            return change(one, next(numbers))
+        return type(one)(walk(each) for each in one)
+
+    return walk(result)
 
 
 def unchanged(model: nn.Module) -> nn.Module:
@@ -82,7 +95,7 @@ def under(what: str, mode: Callable[[], Calls | Normalising]) -> Callable[[nn.Mo
     """A forward under a mode; inapplicable where the reference never calls what the mode changes."""
 
     def make(model: nn.Module, forward: Forward) -> Forward:
-        def changed(*inputs: torch.Tensor) -> torch.Tensor:
+        def changed(*inputs: torch.Tensor) -> Any:
             with mode() as active:
                 y = forward(*inputs)
             if active.calls == 0:

@@ -16,8 +16,7 @@ from torch import nn
 from tuner.records import CaseResult, Correctness
 from tuner.verification.cases import WINNER, Case, Draw
 from tuner.verification.guarded_model import GuardedModel
-from tuner.verification.guards import same_bits
-from tuner.verification.parameters import load_state
+from tuner.verification.preconditions import same_answers
 from tuner.verification.reference import Reference
 from tuner.verification.suite import OnCase, Outcome, Suite, build, run_case
 
@@ -60,9 +59,9 @@ def run_completely(
 
 def _with_seed(suite: Suite, number: int) -> Suite:
     """The cases of a trial once more, on other values; on fewer samples where forwards are slow."""
-    light = suite.workload
-    if suite.reference.backend.small_cases and all(spec.shape[0] > BATCH for spec in light.inputs):
-        light = light.with_batch(BATCH)
+    light, batch = suite.workload, suite.reference.batch
+    if suite.reference.backend.small_cases and batch is not None and light.shapes[batch.inputs[0]][0] > BATCH:
+        light = batch.resized(light, BATCH)
     budget = suite.reference.error_budget
     other = Suite(suite.problem, light, suite.reference.backend.torch_device, suite.seed + 7919 * number, budget)
     other.cases = [dataclasses.replace(case, name=f"{case.name}, seed {number}") for case in other.cases]
@@ -108,13 +107,12 @@ def _raised(case: Case, error: Exception) -> CaseResult:
 def _repeats(candidate: GuardedModel, case: Case) -> CaseResult:
     """Whether the same call again and again gives the same bits."""
     name = f"{REPEATS} repeats"
-    batch = REPEAT_BATCH if candidate.backend.small_cases else case.inputs[0].shape[0]
-    inputs = [x[:batch].clone() for x in case.inputs]
-    load_state(candidate.model, case.state)
+    batch = case.reference.batch if candidate.backend.small_cases else None
+    inputs = case.inputs if batch is None else batch.first(case.inputs, REPEAT_BATCH)
     try:
-        first = candidate.call(inputs)
+        first = candidate.call_on(case.state, inputs)
         for i in range(1, REPEATS):
-            if not same_bits(candidate.call(inputs), first):
+            if not same_answers(candidate.call_on(case.state, inputs), first):
                 return CaseResult(name=name, ok=False, detail=f"call {i + 1} gives other bits than the first")
     except Exception as error:  # whatever a candidate raises
         return CaseResult(name=name, ok=False, detail=f"{type(error).__name__}: {error}"[:300])

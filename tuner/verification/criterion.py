@@ -11,15 +11,15 @@ the user runs it. Nothing here calls a candidate or needs one.
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from tuner.records import CaseResult
+from tuner.verification.answers import Answer
 from tuner.verification.parameters import State
 
 ROUNDINGS = 4  # of the largest result, allowed beside the reference's own error
@@ -31,19 +31,50 @@ class Wrong(Exception):
 
 
 @dataclass(frozen=True)
-class Expectation:
-    """What a result is compared with. Stays with whoever judges; a candidate never sees any of it."""
+class ExpectedTensor:
+    """What one tensor of an answer, a result or a buffer that the forward changes, is compared with."""
 
-    oracle: torch.Tensor  # float64
-    eager: torch.Tensor  # the reference's own result; a candidate's has its shape, dtype and device
+    name: str  # "" for the only result
+    oracle: torch.Tensor  # float64 where the result is floating-point
+    eager: torch.Tensor  # the reference's own; a candidate's has its shape, dtype and device
     reference_error: float
-    allowed: float  # largest |y - Y| of a right result
-    large: int | None  # a PyTorch operator on this many elements is a fall-back; None: not judged
+    allowed: float  # largest |y - Y| of a right one
+    ties: torch.Tensor | None = None  # of integers: which elements a rounding decides, so that any value will do
 
     @property
     def scale(self) -> float:
         """The largest finite magnitude of the oracle; 0 without one."""
         return largest_finite(self.oracle)
+
+    @property
+    def is_buffer(self) -> bool:
+        return self.name.startswith("buffer ")
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What an answer is compared with. Stays with whoever judges; a candidate never sees any of it."""
+
+    structure: str  # of the result, as in `Answer`
+    parts: tuple[ExpectedTensor, ...]  # the result's tensors in order, then the buffers that the forward changes
+    large: int | None  # a PyTorch operator on this many elements is a fall-back; None: not judged
+
+    @property
+    def main(self) -> ExpectedTensor:
+        """The only result, or the first of several."""
+        return self.parts[0]
+
+    @property
+    def results(self) -> tuple[ExpectedTensor, ...]:
+        return tuple(part for part in self.parts if not part.is_buffer)
+
+    def with_errors(self, reference: Sequence[float], allowed: Sequence[float]) -> Expectation:
+        """The same expectation with other errors, one of each for every part."""
+        parts = [
+            dataclasses.replace(part, reference_error=own, allowed=most)
+            for part, own, most in zip(self.parts, reference, allowed, strict=True)
+        ]
+        return dataclasses.replace(self, parts=tuple(parts))
 
 
 def allowed_error(reference_error: float, oracle: torch.Tensor, dtype: torch.dtype, error_budget: float) -> float:
@@ -54,7 +85,7 @@ def allowed_error(reference_error: float, oracle: torch.Tensor, dtype: torch.dty
 def largest_finite(x: torch.Tensor) -> float:
     """The largest finite magnitude of x; 0 without one."""
     finite = x[x.isfinite()]
-    return finite.abs().max().item() if finite.numel() else 0.0
+    return finite.double().abs().max().item() if finite.numel() else 0.0
 
 
 def error_of(y: torch.Tensor, oracle: torch.Tensor) -> float:
@@ -72,12 +103,39 @@ def error_of(y: torch.Tensor, oracle: torch.Tensor) -> float:
 # ---- judging a result ------------------------------------------------------------------------------
 
 
-def judge(name: str, expected: Expectation, y: object) -> CaseResult:
-    """Whether a result is what the case `name` expects."""
+def judge(name: str, expected: Expectation, result: object) -> CaseResult:
+    """Whether the answer of a forward, or its bare result, is what the case `name` expects.
+
+    Of several tensors the one with the largest share of its allowed error is in the verdict.
+    Buffers are compared where the answer has them.
+    """
+    try:
+        answer = result if isinstance(result, Answer) else Answer.of(result)
+    except TypeError as error:
+        return CaseResult(name=name, ok=False, detail=str(error))
+    if answer.structure != expected.structure:
+        return CaseResult(name=name, ok=False, detail=f"returned {answer.structure}, expected {expected.structure}")
+    pairs = list(zip(expected.results, answer.tensors, strict=True))
+    if answer.buffers:
+        changed = [part for part in expected.parts if part.is_buffer]
+        pairs += [(part, answer.buffers[part.name.removeprefix("buffer ")]) for part in changed]
+    verdicts = [_judge_tensor(name, part, y) for part, y in pairs]
+    return next((verdict for verdict in verdicts if not verdict.ok), max(verdicts, key=_share))
+
+
+def _share(verdict: CaseResult) -> float:
+    return (verdict.error or 0.0) / (verdict.allowed or 1.0)
+
+
+def _judge_tensor(name: str, expected: ExpectedTensor, y: torch.Tensor) -> CaseResult:
+    which = f"{expected.name}: " if expected.name else ""
     fault = form_fault(expected, y)
     if fault is not None:
-        return CaseResult(name=name, ok=False, detail=fault)
-    assert isinstance(y, torch.Tensor)
+        return CaseResult(name=name, ok=False, detail=which + fault)
+    if not y.is_floating_point():
+        other = (y != expected.oracle) & ~expected.ties if expected.ties is not None else y != expected.oracle
+        count = int(other.sum())
+        return CaseResult(name=name, ok=not count, detail=f"{which}{count} elements differ" if count else "")
     error = error_of(y, expected.oracle)
     ok = error <= expected.allowed
     return CaseResult(
@@ -86,14 +144,12 @@ def judge(name: str, expected: Expectation, y: object) -> CaseResult:
         error=_finite(error),
         allowed=_finite(expected.allowed),
         reference_error=_finite(expected.reference_error),
-        detail="" if ok else _value_fault(expected, y, error),
+        detail="" if ok else which + _value_fault(expected, y, error),
     )
 
 
-def form_fault(expected: Expectation, y: object) -> str | None:
-    """How a result's type, shape, dtype or device differs from what is expected; None when it does not."""
-    if type(y) is not torch.Tensor:
-        return f"returned a {type(y).__name__}, not a plain tensor"
+def form_fault(expected: ExpectedTensor, y: torch.Tensor) -> str | None:
+    """How a tensor's shape, dtype or device differs from what is expected; None when it does not."""
     if y.shape != expected.eager.shape:
         return f"shape {tuple(y.shape)}, expected {tuple(expected.eager.shape)}"
     if y.dtype != expected.eager.dtype:
@@ -103,18 +159,18 @@ def form_fault(expected: Expectation, y: object) -> str | None:
     return None
 
 
-def _value_fault(expected: Expectation, y: torch.Tensor, error: float) -> str:
+def _value_fault(expected: ExpectedTensor, y: torch.Tensor, error: float) -> str:
     unwritten = int((y.isnan() & ~expected.oracle.isnan()).sum())
     hint = f" ({unwritten} elements are NaN: not written, or read before written)" if unwritten else ""
     return f"error {error:.3g} against the oracle, allowed {expected.allowed:.3g}{hint}"
 
 
-def error_ratio(expected: Expectation, error: float) -> float:
-    """The candidate's error over the reference's own; over what is allowed when the reference makes none."""
-    if error == 0:
+def error_ratio(verdict: CaseResult) -> float:
+    """A verdict's error over the reference's own; over what is allowed when the reference makes none; 0 without one."""
+    if not verdict.error or verdict.allowed is None:
         return 0.0
-    own = expected.reference_error if expected.reference_error > 0 else max(expected.allowed, 1 / LARGEST_RATIO)
-    return min(error / own, LARGEST_RATIO)
+    own = verdict.reference_error or max(verdict.allowed, 1 / LARGEST_RATIO)
+    return min(verdict.error / own, LARGEST_RATIO)
 
 
 def require_parameters(mine: State, reference: State) -> None:
@@ -130,40 +186,3 @@ def require_parameters(mine: State, reference: State) -> None:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-# ---- TF32 ------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def tf32_flags(matmul: bool, cudnn: bool) -> Iterator[None]:
-    """The TF32 switches set to these values, and put back."""
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
-
-
-def round_to_tf32(x: torch.Tensor) -> torch.Tensor:
-    """float32 rounded to TF32's 10 mantissa bits, to nearest with ties away (PTX `cvt.rna.tf32.f32`)."""
-    bits = x.contiguous().view(torch.int32)
-    rounded = ((bits + 0x1000) & ~0x1FFF).view(torch.float32)
-    return torch.where(x.isfinite(), rounded, x)
-
-
-@contextlib.contextmanager
-def rounded_operands(model: nn.Module) -> Iterator[None]:
-    """Inside, the inputs of every multiplying layer are rounded to TF32; weights are the caller's to round."""
-
-    def pre(module: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        return tuple(round_to_tf32(x) for x in args)
-
-    multiplying = (nn.Linear, nn.modules.conv._ConvNd)
-    hooks = [m.register_forward_pre_hook(pre) for m in model.modules() if isinstance(m, multiplying)]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()

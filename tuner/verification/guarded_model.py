@@ -15,29 +15,31 @@ from torch import nn
 
 from tuner.backends import Backend
 from tuner.records import Workload
+from tuner.verification.answers import Answer
 from tuner.verification.criterion import Wrong
 from tuner.verification.guards import GuardedAllocations, guarded_copy, guarded_like, guards_intact, poison, same_bits
 from tuner.verification.operators import Everywhere, Operators, Work, both
 from tuner.verification.parameters import State, Tensors, load_state
+from tuner.verification.preconditions import same_answers
 
 
 def construct(model_new: Callable[..., nn.Module], workload: Workload, seed: int) -> nn.Module:
-    """A candidate's model on the CPU, constructed as KernelBench does: its parameters drawn from `seed`."""
+    """A candidate's model on the CPU, constructed as KernelBench does: parameters from `seed`, mode as it is left."""
     torch.manual_seed(seed)
-    return model_new(*workload.init).eval()
+    return model_new(*workload.init)
 
 
 class GuardedModel:
     """A model on one device and its calls under guards.
 
-    `work` is what the first call of `results` left to PyTorch.
+    `work` is what the first call of `answers` left to PyTorch.
     """
 
     def __init__(self, model: nn.Module, backend: Backend) -> None:
         self.model, self.backend = model.to(backend.torch_device), backend
         self.work: Work = {}
         self._guarded: list[torch.Tensor] = []  # parameters that lie between guard zones
-        self._returned: torch.Tensor | None = None  # what the last call gave, poisoned
+        self._returned: Tensors = []  # what the last call gave, poisoned
 
     def guard_parameters(self) -> None:
         """Move every parameter between guard zones."""
@@ -45,39 +47,44 @@ class GuardedModel:
             parameter.data = guarded_copy(parameter.data)
             self._guarded.append(parameter.data)
 
-    def results(self, state: State, inputs: Tensors, repeat: bool = False) -> Iterator[torch.Tensor]:
-        """The results of one guarded and one plain call; with `repeat` a third must give the same bits.
+    def answers(self, state: State, inputs: Tensors, repeat: bool = False) -> Iterator[Answer]:
+        """The answers of one guarded and one plain call; with `repeat` a third must give the same bits.
 
-        Raises Wrong for whatever was done beside computing a result, when the next result is asked for.
+        Raises Wrong for whatever was done beside giving an answer, when the next one is asked for.
         """
-        load_state(self.model, state)
-        before = [p.clone() for p in self.model.parameters()]
         operators, guards, everywhere = Operators(), GuardedAllocations(), Everywhere()
         self.work = {}
-        poisoned = self.call(inputs, operators, guards, everywhere)
+        poisoned = self.call_on(state, inputs, operators, guards, everywhere)
         self.work = both(operators.work, everywhere.work)
         if not guards.intact():
             raise Wrong("wrote outside the tensors that it allocated")
         yield poisoned
-        plain = self.call(inputs)
+        plain = self.call_on(state, inputs)
         if repeat:
-            self._repeat(inputs, plain)
-        self._returned = None
+            self._repeat(state, inputs, plain)
+        self._returned = []
         if not all(guards_intact(parameter) for parameter in self._guarded):
             raise Wrong("wrote outside its parameters")
+        yield plain
+
+    def call_on(self, state: State, inputs: Tensors, *modes: contextlib.AbstractContextManager[Any]) -> Answer:
+        """One call on these parameter values. Raises Wrong when it changes one."""
+        load_state(self.model, state)
+        before = [p.clone() for p in self.model.parameters()]
+        answer = self.call(inputs, *modes)
         for (name, parameter), old in zip(self.model.named_parameters(), before, strict=True):
             if not same_bits(parameter, old):
                 raise Wrong(f"changed its parameter {name}")
-        yield plain
+        return answer
 
-    def _repeat(self, inputs: Tensors, plain: torch.Tensor) -> None:
+    def _repeat(self, state: State, inputs: Tensors, plain: Answer) -> None:
         held = self._returned  # alive, so that no allocation is given its memory
-        if not same_bits(self.call(inputs), plain):
+        if not same_answers(self.call_on(state, inputs), plain):
             raise Wrong("the same call twice gives different bits")
-        if held is not None and held.numel() and _memory(held) == _memory(self._returned):
+        if {_memory(y) for y in held if y.numel()} & {_memory(y) for y in self._returned}:
             raise Wrong("returns the memory of its last result, which is not its own any more")
 
-    def call(self, inputs: Tensors, *modes: contextlib.AbstractContextManager[Any]) -> torch.Tensor:
+    def call(self, inputs: Tensors, *modes: contextlib.AbstractContextManager[Any]) -> Answer:
         """One forward under `modes` on guarded copies of `inputs`, read back in stream order.
 
         On CUDA the inputs become valid only after a delay on the current stream,
@@ -91,27 +98,29 @@ class GuardedModel:
         with torch.no_grad(), contextlib.ExitStack() as stack:
             for mode in modes:
                 stack.enter_context(mode)
-            y = self.model(*given)
-            if type(y) is not torch.Tensor:
-                raise Wrong(f"returned a {type(y).__name__}, not a plain tensor")
-            result = y.clone()  # at once: leaving a mode may take long enough for what is late to be there
+            result = self.model(*given)
+            try:
+                given_back = Answer.of(result, self.model)
+            except TypeError as error:
+                raise Wrong(str(error)) from None
+            answer = given_back.clone()  # at once: leaving a mode may take so long that what is late is there
         self.backend.synchronize()
         for mine, x in zip(given, inputs, strict=True):
             if not same_bits(mine, x):
                 raise Wrong("modified its input")
             if not guards_intact(mine):
                 raise Wrong("wrote outside its input")
-        poison(y)
-        self._returned = y
-        return result
+        for y in given_back.tensors:
+            poison(y)
+        self._returned = given_back.tensors
+        return answer
 
-    def call_unguarded(self, state: State, inputs: Tensors) -> torch.Tensor:
-        """One forward as a user would call it."""
+    def call_unguarded(self, state: State, inputs: Tensors) -> Answer:
+        """One forward as a user would call it. Raises TypeError when its result is no tensors."""
         load_state(self.model, state)
         with torch.no_grad():
-            result: torch.Tensor = self.model(*inputs)
-        return result
+            return Answer.of(self.model(*inputs))
 
 
-def _memory(y: torch.Tensor | None) -> int:
-    return 0 if y is None else y.untyped_storage().data_ptr()
+def _memory(y: torch.Tensor) -> int:
+    return y.untyped_storage().data_ptr()

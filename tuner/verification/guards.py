@@ -18,11 +18,17 @@ def _guarded_bytes(size: int, device: torch.device) -> torch.Tensor:
 
 def guarded_like(x: torch.Tensor) -> torch.Tensor:
     """An unwritten tensor of x's shape, dtype, strides and alignment between guard zones; all of it NaN."""
-    extent = int(1 + sum((n - 1) * s for n, s in zip(x.shape, x.stride(), strict=True))) if x.numel() else 0
+    strides = x.stride() if _apart(x) else torch.empty(x.shape, device="meta").stride()
+    extent = int(1 + sum((n - 1) * s for n, s in zip(x.shape, strides, strict=True))) if x.numel() else 0
     shift = int(x.storage_offset()) % MAX_SHIFT  # what an allocation gives is aligned; the offset decides the rest
     buffer = _guarded_bytes((shift + extent) * x.element_size(), x.device)
     inner = buffer[GUARD_BYTES : buffer.numel() - GUARD_BYTES].view(x.dtype)
-    return inner.as_strided(x.shape, x.stride(), inner.storage_offset() + shift)
+    return inner.as_strided(x.shape, strides, inner.storage_offset() + shift)
+
+
+def _apart(x: torch.Tensor) -> bool:
+    """Whether no two elements share memory, as those of an expanded tensor do."""
+    return all(stride > 0 or size <= 1 for size, stride in zip(x.shape, x.stride(), strict=True))
 
 
 def guards_intact(x: torch.Tensor) -> bool:

@@ -9,9 +9,12 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from tuner.verification.changed import ChangedModel, Forward, unchanged, with_norm, with_product
-from tuner.verification.criterion import tf32_flags
+from tuner.problem import tensors_of
+from tuner.verification.changed import ChangedModel, Forward, each_tensor, unchanged, with_norm, with_product
 from tuner.verification.normalisation import Norm
+from tuner.verification.parameters import doubled
+from tuner.verification.preconditions import Batch
+from tuner.verification.tf32 import tf32_flags
 
 
 def _merged(n: Norm) -> torch.Tensor:
@@ -28,10 +31,14 @@ def _merged(n: Norm) -> torch.Tensor:
 
 
 def _in_float64(model: nn.Module, forward: Forward) -> Forward:
-    def changed(*inputs: torch.Tensor) -> torch.Tensor:
-        state = {name: value.double() for name, value in model.state_dict().items()}
-        y: torch.Tensor = functional_call(unchanged(model), state, tuple(x.double() for x in inputs))
-        return y.to(inputs[0].dtype)
+    def changed(*inputs: torch.Tensor) -> Any:
+        own = [*inputs, *model.state_dict().values()]
+        dtype = next((x.dtype for x in own if x.is_floating_point()), torch.float32)
+        state = {name: doubled(value.clone()) for name, value in model.state_dict().items()}
+        result = functional_call(unchanged(model), state, tuple(doubled(x) for x in inputs))
+        for name, buffer in model.named_buffers():
+            buffer.copy_(state[name])
+        return each_tensor(result, lambda y, number: y.to(dtype) if y.is_floating_point() else y)
 
     return changed
 
@@ -52,18 +59,20 @@ def _channels_last_product(func: Any, args: Any, kwargs: Any) -> Any:
         return func(*[turned(x) for x in args], **kwargs).contiguous()
 
 
-def _sample_by_sample(batch: int) -> Callable[[nn.Module, Forward], Forward]:
+def _sample_by_sample(batch: Batch) -> Callable[[nn.Module, Forward], Forward]:
     def make(model: nn.Module, forward: Forward) -> Forward:
-        def changed(*inputs: torch.Tensor) -> torch.Tensor:
+        def changed(*inputs: torch.Tensor) -> Any:
             with tf32_flags(False, False):  # as above, for one batch size and not for another
-                return torch.cat([forward(*[x[i : i + 1] for x in inputs]) for i in range(inputs[0].shape[0])], batch)
+                parts = [forward(*batch.sample(list(inputs), i)) for i in range(batch.size(inputs))]
+            tensors = [tensors_of(part) for part in parts]
+            return each_tensor(parts[0], lambda y, n: torch.cat([part[n] for part in tensors], batch.results[n]))
 
         return changed
 
     return make
 
 
-def honest_models(batch: int | None) -> list[ChangedModel]:
+def honest_models(batch: Batch | None) -> list[ChangedModel]:
     """Ways to be right that round differently from the reference."""
     found = [
         ChangedModel("the reference", lambda model, forward: lambda *inputs: forward(*inputs)),

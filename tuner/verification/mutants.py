@@ -15,13 +15,16 @@ from tuner.verification.changed import (
     Calls,
     ChangedModel,
     Forward,
+    Inapplicable,
+    each_tensor,
     under,
     with_norm,
     with_product,
 )
-from tuner.verification.criterion import round_to_tf32
 from tuner.verification.normalisation import Norm
 from tuner.verification.parameters import NORMS
+from tuner.verification.preconditions import Batch
+from tuner.verification.tf32 import round_to_tf32
 
 
 @dataclass(frozen=True)
@@ -115,23 +118,35 @@ def _first_group(n: Norm) -> torch.Tensor:
 
 
 def _result(change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[nn.Module, Forward], Forward]:
-    return lambda model, forward: lambda *inputs: change(forward(*inputs))
+    """Every tensor of the result changed."""
+    return lambda model, forward: lambda *inputs: each_tensor(forward(*inputs), lambda y, number: change(y))
+
+
+def _samples(batch: Batch | None, change: Callable[[torch.Tensor, int], torch.Tensor]) -> Any:
+    """The samples of every result changed, given the dimension that they are in."""
+
+    def make(model: nn.Module, forward: Forward) -> Forward:
+        if batch is None:
+            raise Inapplicable("there is no batch")
+        return lambda *inputs: each_tensor(forward(*inputs), lambda y, number: change(y, batch.results[number]))
+
+    return make
 
 
 def _previous(model: nn.Module, forward: Forward) -> Forward:
     """The result of the call before; of the first call its own."""
-    kept: list[torch.Tensor] = []
+    kept: list[Any] = []
 
-    def changed(*inputs: torch.Tensor) -> torch.Tensor:
+    def changed(*inputs: torch.Tensor) -> Any:
         kept.append(forward(*inputs))
-        return kept.pop(0) if len(kept) > 1 else kept[0].clone()
+        return kept.pop(0) if len(kept) > 1 else each_tensor(kept[0], lambda y, number: y.clone())
 
     return changed
 
 
 def _ignoring(name: str, neutral: float) -> Callable[[nn.Module, Forward], Forward]:
     def make(model: nn.Module, forward: Forward) -> Forward:
-        def changed(*inputs: torch.Tensor) -> torch.Tensor:
+        def changed(*inputs: torch.Tensor) -> Any:
             parameter = dict(model.named_parameters())[name]
             kept = parameter.data
             parameter.data = torch.full_like(kept, neutral)
@@ -156,20 +171,13 @@ def _ignored_parameters(model: nn.Module) -> Iterator[Mutant]:
         yield Mutant(f"missing {name}", _ignoring(name, 0.0 if bias else 1.0))
 
 
-def mutants(model: nn.Module, batch: int | None) -> list[Mutant]:
-    """The wrong models of a reference whose result has its batch in dimension `batch`."""
-
-    def first_sample(y: torch.Tensor) -> torch.Tensor:
-        return y if batch is None else y.narrow(batch, 0, 1).expand_as(y).clone()
-
-    def rolled(y: torch.Tensor) -> torch.Tensor:
-        return y if batch is None else y.roll(1, batch)
-
+def mutants(model: nn.Module, batch: Batch | None) -> list[Mutant]:
+    """The wrong models of a reference with this batch."""
     return [
         Mutant("zeros", _result(torch.zeros_like)),
-        Mutant("a constant", _result(lambda y: torch.full_like(y, y.mean().item()))),
-        Mutant("sample 0 for all", _result(first_sample)),
-        Mutant("rolled batch", _result(rolled)),
+        Mutant("a constant", _result(lambda y: torch.full_like(y, y.double().mean().item()))),
+        Mutant("sample 0 for all", _samples(batch, lambda y, dim: y.narrow(dim, 0, 1).expand_as(y).clone())),
+        Mutant("rolled batch", _samples(batch, lambda y, dim: y.roll(1, dim))),
         Mutant("previous result", _previous),
         Mutant("TF32 operands", with_product(_tf32_product), rounding=True),
         Mutant("bf16", with_product(_bf16_product)),

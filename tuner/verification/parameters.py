@@ -20,7 +20,24 @@ def load_state(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
             tensor.data.copy_(state[name])  # as optimisers and users may write: uncounted by the version counter
 
 
+def doubled(x: torch.Tensor) -> torch.Tensor:
+    """Floating-point numbers in float64; others as they are."""
+    return x.double() if x.is_floating_point() else x
+
+
 def main_parameters(model: nn.Module) -> set[str]:
     """Names of the parameters of everything but normalisation layers."""
     norms = {name for name, module in model.named_modules() if isinstance(module, NORMS)}
     return {name for name, _ in model.named_parameters() if name.rpartition(".")[0] not in norms}
+
+
+def random_affine(state: State, rng: torch.Generator) -> State:
+    """The state with every vector of floating-point numbers drawn anew: weights around 1, the others around 0."""
+    drawn = {}
+    for name, value in state.items():
+        if value.dim() == 1 and value.is_floating_point() and not name.endswith("running_var"):
+            noise = torch.randn(value.shape, generator=rng, device=rng.device).to(value)
+            drawn[name] = (1.0 if name.endswith("weight") else 0.0) + 0.5 * noise
+        else:
+            drawn[name] = value.clone()
+    return drawn

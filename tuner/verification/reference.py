@@ -1,103 +1,244 @@
-"""The reference on one device: its result in float64, its own error, and what a right result is by them."""
+"""The reference on one device: its answer in float64, its own error, and what a right answer is by them."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
 import functools
+import time
+from collections.abc import Iterator
 
 import torch
 from torch import nn
 
 from tuner import backends
 from tuner import problem as problems
+from tuner.errors import ProblemError, UnjudgeableError
 from tuner.records import Workload
+from tuner.verification.answers import Answer
 from tuner.verification.criterion import (
     Expectation,
+    ExpectedTensor,
     allowed_error,
     error_of,
-    round_to_tf32,
-    rounded_operands,
-    tf32_flags,
 )
+from tuner.verification.guards import same_bits
 from tuner.verification.operators import Operators
-from tuner.verification.parameters import State, Tensors, load_state, main_parameters
+from tuner.verification.parameters import (
+    State,
+    Tensors,
+    doubled,
+    load_state,
+    main_parameters,
+    random_affine,
+)
+from tuner.verification.preconditions import PROVING_SAMPLES, Batch, find_batch, same_answers
+from tuner.verification.tf32 import round_to_tf32, rounded_operands, tf32_flags
+
+TIE_DRAWS = 3  # how often inputs are perturbed to find the integer results that a rounding decides
 
 
 class Reference:
     """A problem's reference for one workload. Its parameters are drawn from `seed`; `state` holds those values.
 
+    `training` sets its mode; None: as its constructor leaves it, which is what a user runs.
     Raises ProblemError when the reference refuses the workload.
     """
 
     def __init__(
-        self, problem: problems.Problem, workload: Workload, device: str, seed: int, error_budget: float
+        self,
+        problem: problems.Problem,
+        workload: Workload,
+        device: str,
+        seed: int,
+        error_budget: float,
+        training: bool | None = None,
     ) -> None:
         self.problem, self.workload = problem, workload
         self.backend, self.device = backends.of(device), torch.device(device)
-        self.seed, self.error_budget = seed, error_budget
+        self.seed, self.error_budget, self.training = seed, error_budget, training
         self.model = problems.reference(problem, workload.init, seed).to(self.device)
+        if training is not None:
+            self.model.train(training)
         self.state = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
 
     def resized(self, workload: Workload) -> Reference:
         """The reference of the same problem for another workload."""
-        return Reference(self.problem, workload, self.backend.torch_device, self.seed, self.error_budget)
+        device = self.backend.torch_device
+        return Reference(self.problem, workload, device, self.seed, self.error_budget, self.training)
+
+    def in_mode(self, training: bool) -> Reference:
+        """The same reference in training or evaluation mode."""
+        return Reference(self.problem, self.workload, self.backend.torch_device, self.seed, self.error_budget, training)
 
     @functools.cached_property
     def double(self) -> nn.Module:
-        """The reference in float64."""
-        return copy.deepcopy(self.model).double()
+        """The reference in float64, tensors that are neither parameters nor buffers included."""
+        model = copy.deepcopy(self.model).double()
+        for module in model.modules():
+            for name, value in vars(module).items():
+                if isinstance(value, torch.Tensor) and value.is_floating_point():
+                    setattr(module, name, value.double())
+        return model
+
+    # ---- what has to hold before anything is judged --------------------------------------------------
+
+    def require_deterministic(self) -> None:
+        """Raise UnjudgeableError when two runs on the same values differ. Measures `forward_s` on the way."""
+        first, second = (self.eager(self.affine_state, self.example) for _ in range(2))
+        if not same_answers(first, second):
+            mode = "training" if any(module.training for module in self.model.modules()) else "evaluation"
+            raise UnjudgeableError(
+                f"{self.problem.path}: the reference is random (two runs in {mode} mode differ): nothing can be judged"
+            )
+
+    @functools.cached_property
+    def affine_state(self) -> State:
+        """The initial parameter values, affine ones drawn anew: defaults would hide what they do."""
+        return random_affine(self.state, torch.Generator(self.device).manual_seed(self.seed + 11))
+
+    @property
+    def example(self) -> Tensors:
+        """Inputs as the problem makes them, few samples of them where there is a batch."""
+        return self._proved[1]
+
+    @property
+    def batch(self) -> Batch | None:
+        """The batch, proved by slices and reversal; None where the samples cross, or there is no batch at all."""
+        return self._proved[0]
+
+    @functools.cached_property
+    def _proved(self) -> tuple[Batch | None, Tensors]:
+        whole = problems.inputs(self.problem, self.workload, self.seed + 13, "cpu")
+
+        def oracle(inputs: Tensors) -> Tensors:
+            return self.oracle(self.affine_state, [x.to(self.device) for x in inputs]).tensors
+
+        batch = find_batch(oracle, whole)
+        few = whole if batch is None else batch.first(whole, PROVING_SAMPLES)
+        return batch, [x.to(self.device) for x in few]
+
+    @functools.cached_property
+    def forward_s(self) -> float:
+        """Seconds of one forward, the second of two: limits on a candidate follow from it."""
+        self.eager(self.state, self.example)
+        self.backend.synchronize()
+        start = time.perf_counter()
+        self.eager(self.state, self.example)
+        self.backend.synchronize()
+        return time.perf_counter() - start
+
+    @functools.cached_property
+    def other_mode(self) -> Reference | None:
+        """The reference in its other mode, where that makes a difference."""
+        mine = self.eager(self.affine_state, self.example)
+        others = (self.in_mode(training) for training in (False, True))
+        return next((o for o in others if not same_answers(o.eager(self.affine_state, self.example), mine)), None)
+
+    # ---- answers -------------------------------------------------------------------------------------
 
     def inputs(self, seed: int) -> Tensors:
         """Inputs of the workload on the device, as the problem makes them."""
         return problems.inputs(self.problem, self.workload, seed, self.backend.torch_device)
 
-    def oracle(self, state: State, inputs: Tensors) -> torch.Tensor:
-        """The result in float64 for these parameter values and inputs."""
-        load_state(self.double, state)
-        with torch.no_grad():
-            result: torch.Tensor = self.double(*[x.double() for x in inputs])
-        return result
+    def oracle(self, state: State, inputs: Tensors) -> Answer:
+        """The answer in float64 for these parameter values and inputs. Raises UnjudgeableError where there is none."""
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)  # of what the forward makes itself
+        try:
+            return self._answer(self.double, state, [doubled(x) for x in inputs])
+        except ProblemError as fault:
+            raise UnjudgeableError(f"{self.problem.path}: it cannot be computed in float64: {fault}") from fault
+        finally:
+            torch.set_default_dtype(before)
 
-    def eager(self, state: State, inputs: Tensors) -> torch.Tensor:
-        """The result as the user gets it."""
-        load_state(self.model, state)
+    def eager(self, state: State, inputs: Tensors) -> Answer:
+        """The answer as the user gets it."""
+        return self._answer(self.model, state, inputs)
+
+    def _answer(self, model: nn.Module, state: State, inputs: Tensors) -> Answer:
+        load_state(model, state)
         with torch.no_grad():
-            return problems.forward(self.problem, self.model, inputs)
+            return Answer.of(problems.forward(self.problem, model, inputs), model).clone()
 
     def expectation(self, state: State, inputs: Tensors) -> Expectation:
-        """What a candidate's result for these parameter values and inputs has to be."""
+        """What a candidate's answer for these parameter values and inputs has to be."""
         oracle = self.oracle(state, inputs)
         with Operators() as operators:
             eager = self.eager(state, inputs)
-        error = self._own_error(state, inputs, oracle, eager)
-        allowed = allowed_error(error, oracle, eager.dtype, self.error_budget)
-        return Expectation(oracle, eager.clone(), error, allowed, operators.large())
+        errors = self._own_errors(state, inputs, oracle, eager)
+        ties = self._ties(state, inputs, oracle)
+        parts = [
+            self._expected(name, exact, mine, error, tie)
+            for (name, mine), exact, error, tie in zip(eager.values(), oracle.tensors, errors, ties, strict=True)
+        ]
+        parts += [
+            self._expected(f"buffer {name}", oracle.buffers[name], value, _error(value, oracle.buffers[name]), None)
+            for name, value in eager.buffers.items()
+            if name in state and not same_bits(value, state[name])
+        ]
+        return Expectation(eager.structure, tuple(parts), operators.large())
 
-    def _own_error(self, state: State, inputs: Tensors, oracle: torch.Tensor, eager: torch.Tensor) -> float:
-        """E: over the eager call and the eager call on the reversed batch, as the precision class runs them."""
-        precision = self.workload.precision
-        flags = contextlib.nullcontext() if precision == "match" else tf32_flags(False, False)
-        batch = inputs[0].shape[0]
-        with flags, torch.no_grad():
-            first = eager if precision == "match" else self.model(*inputs)
-            error = error_of(first, oracle)
-            error = max(error, _reversed_error(self.model(*[x.flip(0) for x in inputs]), oracle, batch))
-            if precision == "tf32":
-                error = max(error, self._error_in_tf32(state, inputs, oracle))
-        return error
+    def _expected(
+        self, name: str, oracle: torch.Tensor, eager: torch.Tensor, error: float, tie: torch.Tensor | None
+    ) -> ExpectedTensor:
+        if not eager.is_floating_point():
+            return ExpectedTensor(name, oracle, eager, 0.0, 0.0, tie)
+        return ExpectedTensor(name, oracle, eager, error, allowed_error(error, oracle, eager.dtype, self.error_budget))
 
-    def _error_in_tf32(self, state: State, inputs: Tensors, oracle: torch.Tensor) -> float:
-        """What TF32 costs, whatever this device's default is: operands rounded, products in fp32."""
-        main = main_parameters(self.model)
-        load_state(self.model, {n: round_to_tf32(v) if n in main else v for n, v in state.items()})
-        with rounded_operands(self.model):
-            error = error_of(self.model(*inputs), oracle)
+    def _own_errors(self, state: State, inputs: Tensors, oracle: Answer, eager: Answer) -> list[float]:
+        """E of each result: over the eager call and, where there is a batch, the eager call on its reverse.
+
+        They run as the precision class says. Integer results have none.
+        """
+        with self._flags():
+            match = self.workload.precision == "match"
+            runs = [eager.tensors if match else self.eager(state, inputs).tensors]
+            if self.batch is not None and self.batch.size(inputs) > 1:
+                turned = self.eager(state, self.batch.reversed(inputs))
+                runs.append(self.batch.results_reversed(turned.tensors))
+            if self.workload.precision == "tf32":
+                runs.append(self._in_tf32(state, inputs).tensors)
         load_state(self.model, state)
-        return error
+        return [max(_error(run[i], exact) for run in runs) for i, exact in enumerate(oracle.tensors)]
+
+    @contextlib.contextmanager
+    def _flags(self) -> Iterator[None]:
+        if self.workload.precision == "match":
+            yield
+            return
+        with tf32_flags(False, False):
+            yield
+
+    def _in_tf32(self, state: State, inputs: Tensors) -> Answer:
+        """The answer with operands rounded to TF32 and products in fp32, whatever this device's default is."""
+        main = main_parameters(self.model)
+        rounded = {n: round_to_tf32(v) if n in main and v.dtype is torch.float32 else v for n, v in state.items()}
+        with rounded_operands(self.model):
+            return self.eager(rounded, inputs)
+
+    def _ties(self, state: State, inputs: Tensors, oracle: Answer) -> list[torch.Tensor | None]:
+        """For each integer result, which elements a rounding of the inputs decides; None for the others."""
+        ties = [None if y.is_floating_point() else torch.zeros_like(y, dtype=torch.bool) for y in oracle.tensors]
+        if all(tie is None for tie in ties):
+            return list(ties)
+        rng = torch.Generator(self.device).manual_seed(self.seed + 17)
+        for _ in range(TIE_DRAWS):
+            moved = self.oracle(state, [_perturbed(x, rng) for x in inputs])
+            for tie, y, exact in zip(ties, moved.tensors, oracle.tensors, strict=True):
+                if tie is not None:
+                    tie |= y != exact if y.shape == exact.shape else True
+        return list(ties)
 
 
-def _reversed_error(y: torch.Tensor, oracle: torch.Tensor, batch: int) -> float:
-    """The error of a result on the reversed batch; the result's batch dimension is the one that fits."""
-    dims = [d for d in range(y.dim()) if y.shape[d] == batch]
-    return min((error_of(y.flip(d), oracle) for d in dims), default=0.0)
+def _perturbed(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    """x in float64, every element off by up to some roundings of its dtype."""
+    if not x.is_floating_point():
+        return x
+    noise = torch.rand(x.shape, generator=rng, device=x.device, dtype=torch.float64) * 2 - 1
+    scale = x.double().abs().clamp_min(torch.finfo(x.dtype).tiny)
+    return x.double() + 4 * torch.finfo(x.dtype).eps * scale * noise
+
+
+def _error(y: torch.Tensor, oracle: torch.Tensor) -> float:
+    return error_of(y, oracle) if y.is_floating_point() else 0.0

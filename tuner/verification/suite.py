@@ -8,7 +8,6 @@ is right. `build` and `run` are for a process that does both.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -16,8 +15,9 @@ import torch
 from torch import nn
 
 from tuner import problem as problems
-from tuner.errors import ProblemError
+from tuner.errors import UnjudgeableError
 from tuner.records import CaseResult, Correctness, Workload
+from tuner.verification.answers import Answer
 from tuner.verification.cases import TRIAL, Case, Draw, Makes
 from tuner.verification.criterion import Wrong, error_ratio, judge, require_parameters
 from tuner.verification.guarded_model import GuardedModel, construct
@@ -43,8 +43,7 @@ class Outcome:
         """Add the result of a case, and what the candidate left to PyTorch in it."""
         self.results.append(result)
         self.left |= fallbacks(work, case.expected.large)
-        if result.error is not None:
-            self.error_ratio = max(self.error_ratio, error_ratio(case.expected, result.error))
+        self.error_ratio = max(self.error_ratio, error_ratio(result))
 
     def correctness(self) -> Correctness:
         """All of it as it is persisted, with a case that says whose work it was."""
@@ -58,7 +57,8 @@ class Suite:
     `seed` is drawn by the caller and unknown to candidates. Oracles stay allocated
     as long as the suite, so that no allocation of a candidate is ever given their
     memory; what was used on the way is returned to the driver.
-    Raises ProblemError when the reference refuses the workload, or overflows in each case.
+    Raises ProblemError when the reference refuses the workload, and UnjudgeableError when
+    it is random or in no case right itself.
     """
 
     def __init__(
@@ -74,20 +74,21 @@ class Suite:
             problems.require_takes(problem, workload)
         self.problem, self.workload, self.seed = problem, workload, seed
         self.reference = Reference(problem, workload, device, seed, error_budget)
+        if makes:
+            self.reference.require_deterministic()
         self.cases = self._judgeable(makes)
         self.reference.backend.release_memory()
 
     def _judgeable(self, makes: Sequence[Makes]) -> list[Case]:
         rng = torch.Generator().manual_seed(self.seed)
-        made: list[Case] = []
+        made: list[Case | CaseResult] = []
         for number, make in enumerate(makes):
             light = LIGHT_BATCH if number > 0 and self.reference.backend.small_cases else None
             draw = Draw(self.reference, int(torch.randint(2**31, (1,), generator=rng)), light)
-            made += [case for case in make(draw) if isinstance(case, Case)]
-        # Where float32 overflows and float64 does not, the reference's error is infinite: anything would pass.
-        found = [case for case in made if math.isfinite(case.expected.reference_error)]
+            made += list(make(draw))
+        found = [case for case in made if isinstance(case, Case)]
         if made and not found:
-            raise ProblemError(f"{self.problem.path}: no case can judge it: the float32 reference overflows in each")
+            raise UnjudgeableError(f"{self.problem.path}: no case can judge it: {_reason(made)}")
         return found
 
     def build(self, model_new: Callable[..., nn.Module]) -> GuardedModel:
@@ -103,15 +104,22 @@ class Suite:
         )
         return found
 
-    def agrees(self, y: torch.Tensor) -> bool:
-        """Whether KernelBench would score this result of plain inputs and initial parameters as right."""
+    def agrees(self, answer: Answer) -> bool:
+        """Whether KernelBench would score this answer to plain inputs and initial parameters as right."""
         tolerance = KERNELBENCH_TOLERANCE
-        return torch.allclose(y, self.plain_eager, rtol=tolerance, atol=tolerance, equal_nan=True)
+        return answer.structure == self.plain_eager.structure and all(
+            y.shape == own.shape and torch.allclose(y, own, rtol=tolerance, atol=tolerance, equal_nan=True)
+            for y, own in zip(answer.tensors, self.plain_eager.tensors, strict=True)
+        )
 
     @functools.cached_property
-    def plain_eager(self) -> torch.Tensor:
-        """Eager's result with the initial parameters on plain inputs, which the first case leaves as they are."""
+    def plain_eager(self) -> Answer:
+        """Eager's answer with the initial parameters to plain inputs, which the first case leaves as they are."""
         return self.reference.eager(self.reference.state, self.cases[0].inputs)
+
+
+def _reason(made: Sequence[Case | CaseResult]) -> str:
+    return "; ".join(dict.fromkeys(result.detail for result in made if isinstance(result, CaseResult)))
 
 
 def build(model_new: Callable[..., nn.Module], reference: Reference) -> GuardedModel:
@@ -122,6 +130,8 @@ def build(model_new: Callable[..., nn.Module], reference: Reference) -> GuardedM
     """
     model = construct(model_new, reference.workload, reference.seed)
     require_parameters(model.state_dict(), reference.state)
+    if reference.training is not None:
+        model.train(reference.training)
     candidate = GuardedModel(model, reference.backend)
     candidate.guard_parameters()
     return candidate
@@ -130,8 +140,8 @@ def build(model_new: Callable[..., nn.Module], reference: Reference) -> GuardedM
 def run_case(candidate: GuardedModel, case: Case, repeat: bool = False) -> CaseResult:
     """One case: every result judged as soon as it is there. What the candidate raises propagates."""
     try:
-        for y in candidate.results(case.state, case.inputs, repeat):
-            verdict = judge(case.name, case.expected, y)
+        for answer in candidate.answers(case.state, case.inputs, repeat):
+            verdict = judge(case.name, case.expected, answer)
             if not verdict.ok:
                 break
     except Wrong as wrong:

@@ -4,7 +4,7 @@
 beyond them; verification.md's letters begin their names.
 """
 
-from tuner.verification.cases import extremes, layouts, other_sizes, values  # noqa: F401  they register their cases
+from tuner.verification.cases import extremes, layouts, modes, other_sizes, values  # noqa: F401  they register their cases
 from tuner.verification.cases.case import TRIAL, WINNER, Case, Makes
 from tuner.verification.cases.draw import Draw
 

@@ -47,8 +47,8 @@ def trial_case(name: str) -> Callable[[Values], Values]:
     """The decorated values are a case of every trial."""
 
     def register(values: Values) -> Values:
-        def make(draw: Draw) -> Iterator[Case]:
-            yield draw.case(name, draw.plain, values)
+        def make(draw: Draw) -> Iterator[Case | CaseResult]:
+            yield draw.of_trial(name, values)
 
         TRIAL.append(make)
         return values

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
+from collections.abc import Callable
 
 import torch
 
+from tuner import problem as problems
 from tuner.problem import sizes
 from tuner.records import CaseResult, Workload
 from tuner.verification.cases.case import Case, Values
@@ -33,18 +36,21 @@ class Draw:
     @functools.cached_property
     def plain(self) -> Tensors:
         """Inputs as the problem makes them."""
-        given = self.reference.inputs(self.seed)
-        return given if self.samples is None else [x[: self.samples].clone() for x in given]
+        given, batch = self.reference.inputs(self.seed), self.reference.batch
+        return given if self.samples is None or batch is None else batch.first(given, self.samples)
 
     @functools.cached_property
     def odd(self) -> Workload:
         """The workload with odd and prime sizes, as far as the reference takes them."""
-        return sizes.odd(self.reference.problem, self.reference.workload)
+        return sizes.odd(self.reference.problem, self.reference.workload, self.plain)
 
     def moved(self) -> Tensors:
         """The plain inputs, each rolled by a random number of elements: new values at no cost."""
-        by = [int(torch.randint(x.numel(), (1,), generator=self.rng, device=x.device)) for x in self.plain]
-        return [x.flatten().roll(n).view_as(x) for x, n in zip(self.plain, by, strict=True)]
+        return [x.flatten().roll(self.below(x.numel())).view_as(x) for x in self.plain]
+
+    def below(self, limit: int) -> int:
+        """A random number below `limit`, or 0."""
+        return int(torch.randint(max(limit, 1), (1,), generator=self.rng, device=self.rng.device))
 
     def case(self, name: str, inputs: Tensors, values: Values = random_affine, may_refuse: bool = False) -> Case:
         """The case that `values` makes of these inputs."""
@@ -52,25 +58,34 @@ class Draw:
         expected = self.reference.expectation(state, inputs)
         return Case(name, self.reference, state, inputs, expected, may_refuse)
 
-    def sized(self, name: str, workload: Workload, values: Values) -> Case:
-        """A case of other sizes, its inputs uniform in [0, 1), which a candidate may refuse.
+    def of_trial(self, name: str, values: Values) -> Case | CaseResult:
+        """The case that `values` makes of plain inputs, of the inputs alone where its own leave the problem's domain.
 
-        The reference's error on few results is that of several draws.
+        Where the result is a few numbers, the reference's error on them is that of several draws.
         """
-        case = self._uniform(name, workload, values)
-        more = [self._uniform(name, workload, values) for _ in range(-(-FEW // case.expected.oracle.numel()) - 1)]
-        expectations = [drawn.expected for drawn in (case, *more)]
-        error = max(expected.reference_error for expected in expectations)
-        allowed = max(expected.allowed for expected in expectations)
-        expected = dataclasses.replace(case.expected, reference_error=error, allowed=allowed)
-        return conditioned(dataclasses.replace(case, expected=expected))
+        found = within_domain(self.case(name, self.plain, values))
+        if isinstance(found, CaseResult):
+            found = within_domain(self.case(name, self.plain, lambda *given: (values(*given)[0], self.plain)))
+        if isinstance(found, CaseResult):
+            return found
+        return judgeable(self._of_several(found, lambda: self.case(name, self.moved(), values)), math.inf)
 
-    def _uniform(self, name: str, workload: Workload, values: Values) -> Case:
-        inputs = [
-            torch.rand(s.shape, dtype=getattr(torch, s.dtype), generator=self.rng, device=self.reference.device)
-            for s in workload.inputs
-        ]
-        return self.case(name, inputs, values, may_refuse=True)
+    def sized(self, name: str, workload: Workload, values: Values) -> Case:
+        """A case of other sizes, which a candidate may refuse; the elements of its inputs are the problem's own."""
+
+        def make() -> Case:
+            return self.case(name, problems.alike(self.plain, workload.inputs, self.rng), values, may_refuse=True)
+
+        return conditioned(self._of_several(make(), make))
+
+    def _of_several(self, case: Case, make: Callable[[], Case]) -> Case:
+        """The case; where its result is a few numbers, with the largest errors of more cases that `make` draws."""
+        fewest = min(part.oracle.numel() for part in case.expected.results)
+        more = [make() for _ in range(-(-FEW // max(fewest, 1)) - 1)] if fewest > 0 else []
+        drawn = [each.expected.parts for each in (case, *more)]
+        own = [max(part.reference_error for part in parts) for parts in zip(*drawn, strict=True)]
+        allowed = [max(part.allowed for part in parts) for parts in zip(*drawn, strict=True)]
+        return dataclasses.replace(case, expected=case.expected.with_errors(own, allowed))
 
 
 def conditioned(case: Case) -> Case:
@@ -80,11 +95,14 @@ def conditioned(case: Case) -> Case:
     reference's own may be 0 by luck.
     """
     with Normalising(_rounded_mean):
-        cost = error_of(case.reference.oracle(case.state, case.inputs), case.expected.oracle)
-    if cost == float("inf"):
-        return case
-    allowed = max(case.expected.allowed, case.reference.error_budget * cost)
-    return dataclasses.replace(case, expected=dataclasses.replace(case.expected, allowed=allowed))
+        rounded = case.reference.oracle(case.state, case.inputs)
+    allowed = [part.allowed for part in case.expected.parts]
+    for number, (part, y) in enumerate(zip(case.expected.results, rounded.tensors, strict=True)):
+        cost = error_of(y, part.oracle) if y.is_floating_point() else 0.0
+        if cost < math.inf:
+            allowed[number] = max(part.allowed, case.reference.error_budget * cost)
+    own = [part.reference_error for part in case.expected.parts]
+    return dataclasses.replace(case, expected=case.expected.with_errors(own, allowed))
 
 
 def _rounded_mean(norm: Norm) -> torch.Tensor:
@@ -93,9 +111,27 @@ def _rounded_mean(norm: Norm) -> torch.Tensor:
     return norm.finish(mean * (1 + torch.finfo(torch.float32).eps), norm.variance(mean))
 
 
-def judgeable(case: Case) -> Case | CaseResult:
-    """The case; where the reference itself is not right, the result that says so."""
-    scale = case.expected.scale if bool(case.expected.oracle.isfinite().any()) else 1.0
-    if case.expected.reference_error <= USELESS * scale:
+def within_domain(case: Case) -> Case | CaseResult:
+    """The case; where its oracle is not finite, so that its values are none of the problem's, a result that says so."""
+    if all(bool(part.oracle.isfinite().all()) for part in case.expected.parts):
         return case
-    return CaseResult(name=case.name, ok=True, detail="not judged: the float32 reference itself is not right here")
+    return CaseResult(
+        name=case.name, ok=True, detail="not judged: outside the problem's domain, its result is not finite"
+    )
+
+
+def judgeable(case: Case, useless: float = USELESS) -> Case | CaseResult:
+    """The case; where the reference itself is not right, the result that says so.
+
+    It is not when its error, relative to the largest result, is above `useless`, or infinite.
+    """
+    for part in case.expected.parts:
+        scale = part.scale if bool(part.oracle.isfinite().any()) else 1.0
+        own = part.reference_error
+        if own == math.inf or (own > 0 and own > useless * scale):
+            dtype = str(part.eager.dtype).removeprefix("torch.")
+            said = f"not judged: the {dtype} reference itself is not right here"
+            return CaseResult(name=case.name, ok=True, detail=said)
+        if part.ties is not None and part.ties.numel() and bool(part.ties.all()):
+            return CaseResult(name=case.name, ok=True, detail="not judged: a rounding decides every element")
+    return case

@@ -1,57 +1,99 @@
-"""E to G: constant, tiny, huge and non-finite inputs."""
+"""E to G and J: constant, tiny, huge, negative and non-finite inputs."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 
 import torch
 
 from tuner.records import CaseResult
 from tuner.verification.cases.case import Case, winner_case
-from tuner.verification.cases.draw import Draw, conditioned, judgeable
+from tuner.verification.cases.draw import Draw, conditioned, judgeable, within_domain
+from tuner.verification.parameters import Tensors
 
-MAGNITUDES = (1e18, 1e15, 1e12, 1e9)  # the first at which the reference is right is judged
+MAGNITUDES = (1e18, 1e15, 1e12, 1e9, 1e6, 1e3)  # the first at which the reference is right is judged
+LEAST, MOST = 10.0, 1e4  # magnitudes of case J
+
+
+def floats(inputs: Tensors, change: Callable[[torch.Tensor], torch.Tensor]) -> Tensors:
+    """The inputs, those of floating-point numbers changed: others keep the problem's own values."""
+    return [change(x) if x.is_floating_point() else x for x in inputs]
 
 
 @winner_case
 def constant(draw: Draw) -> Iterator[Case | CaseResult]:
     """E: every element the same."""
     for name, value in (("E constant", 0.5), ("E all zero", 0.0)):
-        inputs = [torch.full_like(x, value) for x in draw.plain]
-        yield judgeable(conditioned(draw.case(name, inputs)))
+        yield _tried(draw, name, floats(draw.plain, lambda x, value=value: torch.full_like(x, value)))  # type: ignore[misc]
 
 
 @winner_case
 def denormals(draw: Draw) -> Iterator[Case | CaseResult]:
-    """F: below the smallest normal number of float32."""
-    yield judgeable(conditioned(draw.case("F denormals", [x * 1e-40 for x in draw.moved()])))
+    """F: below the smallest normal number."""
+    yield _tried(draw, "F denormals", floats(draw.moved(), lambda x: x * (torch.finfo(x.dtype).tiny / 100)))
 
 
 @winner_case
 def magnitude(draw: Draw) -> Iterator[Case | CaseResult]:
-    """F: as large as the float32 reference bears."""
+    """F: as large as the reference bears."""
     inputs, largest = draw.moved(), MAGNITUDES[0]
     for size in MAGNITUDES:
-        found = judgeable(conditioned(draw.case("F magnitude", [x * size for x in inputs])))
+        found = _tried(draw, "F magnitude", floats(inputs, lambda x, size=size: x * size))  # type: ignore[misc]
         if isinstance(found, Case):
             break
     if size == largest:
         yield found
         return
-    note = f"not judged at {largest:g}: the float32 reference itself is not right there"
+    note = f"not judged at {largest:g}: the reference itself is not right there"
     if isinstance(found, Case):
         yield dataclasses.replace(found, note=f"{note}; judged at {size:g}")
     else:
         yield CaseResult(name=found.name, ok=True, detail=note)
 
 
+def _tried(draw: Draw, name: str, inputs: Tensors) -> Case | CaseResult:
+    """The case of values that may be beyond the problem's domain, and beyond what the reference bears."""
+    found = within_domain(draw.case(name, inputs))
+    return judgeable(conditioned(found)) if isinstance(found, Case) else found
+
+
 @winner_case
 def not_finite(draw: Draw) -> Iterator[Case | CaseResult]:
-    """G: one element of one sample."""
-    for name, value in (("G NaN in one sample", float("nan")), ("G Inf in one sample", float("inf"))):
-        inputs = draw.moved()
-        for x in inputs:
-            if x.is_floating_point():
-                x[x.shape[0] // 2].view(-1)[x[0].numel() // 3] = value
-        yield judgeable(draw.case(name, inputs))
+    """G: one element of one sample, which leaves the other samples as they are."""
+    for name, value in (("G NaN in one sample", math.nan), ("G Inf in one sample", math.inf)):
+        yield judgeable(draw.case(name, _with_one(draw, value)))
+
+
+def _with_one(draw: Draw, value: float) -> Tensors:
+    """Inputs with this value at one element of each, in a sample of the middle."""
+
+    def put(x: torch.Tensor) -> torch.Tensor:
+        if x.numel():
+            row = x.numel() // x.shape[0] if x.dim() else 1
+            x.view(-1)[x.numel() // row // 2 * row + row // 3] = value
+        return x
+
+    return floats(draw.moved(), put)
+
+
+@winner_case
+def other_signs(draw: Draw) -> Iterator[Case | CaseResult]:
+    """J: the problem's values negated; magnitudes of 10 to 1e4, negative and of both signs; -Inf."""
+    yield _tried(draw, "J negated", floats(draw.moved(), torch.neg))
+    yield _tried(draw, "J large and negative", floats(draw.moved(), lambda x: -_spread(draw, x).to(x)))
+    yield _tried(draw, "J large, of both signs", floats(draw.moved(), lambda x: _signed(draw, _spread(draw, x)).to(x)))
+    yield judgeable(draw.case("J -Inf in one sample", _with_one(draw, -math.inf)))
+
+
+def _spread(draw: Draw, x: torch.Tensor) -> torch.Tensor:
+    """Random values of x's shape, of one magnitude in each row along the last dimension, which differ by 10 %."""
+    rows = (*x.shape[:-1], 1) if x.dim() else ()
+    exponent = torch.rand(rows, generator=draw.rng, device=x.device)
+    near = 1 + 0.1 * torch.rand(x.shape, generator=draw.rng, device=x.device)
+    return LEAST * (MOST / LEAST) ** exponent * near
+
+
+def _signed(draw: Draw, x: torch.Tensor) -> torch.Tensor:
+    return torch.where(torch.rand(x.shape, generator=draw.rng, device=x.device) < 0.5, -x, x)

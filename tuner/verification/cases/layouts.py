@@ -28,7 +28,7 @@ def _spaced(x: torch.Tensor) -> torch.Tensor:
 
 
 def _turned(x: torch.Tensor) -> torch.Tensor:
-    return x.transpose(0, -1).contiguous().transpose(0, -1)
+    return x.transpose(0, -1).contiguous().transpose(0, -1) if x.dim() else x
 
 
 def _shifted(x: torch.Tensor) -> torch.Tensor:

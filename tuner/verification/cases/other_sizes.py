@@ -5,19 +5,34 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
+from tuner.errors import ProblemError
 from tuner.problem import sizes
 from tuner.records import CaseResult, Workload
 from tuner.verification.cases.case import Case, Values, winner_case
-from tuner.verification.cases.draw import Draw, judgeable
+from tuner.verification.cases.draw import Draw, judgeable, within_domain
 from tuner.verification.cases.values import common_offset, near_eps, own_scale, random_affine
+
+DRAWN = 3  # how many workloads of drawn sizes there are
+
+NOT_TAKEN = "not judged: the reference does not take it"
 
 Letters = dict[str, Values]  # by the letter of the case that these values are of
 
 
 @winner_case
-def batch_of_one(draw: Draw) -> Iterator[Case | CaseResult]:
-    """I: a single sample."""
-    yield from _resized(draw, "I batch 1", draw.reference.workload.with_batch(1), {"A": random_affine})
+def batches(draw: Draw) -> Iterator[Case | CaseResult]:
+    """I: a single sample; and, drawn in secret, fewer samples than tuned for and more."""
+    batch, workload = draw.reference.batch, draw.reference.workload
+    if batch is None:
+        yield CaseResult(name="I batch 1", ok=True, detail="not judged: there is no batch")
+        return
+    yield from _resized(draw, "I batch 1", batch.resized(workload, 1), {"A": random_affine})
+    tuned = workload.shapes[batch.inputs[0]][0]
+    near = draw.odd if draw.reference.backend.small_cases else workload
+    for name, least, most in (("fewer samples", 2, tuned - 1), ("more samples", tuned + 1, tuned + tuned // 2 + 1)):
+        if least <= most:
+            samples = least + draw.below(most - least + 1)
+            yield from _resized(draw, f"I {name}", batch.resized(near, samples), {"A": random_affine})
 
 
 @winner_case
@@ -27,9 +42,17 @@ def odd_sizes(draw: Draw) -> Iterator[Case | CaseResult]:
 
 
 @winner_case
+def drawn_sizes(draw: Draw) -> Iterator[Case | CaseResult]:
+    """I: sizes drawn in secret, any residue of 16 as likely as any other."""
+    for number in range(DRAWN):
+        drawn = sizes.drawn(draw.reference.problem, draw.odd, draw.plain, draw.below)
+        yield from _resized(draw, f"I drawn sizes {number + 1}", drawn, {"A": random_affine})
+
+
+@winner_case
 def smallest_sizes(draw: Draw) -> Iterator[Case | CaseResult]:
     """I: the least sizes that the reference takes."""
-    smallest = sizes.smallest(draw.reference.problem, draw.reference.workload)
+    smallest = sizes.smallest(draw.reference.problem, draw.reference.workload, draw.plain)
     for case in _resized(draw, "I smallest sizes", smallest, {"A": random_affine, "D": near_eps}):
         if isinstance(case, Case):  # a parameter may be larger than what is computed here, so no work is judged
             case = dataclasses.replace(case, expected=dataclasses.replace(case.expected, large=None))
@@ -52,15 +75,23 @@ def flipped_arguments(draw: Draw) -> Iterator[Case | CaseResult]:
 
 
 def _resized(draw: Draw, name: str, workload: Workload, letters: Letters) -> Iterator[Case | CaseResult]:
-    if sizes.takes(draw.reference.problem, workload) is None:
-        yield CaseResult(name=name, ok=True, detail="the reference does not take it")
+    if not sizes.takes(draw.reference.problem, workload):
+        yield CaseResult(name=name, ok=True, detail=NOT_TAKEN)
         return
     for letter, values in letters.items():
-        yield judgeable(draw.sized(f"{name}, {letter}", workload, values))
+        yield _tried(draw, f"{name}, {letter}", workload, values)
 
 
 def _altered(draw: Draw, name: str, workload: Workload) -> Iterator[Case | CaseResult]:
     """Cases of a reference that is built with other arguments."""
     inner = Draw(draw.reference.resized(workload), draw.seed, draw.samples)
     for letter, values in {"A": random_affine, "C": common_offset, "D": near_eps}.items():
-        yield judgeable(inner.sized(f"{name}, {letter}", workload, values))
+        yield _tried(inner, f"{name}, {letter}", workload, values)
+
+
+def _tried(draw: Draw, name: str, workload: Workload, values: Values) -> Case | CaseResult:
+    try:
+        found = within_domain(draw.sized(name, workload, values))
+    except ProblemError:  # its shapes are taken and its values are not: a label beyond the classes, say
+        return CaseResult(name=name, ok=True, detail=NOT_TAKEN)
+    return judgeable(found) if isinstance(found, Case) else found

@@ -5,8 +5,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from tuner import problem as problems
 from tuner.verification.cases.case import trial_case
 from tuner.verification.parameters import NORMS, State, Tensors, load_state, main_parameters
+from tuner.verification.parameters import random_affine as random_parameters
+from tuner.verification.preconditions import Batch
 from tuner.verification.reference import Reference
 
 EDGE = 16.0  # cases B and C: how far the ends of a normalisation's biases stand out
@@ -16,15 +19,7 @@ OFFSET = 1e3  # case C: what a one-pass variance does not survive
 @trial_case("A random affine")
 def random_affine(reference: Reference, inputs: Tensors, rng: torch.Generator) -> tuple[State, Tensors]:
     """A: affine parameters and biases random, not their defaults."""
-    drawn = {}
-    for name, value in reference.state.items():
-        if value.dim() == 1:
-            noise = torch.randn(value.shape, generator=rng, device=rng.device).to(value)
-            centre = 1.0 if name.endswith("weight") else 0.0
-            drawn[name] = centre + 0.5 * noise
-        else:
-            drawn[name] = value.clone()
-    return drawn, inputs
+    return random_parameters(reference.state, rng), inputs
 
 
 @trial_case("B own scale")
@@ -35,7 +30,7 @@ def own_scale(reference: Reference, inputs: Tensors, rng: torch.Generator) -> tu
         if state[name].dim() > 1:
             turned = torch.rand(state[name].shape, generator=rng, device=rng.device) < 1 / 16
             state[name] = torch.where(turned, -state[name], state[name])
-    return _with_edges(reference.model, state, EDGE), own_scales(inputs, rng)
+    return _with_edges(reference.model, state, EDGE), own_scales(inputs, reference.batch, rng)
 
 
 def _with_edges(model: nn.Module, state: State, edge: float) -> State:
@@ -51,13 +46,20 @@ def _with_edges(model: nn.Module, state: State, edge: float) -> State:
     return state
 
 
-def own_scales(inputs: Tensors, rng: torch.Generator) -> Tensors:
-    """Every sample times its own scale, spread over [1/16, 16], plus its own offset in [-2, 2]."""
+def own_scales(inputs: Tensors, batch: Batch | None, rng: torch.Generator) -> Tensors:
+    """Every sample times its own scale, spread over [1/16, 16], plus its own offset in [-2, 2].
+
+    Inputs without samples get one scale and one offset; integers and truth values stay.
+    """
     scaled = []
-    for x in inputs:
-        per_sample = (x.shape[0],) + (1,) * (x.dim() - 1)
-        ranks = torch.randperm(x.shape[0], generator=rng, device=rng.device).view(per_sample)
-        spread = (ranks + torch.rand(per_sample, generator=rng, device=rng.device)) / x.shape[0]
+    for number, x in enumerate(inputs):
+        if not x.is_floating_point():
+            scaled.append(x)
+            continue
+        samples = x.shape[0] if batch is not None and number in batch.inputs else 1
+        per_sample = (samples,) + (1,) * (x.dim() - 1) if x.dim() else ()
+        ranks = torch.randperm(samples, generator=rng, device=rng.device).view(per_sample)
+        spread = (ranks + torch.rand(per_sample, generator=rng, device=rng.device)) / samples
         scale = torch.exp2(spread * 8 - 4).to(x)
         offset = (torch.rand(per_sample, generator=rng, device=rng.device) * 4 - 2).to(x)
         scaled.append(x * scale + offset)
@@ -72,7 +74,7 @@ def common_offset(reference: Reference, inputs: Tensors, rng: torch.Generator) -
     biases = [name for name in main if name.endswith("bias") and state[name].dim() == 1]
     for name in biases:
         state[name] = state[name] + OFFSET
-    return state, inputs if biases else [x + OFFSET for x in inputs]
+    return state, inputs if biases else [x + OFFSET if x.is_floating_point() else x for x in inputs]
 
 
 @trial_case("D variance near eps")
@@ -82,14 +84,19 @@ def near_eps(reference: Reference, inputs: Tensors, rng: torch.Generator) -> tup
     model, scales = reference.model, list[float]()
 
     def look(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-        deviation = args[0][:4].double().var().item() ** 0.5
+        deviation = args[0].double().var().item() ** 0.5
         scales.append(module.eps**0.5 / deviation if deviation > 0 else 1.0)  # type: ignore[operator]
 
     hooks = [m.register_forward_pre_hook(look) for m in model.modules() if isinstance(m, NORMS)]
     load_state(model, state)
     with torch.no_grad():
-        model(*[x[:4] for x in inputs])
-    for hook in hooks:
-        hook.remove()
+        few = inputs if reference.batch is None else reference.batch.first(inputs, 4)
+        try:
+            problems.forward(reference.problem, model, few)
+        finally:
+            for hook in hooks:
+                hook.remove()
     scale, main = min(scales, default=1e-3), main_parameters(model)
-    return {name: value * scale if name in main else value for name, value in state.items()}, inputs
+    return {
+        name: value * scale if name in main and value.is_floating_point() else value for name, value in state.items()
+    }, inputs

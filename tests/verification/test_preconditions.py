@@ -1,0 +1,92 @@
+"""A batch is proved, randomness and modes are found, before anything is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.problems import make_reference
+
+from tuner.errors import UnjudgeableError
+from tuner.verification.preconditions import Batch, find_batch
+
+Forward = Callable[..., torch.Tensor | tuple[torch.Tensor, ...]]
+
+
+def batch_of(forward: Forward, *inputs: torch.Tensor) -> Batch | None:
+    def oracle(given: list[torch.Tensor]) -> list[torch.Tensor]:
+        result = forward(*given)
+        return list(result) if isinstance(result, tuple) else [result]
+
+    return find_batch(oracle, [x.double() for x in inputs])
+
+
+X, SQUARE = torch.rand(6, 4), torch.rand(8, 8)
+
+
+@pytest.mark.parametrize(
+    ("forward", "inputs", "found"),
+    [
+        (torch.sigmoid, (X,), Batch((0,), (0,))),
+        (lambda x: x.sum(1), (X,), Batch((0,), (0,))),
+        (lambda x: x.t(), (X,), Batch((0,), (1,))),
+        (lambda x: (x, x.t()), (X,), Batch((0,), (0, 1))),
+        (torch.add, (X, X), Batch((0, 1), (0,))),
+        (torch.matmul, (X, torch.rand(4, 3)), Batch((0,), (0,))),
+        (torch.matmul, (SQUARE, SQUARE), Batch((0,), (0,))),
+        (lambda w, x: torch.matmul(x, w), (torch.rand(4, 3), X), Batch((1,), (0,))),
+        (lambda x: x.cumsum(0), (X,), None),
+        (lambda x: x - x.mean(0), (X,), None),
+        (lambda x: x.sum(), (X,), None),
+        (lambda x: x + 1, (torch.rand(()),), None),
+        (lambda x: x + 1, (torch.rand(1, 4),), None),
+        (lambda x: x + 1, (torch.rand(0, 4),), None),
+        (lambda x: x.view(6, 4) + 1, (X,), None),
+        (lambda x: x + torch.arange(len(x))[:, None], (X,), None),
+    ],
+)
+def test_a_batch_is_proved(forward: Forward, inputs: tuple[torch.Tensor, ...], found: Batch | None) -> None:
+    assert batch_of(forward, *inputs) == found
+
+
+def test_only_inputs_with_samples_are_changed() -> None:
+    batch = Batch((1,), (0,))
+    weight, x = torch.rand(4, 3), torch.rand(6, 4)
+    assert [given.shape for given in batch.first([weight, x], 2)] == [(4, 3), (2, 4)]
+    assert torch.equal(batch.reversed([weight, x])[0], weight)
+    assert torch.equal(batch.sample([weight, x], 5)[1], x[5:])
+
+
+RANDOM = "return torch.nn.functional.dropout(x, 0.5)"
+
+
+def test_a_random_reference_is_refused_in_one_line(tmp_path: Path) -> None:
+    reference = make_reference(tmp_path, RANDOM)
+    with pytest.raises(UnjudgeableError) as caught:
+        reference.require_deterministic()
+    assert str(caught.value).endswith(
+        "the reference is random (two runs in training mode differ): nothing can be judged"
+    )
+
+
+def test_the_same_bits_twice_are_no_randomness(tmp_path: Path) -> None:
+    make_reference(tmp_path, "return x + 1").require_deterministic()
+
+
+@pytest.mark.parametrize(
+    ("layer", "training"), [("nn.BatchNorm1d(8)", False), ("nn.Dropout()", False), ("nn.BatchNorm1d(8).eval()", True)]
+)
+def test_another_mode_is_found_where_it_makes_a_difference(tmp_path: Path, layer: str, training: bool) -> None:
+    other = make_reference(tmp_path, "return self.layer(x)", layer=layer).other_mode
+    assert other is not None and other.training is training
+
+
+def test_where_the_mode_makes_no_difference_there_is_no_other(tmp_path: Path) -> None:
+    assert make_reference(tmp_path, "return self.layer(x)", layer="nn.Linear(8, 8)").other_mode is None
+
+
+def test_a_forward_is_timed(tmp_path: Path) -> None:
+    slow = make_reference(tmp_path, "import time; time.sleep(0.05); return x + 1")
+    assert 0.05 <= slow.forward_s < 5

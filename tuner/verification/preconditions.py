@@ -1,0 +1,109 @@
+"""What has to hold of a reference before anything is judged by it: each is tried, none is assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from tuner.records import TensorSpec, Workload
+from tuner.verification.answers import Answer
+from tuner.verification.guards import same_bits
+from tuner.verification.parameters import Tensors
+
+PROVING_SAMPLES = 8  # a batch is proved on this many samples, or on as many as there are
+SAME = 1e-9  # in float64, relative to the largest result: what another order of summation may change
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples that do not cross: the first dimension of these inputs, and the one that follows it in each result."""
+
+    inputs: tuple[int, ...]
+    results: tuple[int, ...]
+
+    def size(self, inputs: Sequence[torch.Tensor]) -> int:
+        """How many samples there are."""
+        return inputs[self.inputs[0]].shape[0]
+
+    def of_inputs(self, inputs: Tensors, change: Callable[[torch.Tensor], torch.Tensor]) -> Tensors:
+        """The inputs, those with samples changed."""
+        return [change(x) if number in self.inputs else x for number, x in enumerate(inputs)]
+
+    def first(self, inputs: Tensors, samples: int) -> Tensors:
+        """The inputs' first samples, in memory of their own."""
+        return self.of_inputs(inputs, lambda x: x[:samples].clone())
+
+    def sample(self, inputs: Tensors, number: int) -> Tensors:
+        """The inputs' sample of this number, alone."""
+        return self.of_inputs(inputs, lambda x: x[number : number + 1])
+
+    def reversed(self, inputs: Tensors) -> Tensors:
+        """The samples in reverse order."""
+        return self.of_inputs(inputs, lambda x: x.flip(0))
+
+    def results_reversed(self, results: Tensors) -> Tensors:
+        """Results of reversed samples, in the order of the samples."""
+        return [y.flip(dim) for y, dim in zip(results, self.results, strict=True)]
+
+    def resized(self, workload: Workload, samples: int) -> Workload:
+        """The workload with another number of samples."""
+        return workload.with_inputs(
+            TensorSpec(shape=(samples, *spec.shape[1:]), dtype=spec.dtype) if number in self.inputs else spec
+            for number, spec in enumerate(workload.inputs)
+        )
+
+
+def find_batch(oracle: Callable[[Tensors], Tensors], inputs: Tensors) -> Batch | None:
+    """The batch of a reference, proved by its float64 results; None where there is none.
+
+    Single samples, the later half, and all in reverse order have to give what the whole gives.
+    """
+    for shared in _hypotheses(inputs):
+        count = min(PROVING_SAMPLES, inputs[shared[0]].shape[0])
+        few = [x[:count] if number in shared else x for number, x in enumerate(inputs)]
+        try:
+            whole = oracle(few)
+            dims = [[d for d in range(y.dim()) if y.shape[d] == count] for y in whole]
+            order = list(range(count))
+            for picked in (order[:1], order[count // 2 :], order[::-1]):
+                rows = torch.tensor(picked, device=few[0].device)
+                part = oracle([x.index_select(0, rows) if number in shared else x for number, x in enumerate(few)])
+                dims = [
+                    [d for d in found if _same(z, y.index_select(d, rows.to(y.device)))]
+                    for y, z, found in zip(whole, part, dims, strict=True)
+                ]
+        except Exception:  # the user's own code, asked for what it may not be made for
+            continue
+        if all(dims):
+            return Batch(shared, tuple(found[0] for found in dims))
+    return None
+
+
+def _hypotheses(inputs: Tensors) -> Iterator[tuple[int, ...]]:
+    """Inputs that may share a batch: all of the first one's size, then each alone. One sample proves nothing."""
+    several = [number for number, x in enumerate(inputs) if x.dim() > 0 and x.shape[0] > 1]
+    alike = tuple(number for number in several if inputs[number].shape[0] == inputs[several[0]].shape[0])
+    if len(alike) > 1:
+        yield alike
+    for number in several:
+        yield (number,)
+
+
+def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    if a.shape != b.shape:
+        return False
+    if not a.is_floating_point():
+        return torch.equal(a, b)
+    finite = b[b.isfinite()]
+    scale = finite.abs().max().item() if finite.numel() else 0.0
+    return torch.allclose(a, b, rtol=0.0, atol=SAME * scale, equal_nan=True)
+
+
+def same_answers(one: Answer, other: Answer) -> bool:
+    """Whether two forwards gave the same bits, in their results and in the buffers that they left."""
+    pairs = zip(one.tensors, other.tensors, strict=True)
+    return all(same_bits(a, b) for a, b in pairs) and all(
+        same_bits(value, other.buffers[name]) for name, value in one.buffers.items()
+    )
