@@ -13,7 +13,9 @@ from tuner.problem.file import Problem, alike
 from tuner.problem.results import tensors_of
 from tuner.records import Workload
 
-LARGEST_DRAWN, TRIES = 48, 4  # of a drawn size: three times all residues of 16; how often it is drawn
+RESIDUES = 16  # sizes drawn are 1 to 16, and three times that where there are few dimensions
+LARGEST_DRAWN = 3 * RESIDUES
+TRIES = 4  # how often a size is drawn until the reference takes it
 SAMPLED = 1000  # elements of an input, from which others are drawn
 PRIMES = (5, 3, 11, 7, 13, 17, 19)  # a batch of 5, then one for each further dimension
 
@@ -47,8 +49,9 @@ def smallest(problem: Problem, workload: Workload, own: Sequence[torch.Tensor] =
 
 
 def drawn(problem: Problem, workload: Workload, own: Sequence[torch.Tensor], below: Callable[[int], int]) -> Workload:
-    """Sizes of 1 to 48, drawn by `below(n)`; one that the reference does not let go stays."""
-    return _with_sizes(problem, workload, own, lambda dim, size: [1 + below(LARGEST_DRAWN) for _ in range(TRIES)])
+    """Sizes drawn by `below(n)`, every residue of 16 as likely; one that the reference does not let go stays."""
+    largest = LARGEST_DRAWN if max(len(shape) for shape in workload.shapes) <= 2 else RESIDUES
+    return _with_sizes(problem, workload, own, lambda dim, size: [1 + below(largest) for _ in range(TRIES)])
 
 
 def _with_sizes(

@@ -12,7 +12,7 @@ from torch.func import functional_call
 from tuner.problem import tensors_of
 from tuner.verification.changed import ChangedModel, Forward, each_tensor, unchanged, with_norm, with_product
 from tuner.verification.normalisation import Norm
-from tuner.verification.parameters import doubled
+from tuner.verification.parameters import doubled, made_in_float64
 from tuner.verification.preconditions import Batch
 from tuner.verification.tf32 import tf32_flags
 
@@ -35,7 +35,8 @@ def _in_float64(model: nn.Module, forward: Forward) -> Forward:
         own = [*inputs, *model.state_dict().values()]
         dtype = next((x.dtype for x in own if x.is_floating_point()), torch.float32)
         state = {name: doubled(value.clone()) for name, value in model.state_dict().items()}
-        result = functional_call(unchanged(model), state, tuple(doubled(x) for x in inputs))
+        with made_in_float64():
+            result = functional_call(unchanged(model), state, tuple(doubled(x) for x in inputs))
         for name, buffer in model.named_buffers():
             buffer.copy_(state[name])
         return each_tensor(result, lambda y, number: y.to(dtype) if y.is_floating_point() else y)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import nn
@@ -23,6 +24,17 @@ def load_state(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
 def doubled(x: torch.Tensor) -> torch.Tensor:
     """Floating-point numbers in float64; others as they are."""
     return x.double() if x.is_floating_point() else x
+
+
+@contextlib.contextmanager
+def made_in_float64() -> Iterator[None]:
+    """Inside, tensors that a forward makes without naming a dtype are float64."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def main_parameters(model: nn.Module) -> set[str]:

@@ -29,6 +29,7 @@ from tuner.verification.parameters import (
     Tensors,
     doubled,
     load_state,
+    made_in_float64,
     main_parameters,
     random_affine,
 )
@@ -143,14 +144,11 @@ class Reference:
 
     def oracle(self, state: State, inputs: Tensors) -> Answer:
         """The answer in float64 for these parameter values and inputs. Raises UnjudgeableError where there is none."""
-        before = torch.get_default_dtype()
-        torch.set_default_dtype(torch.float64)  # of what the forward makes itself
         try:
-            return self._answer(self.double, state, [doubled(x) for x in inputs])
+            with made_in_float64():
+                return self._answer(self.double, state, [doubled(x) for x in inputs])
         except ProblemError as fault:
             raise UnjudgeableError(f"{self.problem.path}: it cannot be computed in float64: {fault}") from fault
-        finally:
-            torch.set_default_dtype(before)
 
     def eager(self, state: State, inputs: Tensors) -> Answer:
         """The answer as the user gets it."""
