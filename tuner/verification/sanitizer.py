@@ -61,7 +61,7 @@ def forward_once(problem: str, workload: str, file: str, device: str) -> None:
     """What runs under the tool: two forwards of a candidate."""
     loaded, wanted = problems.load(Path(problem)), Workload.model_validate_json(workload)
     torch.manual_seed(0)
-    model = problems.execute(Path(file), "tuner_candidate").ModelNew(*wanted.init).eval().to(device)
+    model = problems.execute(Path(file), "tuner_candidate").ModelNew(*wanted.init).to(device)
     inputs = problems.inputs(loaded, wanted, 0, device)
     with torch.no_grad():
         for _ in range(2):
