@@ -32,7 +32,7 @@ def logged(self, request, deadline_s):
     try:
         return call(self, request, deadline_s)
     finally:
-        if method in ("MeasureTrial", "SampleFinalist", "SampleBaseline", "WarmBaseline"):
+        if method in ("Sample", "RunForwards", "SampleBaseline", "WarmBaseline"):
             with open(os.environ["TUNER_TEST_TIMELINE"], "a") as file:
                 file.write(json.dumps([os.getpid(), method, begin, time.monotonic()]) + "\\n")
 

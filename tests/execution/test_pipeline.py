@@ -15,7 +15,6 @@ from helpers.tiny import TINY
 from tuner.errors import DeviceError, ProblemError
 from tuner.execution.lane import Lane
 from tuner.execution.pipeline import Pipeline
-from tuner.measurement.protocol import TrialAnswer
 from tuner.records import Evaluation, Status
 
 pytestmark = pytest.mark.usefixtures("needs_compiler")
@@ -219,7 +218,7 @@ def test_a_library_cut_short_ends_no_more_than_its_trial(own_rig, left):
     rig.pipeline.all_compilers[0].stop()
     rig.pipeline.submit(2, candidate)
     assert rig.pipeline.next()[2].status is Status.COMPILE
-    rig.lane.worker.stop()
+    rig.lane.bench.stop()
     evaluation = rig.lane.measure(rig.pipeline.path(candidate), candidate.sha256, None, 0.0)
     assert evaluation.status in (Status.LOAD, Status.CRASH), evaluation
     assert rig.works()
@@ -261,27 +260,33 @@ def test_a_fault_costs_its_own_trial_alone(rig, name):
 
 def test_after_a_crash_the_process_is_another_one(rig):
     assert rig.works()
-    before, pid = rig.lane.worker.started, rig.lane.worker.process.pid
+    before, pid = rig.lane.bench.started, rig.lane.bench.pid
     rig.measure(kernel="abort(); // again")
     assert not alive(pid)
-    assert rig.works() and rig.lane.worker.started == before + 1
+    assert rig.works() and rig.lane.bench.started == before + 2
 
 
-def test_a_process_whose_device_is_broken_is_replaced(rig, monkeypatch):
-    """What a worker answers after, for example, an illegal address on a GPU."""
+def test_every_trial_on_a_cpu_has_a_process_of_its_own(rig):
     assert rig.works()
-    worker, before = rig.lane.worker, rig.lane.worker.started
-    evaluation = Evaluation(status=Status.LAUNCH, detail="an illegal memory access")
-    with monkeypatch.context() as patch:
-        patch.setattr(worker, "call", lambda request, deadline_s: TrialAnswer(evaluation=evaluation, healthy=False))
-        assert rig.measure(kernel="// not called").status is Status.LAUNCH
-    assert worker.process is None
-    assert rig.works() and worker.started == before + 1
+    before = rig.lane.bench.started
+    assert rig.works() and rig.works()
+    assert rig.lane.bench.started == before + 2
+
+
+def test_where_processes_go_on_one_that_is_not_as_it_was_is_replaced(rig, monkeypatch):
+    """As on a GPU, where a process is dear."""
+    monkeypatch.setattr(type(rig.lane.backend), "fresh_benches", False)
+    assert rig.works()
+    bench, before = rig.lane.bench, rig.lane.bench.started
+    assert rig.works() and bench.started == before
+    evaluation = rig.measure(host="torch.set_default_dtype(torch.float64)")
+    assert evaluation.status is not Status.OK and bench.process is None
+    assert rig.works() and bench.started == before + 1
 
 
 def test_a_worker_killed_between_two_trials_goes_unnoticed(rig):
     assert rig.works()
-    for process in (rig.lane.worker.process, rig.pipeline.all_compilers[0].process):
+    for process in (rig.lane.bench.process, rig.pipeline.all_compilers[0].process):
         os.kill(process.pid, signal.SIGKILL)
         process.join()
     assert rig.works()

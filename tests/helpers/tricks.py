@@ -12,12 +12,15 @@ import contextlib
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch._C._autograd import _enable_record_function
 from torch.utils._python_dispatch import _disable_current_modes
 
-from tuner.measurement.session import Session
+from tuner.execution.examination import Examination, Sides
+from tuner.measurement.bench import Bench
+from tuner.measurement.judging import Judging
 from tuner.records import Evaluation, TensorSpec, Workload
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -182,33 +185,51 @@ def unseen() -> Iterator[None]:
         _enable_record_function(True)
 
 
-class Bench:
-    """Sends candidates of one problem through a real session, in this process."""
+def asked(service: Any) -> Any:
+    """How a service in this process is asked."""
+    return lambda request: request.run(service)
+
+
+class Court:
+    """Examines candidates of one problem by a real judge and a real bench, both in this process."""
 
     def __init__(self, name: str, folder: Path, seed: int = 20) -> None:
         torch.set_num_threads(1)  # small tensors, and steady times
-        self.problem, self.folder = problem_path(name), folder
-        self.session = Session(self.problem, workload(name), "cpu", seed, 8.0, folder)
+        self.problem, self.folder, self.files = problem_path(name), folder, 0
+        self.judging = Judging(self.problem, workload(name), "cpu", seed, 8.0, folder / "papers")
+        self.bench = Bench("cpu", folder / "extensions")
+        self.sides = Sides(asked(self.judging), asked(self.bench), self.judging.prepare(), folder)
 
     def file(self, body: str) -> tuple[Path, str]:
-        text = candidate(self.problem, body)
+        return self.written(candidate(self.problem, body))
+
+    def written(self, text: str) -> tuple[Path, str]:
         sha256 = hashlib.sha256(text.encode()).hexdigest()
         path = self.folder / f"{sha256[:16]}.py"
         path.write_text(text)
         return path, sha256
 
+    def examination(self, body: str) -> Examination:
+        """Of a candidate that has been loaded and launched."""
+        made = Examination(self.sides, "trial", *self.file(body))
+        made.load()
+        made.launch()
+        return made
+
     def trial(self, body: str, floor_ms: float = 0.0) -> tuple[Evaluation, bool]:
         """The evaluation, and whether the process is fit for another."""
-        path, sha256 = self.file(body)
-        self.session.best = None
+        return self.trial_of(*self.file(body), floor_ms)
+
+    def trial_of(self, path: Path, sha256: str, floor_ms: float = 0.0) -> tuple[Evaluation, bool]:
+        self.bench.outside.forget()
         try:
-            answer = self.session.trial(path, sha256, None, floor_ms)
+            evaluation = Examination(self.sides, "trial", path, sha256).evaluate(None, floor_ms, None)
+            healthy = self.bench.is_as_it_was()
         finally:
             torch.backends.cudnn.benchmark = False  # what a trick may have switched on
-        return answer.evaluation, answer.healthy
+        return evaluation, healthy
 
     def thorough(self, body: str) -> dict[str, str]:
-        """Failed cases and what was said of them."""
-        path, sha256 = self.file(body)
-        answer = self.session.verify(path, sha256, thoroughly=True)
-        return {case.name: case.detail for case in answer.cases if not case.ok}
+        """Failed cases of all there are, and what was said of them."""
+        found = self.examination(body).examine(complete=True)
+        return {case.name: case.detail for case in found.cases if not case.ok}

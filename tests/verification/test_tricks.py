@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.suites import make_suite
-from helpers.tricks import CONTROL, TRICKS, UNCAUGHT, Bench
+from helpers.tricks import CONTROL, TRICKS, UNCAUGHT, Court
 
 from tuner.backends import toolchain
 from tuner.measurement.statistics import Untrusted
@@ -25,8 +25,8 @@ from tuner.verification.suite import Suite, run_case
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench("gn_mean", tmp_path_factory.mktemp("tricks"))
+def court(tmp_path_factory: pytest.TempPathFactory) -> Court:
+    return Court("gn_mean", tmp_path_factory.mktemp("tricks"))
 
 
 @pytest.fixture
@@ -37,15 +37,15 @@ def restored() -> Iterator[None]:
     time.perf_counter, torch.cuda.Event, torch.equal = kept  # type: ignore[misc]
 
 
-def test_the_control_passes(bench: Bench) -> None:
-    evaluation, healthy = bench.trial(CONTROL)
+def test_the_control_passes(court: Court) -> None:
+    evaluation, healthy = court.trial(CONTROL)
     assert (evaluation.status, evaluation.detail, healthy) == (Status.OK, "", True)
 
 
 @pytest.mark.parametrize("name", TRICKS)
-def test_a_trick_is_caught(bench: Bench, restored: None, name: str) -> None:
+def test_a_trick_is_caught(court: Court, restored: None, name: str) -> None:
     body, said = TRICKS[name]
-    evaluation, _ = bench.trial(body)
+    evaluation, _ = court.trial(body)
     assert evaluation.status is not Status.OK
     assert said in evaluation.detail
     assert "\n" not in evaluation.detail
@@ -53,24 +53,24 @@ def test_a_trick_is_caught(bench: Bench, restored: None, name: str) -> None:
 
 @pytest.mark.xfail(strict=True, reason="both ways to notice PyTorch's operators can be turned off")
 @pytest.mark.parametrize("name", UNCAUGHT)
-def test_a_trick_that_is_not_caught_yet(bench: Bench, name: str) -> None:
-    assert bench.trial(UNCAUGHT[name])[0].status is not Status.OK
+def test_a_trick_that_is_not_caught_yet(court: Court, name: str) -> None:
+    assert court.trial(UNCAUGHT[name])[0].status is not Status.OK
 
 
-def test_a_process_whose_clock_was_replaced_is_not_used_again(bench: Bench, restored: None) -> None:
-    _, healthy = bench.trial(TRICKS["replaces the clock"][0])
+def test_a_process_whose_clock_was_replaced_is_not_used_again(court: Court, restored: None) -> None:
+    _, healthy = court.trial(TRICKS["replaces the clock"][0])
     assert not healthy
 
 
-def test_a_clock_replaced_at_import_is_noticed(bench: Bench, restored: None) -> None:
-    path, _ = bench.file(CONTROL)
+def test_a_clock_replaced_at_import_is_noticed(court: Court, restored: None) -> None:
+    path, _ = court.file(CONTROL)
     path.write_text(path.read_text() + "\ntime.perf_counter = lambda: 0.0\n")
-    answer = bench.session.trial(path, hashlib.sha256(path.read_bytes()).hexdigest(), None, 0.0)
-    assert answer.evaluation.detail == "the candidate replaced time.perf_counter"
+    evaluation, _ = court.trial_of(path, hashlib.sha256(path.read_bytes()).hexdigest())
+    assert evaluation.detail == "the candidate replaced time.perf_counter"
 
 
-def test_a_result_remembered_by_content_is_never_used_in_timing(bench: Bench) -> None:
-    timer = Timer(bench.session.suite.cases[0].inputs, seed=1)
+def test_a_result_remembered_by_content_is_never_used_in_timing(court: Court) -> None:
+    timer = Timer(court.judging.judge.suite.cases[0].inputs, seed=1)
     seen = []
 
     def model(x: torch.Tensor) -> torch.Tensor:
@@ -81,25 +81,25 @@ def test_a_result_remembered_by_content_is_never_used_in_timing(bench: Bench) ->
     assert len(set(seen)) == 20
 
 
-def test_a_time_below_the_physical_floor_is_rejected(bench: Bench) -> None:
-    evaluation, _ = bench.trial(CONTROL, floor_ms=1e6)
+def test_a_time_below_the_physical_floor_is_rejected(court: Court) -> None:
+    evaluation, _ = court.trial(CONTROL, floor_ms=1e6)
     assert evaluation.status is Status.BENCHMARK
     assert "below the physical floor of 1000000.0000 ms: a fault of the measurement" in evaluation.detail
 
 
-def test_right_for_its_own_batch_only_is_caught_by_the_thorough_check(bench: Bench) -> None:
+def test_right_for_its_own_batch_only_is_caught_by_the_thorough_check(court: Court) -> None:
     body = "return self.own(x) if x.shape[0] == 4 else torch.zeros(self.own(x).shape)"
-    assert bench.trial(body)[0].status is Status.OK
-    assert "I batch 1, A" in bench.thorough(body)
+    assert court.trial(body)[0].status is Status.OK
+    assert "I batch 1, A" in court.thorough(body)
 
 
-def test_the_control_passes_the_thorough_check(bench: Bench) -> None:
-    assert bench.thorough(CONTROL) == {}
+def test_the_control_passes_the_thorough_check(court: Court) -> None:
+    assert court.thorough(CONTROL) == {}
 
 
-def test_a_fall_back_for_other_layouts_is_caught_by_the_thorough_check(bench: Bench) -> None:
+def test_a_fall_back_for_other_layouts_is_caught_by_the_thorough_check(court: Court) -> None:
     body = "return self.own(x) if x.is_contiguous() else Reference.forward(self, x)"
-    assert list(bench.thorough(body)) == ["own work"]
+    assert list(court.thorough(body)) == ["own work"]
 
 
 def test_a_small_sum_in_pytorch_is_no_fall_back(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_a_small_sum_in_pytorch_is_no_fall_back(tmp_path: Path) -> None:
         "whole = self.unseen(lambda: torch.min(self.group_norm(self.gemm(x)), dim=1, keepdim=True)[0])\n"
         "return whole.amin(1)[:, None] + self.bias"
     )
-    assert Bench("gn_min_bias", tmp_path).trial(body)[0].detail == ""
+    assert Court("gn_min_bias", tmp_path).trial(body)[0].detail == ""
 
 
 # ---- on a GPU --------------------------------------------------------------------------------------

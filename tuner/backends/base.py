@@ -55,6 +55,7 @@ class Backend(ABC):
     toolkit_name: ClassVar[str]  # what a person calls `Environment.toolkit`
     has_driver: ClassVar[bool]  # whether `Environment.driver` and `.cudnn` mean something
     compiles_beside_measuring: ClassVar[bool]  # False where compilers would take the cores that are being timed
+    fresh_benches: ClassVar[bool]  # whether every trial has a process of its own; False where starting one takes long
     small_cases: ClassVar[bool]  # whether all but one verification case use a few samples, forwards being slow
     proof_share: ClassVar[float]  # a time below this share of the physical floor proves a fault of the measurement
     steady_ceilings: ClassVar[bool]  # False where other processes lower them, so that two readings are better than one

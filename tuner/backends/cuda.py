@@ -27,6 +27,7 @@ class Cuda(Backend):
     toolkit_name = "CUDA toolkit"
     has_driver = True
     compiles_beside_measuring = True
+    fresh_benches = False
     small_cases = False
     proof_share = 1.0
     steady_ceilings = True

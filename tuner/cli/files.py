@@ -63,7 +63,7 @@ def verify(
     verdict.require_file(file)
     workload = resolve.stated_workload(problem, _shapes(shapes), _init(init), precision, toolchain.environment())
     torch_device = backends.resolve(device)
-    correctness = verdict.verify(file, problem, workload, torch_device, error_budget, say(as_json), thoroughly=True)
+    correctness = verdict.verify(file, problem, workload, torch_device, error_budget, say(as_json))
     ok = not correctness.fault
     if as_json:
         print_json({"ok": ok, **correctness.model_dump(mode="json")})

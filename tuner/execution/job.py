@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuner.measurement.protocol import OpenBaseline, OpenSession
+from tuner.measurement.protocol import OpenBaseline, OpenBench, OpenJudge
 from tuner.records import Workload
 
 PREPARE_DEADLINE_S = 600.0  # of whatever runs the reference alone
@@ -26,11 +26,15 @@ class Job:
     run_timeout_s: float = PREPARE_DEADLINE_S
     capability: tuple[int, int] | None = None  # to compile for; None on a CPU
 
-    def session(self, folder: Path) -> OpenSession:
-        """A measuring process's service; candidates build in `folder`."""
-        return OpenSession(
-            self.problem, self.workload, self.torch_device, self.seed, self.error_budget, folder / "extensions"
+    def judge(self, folder: Path) -> OpenJudge:
+        """The service that judges; it writes papers into a folder of `folder`."""
+        return OpenJudge(
+            self.problem, self.workload, self.torch_device, self.seed, self.error_budget, folder / "papers"
         )
+
+    def bench(self, folder: Path) -> OpenBench:
+        """The service that runs candidates, which build in `folder`."""
+        return OpenBench(self.torch_device, folder / "extensions")
 
     def baseline(self, way: str) -> OpenBaseline:
         return OpenBaseline(self.problem, self.workload, self.torch_device, self.seed, way)

@@ -1,26 +1,33 @@
-"""The measuring lane: one session process on one device, replaced after a failure and prepared again."""
+"""The measuring lane of one device: a judge, and a bench that is replaced whenever a candidate may have harmed it."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tuner import backends
 from tuner.errors import DeviceError
 from tuner.execution.device_lock import DeviceLock
+from tuner.execution.examination import Examination, Sides
 from tuner.execution.job import PREPARE_DEADLINE_S, Job
 from tuner.measurement.protocol import (
+    BenchService,
     CheckSuite,
     Describe,
     Description,
-    MeasureTrial,
+    IsAsItWas,
+    JudgeService,
+    Preparation,
     Prepare,
+    Rename,
     SelfCheckAnswer,
-    SessionService,
-    VerifyFile,
 )
-from tuner.records import Correctness, Evaluation, Status
+from tuner.records import Evaluation, Status
 from tuner.workers.protocol import AnswerT, Request
 from tuner.workers.worker import Worker, WorkerBug, WorkerFailure, WorkerTimeout
+
+SEAT, BEST = "trial", "best"
 
 
 class Lane:
@@ -28,58 +35,91 @@ class Lane:
 
     def __init__(self, job: Job, folder: Path, say: Callable[[str], None] = lambda text: None) -> None:
         self.job, self.folder = job, folder
+        self.backend = backends.of(job.torch_device)
         self.lock = DeviceLock(job.torch_device, say)
-        self.worker = Worker(job.session(folder), job.environment)
-        self.prepared = 0  # the process that is; they are counted
+        self.judge: Worker[JudgeService] = Worker(job.judge(folder), job.environment)
+        self.bench: Worker[BenchService] = self.new_bench()
+        self.prepared: Preparation | None = None
+        self.judges = 0  # the judge's process that is prepared; they are counted
+
+    def new_bench(self) -> Worker[BenchService]:
+        """A process for candidates; not started yet."""
+        return Worker(self.job.bench(self.folder), self.job.environment)
+
+    # ---- the judge --------------------------------------------------------------------------------
 
     def describe(self) -> Description:
         """Environment, problem's hash, floor. Raises the TunerError that names what is wrong with the problem."""
-        return self._must(Describe())
+        return self.ask_judge(Describe())
 
-    def prepare(self) -> None:
-        """Have the process ready to judge: the oracle and the reference's error computed."""
-        if self.worker.pid is None or self.prepared != self.worker.started:
-            self._must(Prepare())
-            self.prepared = self.worker.started
+    def prepare(self) -> Preparation:
+        """Have the judge ready: the oracle and the reference's error computed."""
+        if self.prepared is None or self.judge.pid is None or self.judges != self.judge.started:
+            self.prepared = self.ask_judge(Prepare())
+            self.judges = self.judge.started
+        return self.prepared
 
     def self_check(self) -> SelfCheckAnswer:
         """What became of the mutants that the suite was sent."""
-        return self._must(CheckSuite())
+        return self.ask_judge(CheckSuite())
 
-    def _must(self, request: Request[SessionService, AnswerT]) -> AnswerT:
+    def ask_judge(self, request: Request[JudgeService, AnswerT]) -> AnswerT:
+        """It runs the reference alone: whatever becomes of it is no candidate's fault. Raises DeviceError."""
         try:
-            return self.call(request, PREPARE_DEADLINE_S)
+            with self.lock:
+                return self.judge.call(request, PREPARE_DEADLINE_S)
         except WorkerFailure as failure:
             tail = failure.log.strip().splitlines()
             reason = f": {tail[-1][:300]}" if tail else ""
             raise DeviceError(f"{self.job.torch_device}: the reference could not be run: {failure}{reason}") from None
 
-    def call(self, request: Request[SessionService, AnswerT], deadline_s: float) -> AnswerT:
-        """A request to the session while nobody else times on the device."""
-        with self.lock:
-            return self.worker.call(request, deadline_s)
+    # ---- candidates -------------------------------------------------------------------------------
 
-    def verify(self, path: Path, sha256: str, thoroughly: bool) -> Correctness:
-        """The verdict on one file; raises WorkerFailure when the process does not survive it."""
-        return self.call(VerifyFile(path, sha256, thoroughly), PREPARE_DEADLINE_S)
+    def sides(self, bench: Worker[BenchService], deadline: float) -> Sides:
+        """The judge and a bench that has to be done by `deadline` on the monotonic clock."""
+
+        def ask_bench(request: Request[BenchService, AnswerT]) -> AnswerT:
+            with self.lock:
+                return bench.call(request, max(0.0, deadline - time.monotonic()))
+
+        answers = self.folder / "answers"
+        answers.mkdir(exist_ok=True)
+        return Sides(self.ask_judge, ask_bench, self.prepare(), answers)
 
     def measure(self, path: Path, sha256: str, best_ms: float | None, floor_ms: float) -> Evaluation:
         """Verify and time one candidate. However it ends, it costs this trial alone."""
         self.prepare()
+        if self.backend.fresh_benches:
+            self.bench.stop()
+        self.bench.start()
+        sides = self.sides(self.bench, time.monotonic() + self.job.run_timeout_s)
         try:
-            answer = self.call(MeasureTrial(path, sha256, best_ms, floor_ms), self.job.run_timeout_s)
+            evaluation = Examination(sides, SEAT, path, sha256).evaluate(
+                best_ms, floor_ms * self.backend.proof_share, BEST
+            )
+            self._keep_or_replace(evaluation, best_ms)
         except WorkerTimeout as failure:
-            return Evaluation(status=Status.TIMEOUT, detail=str(failure), log=failure.log)
+            return Evaluation(status=Status.TIMEOUT, detail=self._within(failure), log=failure.log)
         except WorkerFailure as failure:
             return Evaluation(status=Status.CRASH, detail=str(failure), log=failure.log)
         except WorkerBug as bug:  # what the candidate did to its process, say to torch's defaults
-            self.worker.stop()
+            self.bench.stop()
             last = str(bug).strip().splitlines()[-1]
             return Evaluation(status=Status.CRASH, detail=f"the measuring process failed: {last}"[:500], log=str(bug))
-        log = self.worker.log_tail()
-        if not answer.healthy:
-            self.worker.stop()
-        return answer.evaluation.with_log(log)
+        return evaluation.with_log(self.bench.log_tail())
+
+    def _within(self, failure: WorkerTimeout) -> str:
+        return f"no answer within {self.job.run_timeout_s:g} s while in {failure.phase}"
+
+    def _keep_or_replace(self, evaluation: Evaluation, best_ms: float | None) -> None:
+        """The best candidate so far stays beside the next; a process that is not as it was goes."""
+        if self.backend.fresh_benches:
+            return
+        if not self.bench.call(IsAsItWas(), self.job.run_timeout_s):
+            self.bench.stop()
+        elif evaluation.status is Status.OK and (best_ms is None or evaluation.latency_ms < best_ms):
+            self.bench.call(Rename(SEAT, BEST), self.job.run_timeout_s)
 
     def close(self) -> None:
-        self.worker.close()
+        self.bench.close()
+        self.judge.close()

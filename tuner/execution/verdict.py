@@ -1,21 +1,32 @@
-"""Judging the `ModelNew` of any file, in a process of its own."""
+"""The verdict on one file: every case there is, and its time by a clock that it cannot reach."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import secrets
+import statistics
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 from tuner.backends import toolchain
 from tuner.errors import ConfigError, TunerError
-from tuner.execution.job import Job
-from tuner.execution.lane import Lane
-from tuner.records import Correctness, Workload
+from tuner.execution.examination import Examination, Failed, Sides
+from tuner.execution.job import PREPARE_DEADLINE_S, Job
+from tuner.execution.lane import SEAT, Lane
+from tuner.measurement.protocol import AskParameters, AskPlan, MarkTimed, ParametersFault, RunForwards, Sanitize
+from tuner.measurement.statistics import Untrusted
+from tuner.records import CaseResult, Correctness, Workload
+from tuner.verification.papers import Values
 from tuner.workers import scratch
-from tuner.workers.worker import WorkerFailure
+from tuner.workers.worker import WorkerBug, WorkerFailure
+
+REPEATS_S, LEAST_REPEATS, MOST_REPEATS = 2.0, 20, 1000
+OUTSIDE_S, LEAST_OUTSIDE, MOST_OUTSIDE = 0.5, 5, 200
+CLAIMED_SAMPLES = 5
+CLAIM_FACTOR, CLAIM_SLACK_MS = 2.0, 0.05  # a forward that takes this much longer by the outer clock was not timed
 
 
 class WrongFile(TunerError):
@@ -35,12 +46,8 @@ def verify(
     torch_device: str,
     error_budget: float,
     say: Callable[[str], None],
-    thoroughly: bool = False,
 ) -> Correctness:
-    """The cases of a trial on one file, or with `thoroughly` all there are.
-
-    Raises WrongFile for a file that ends its process.
-    """
+    """Every case there is on one file. Raises WrongFile for a file that ends its process."""
     toolchain.need_toolchain()
     job = Job(problem, workload, torch_device, secrets.randbits(31), error_budget, toolchain.environment())
     with scratch.subfolder() as folder, closing(Lane(job, folder, say)) as lane:
@@ -49,6 +56,92 @@ def verify(
         say(f"building and verifying {file}")
         sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
         try:
-            return lane.verify(file.resolve(), sha256, thoroughly)
+            return examine(lane, file.resolve(), sha256)
         except WorkerFailure as failure:
             raise WrongFile(f"{file}: {failure}") from None
+
+
+def examine(lane: Lane, path: Path, sha256: str) -> Correctness:
+    """Every case there is for one file, on a bench of its own. Raises WorkerFailure when it ends its process."""
+    bench = lane.new_bench()
+    try:
+        sides = lane.sides(bench, time.monotonic() + PREPARE_DEADLINE_S)
+        return _examined(lane, sides, Examination(sides, SEAT, path, sha256))
+    except WorkerBug as bug:
+        last = str(bug).strip().splitlines()[-1]
+        return _refused("construction", f"the process failed: {last}"[:500])
+    finally:
+        bench.close()
+
+
+def _examined(lane: Lane, sides: Sides, examined: Examination) -> Correctness:
+    try:
+        examined.load()
+        examined.launch()
+        given = sides.bench(AskParameters(SEAT, sides.prepared.construction, sides.folder))
+        fault = sides.judge(ParametersFault(given, sides.folder))
+        if fault:
+            raise Failed(fault)
+    except Failed as fault:
+        return _refused("construction", str(fault))
+    found = examined.examine(complete=True)
+    if found.fault:
+        return found
+    cases = [*found.cases, *_timed(lane, sides, examined), *sides.judge(Sanitize(examined.path))]
+    return found.with_cases(cases)
+
+
+def _refused(name: str, detail: str) -> Correctness:
+    case = CaseResult(name=name, ok=False, detail=detail)
+    return Correctness(cases=(case,), error_ratio=0.0, agrees_with_eager=False)
+
+
+def _timed(lane: Lane, sides: Sides, examined: Examination) -> list[CaseResult]:
+    """What the candidate claims of its time, and what becomes of many forwards by the clock of this process."""
+    try:
+        claimed_ms = statistics.median(examined.samples(CLAIMED_SAMPLES, Values.MARKED))
+        examined.require_steady()
+        cases = [CaseResult(name="timed values", ok=True)]
+    except (Failed, Untrusted) as fault:
+        return [CaseResult(name="timed values", ok=False, detail=str(fault))]
+    return [*cases, _repeats(sides, claimed_ms), _outside(lane, sides, claimed_ms)]
+
+
+def _repeats(sides: Sides, claimed_ms: float) -> CaseResult:
+    """As many forwards as the time allows, over few values: each gives the bits of the last time, to the end."""
+    forwards = max(LEAST_REPEATS, min(MOST_REPEATS, int(REPEATS_S * 1e3 / claimed_ms)))
+    plan = sides.judge(AskPlan(forwards, Values.REPEATED))
+    ran = sides.bench(RunForwards(SEAT, sides.prepared.timed, plan, sides.folder))
+    fault = ran.fault or sides.judge(MarkTimed(plan, ran.kept, sides.folder))
+    return CaseResult(name=f"{forwards} repeats", ok=not fault, detail=fault)
+
+
+def _outside(lane: Lane, sides: Sides, claimed_ms: float) -> CaseResult:
+    """The time of a forward by this process's clock, less what everything but the forward costs."""
+    forwards = max(LEAST_OUTSIDE, min(MOST_OUTSIDE, int(OUTSIDE_S * 1e3 / claimed_ms)))
+
+    def wall_s(ask: Sides, seat: str | None) -> tuple[float, str]:
+        """The best of three, each on new values: what else the machine does only adds to it."""
+        best = float("inf")
+        for _ in range(3):
+            plan = ask.judge(AskPlan(forwards, Values.MARKED))
+            began = time.perf_counter()
+            ran = ask.bench(RunForwards(seat, sides.prepared.timed, plan, sides.folder))
+            best = min(best, time.perf_counter() - began)
+            fault = ran.fault
+            if not fault and seat is not None:
+                fault = ask.judge(MarkTimed(plan, ran.kept, sides.folder))
+            if fault:
+                return best, fault
+        return best, ""
+
+    idle = lane.new_bench()  # no candidate was ever in it
+    try:
+        rest_s, _ = wall_s(lane.sides(idle, time.monotonic() + PREPARE_DEADLINE_S), None)
+    finally:
+        idle.close()
+    whole_s, fault = wall_s(sides, SEAT)
+    outside_ms = (whole_s - rest_s) / forwards * 1e3
+    if not fault and outside_ms > CLAIM_FACTOR * claimed_ms + CLAIM_SLACK_MS:
+        fault = f"claims {claimed_ms:.4g} ms, takes {outside_ms:.4g} ms by a clock that it cannot reach"
+    return CaseResult(name="time from outside", ok=not fault, detail=fault)

@@ -43,8 +43,7 @@ def export_winners(
     def verify(file: Path) -> None:
         for record in records:
             correctness = verdict.verify(
-                file, problem, record.workload, torch_device, settings.error_budget, say,
-                thoroughly=not record.confirmed,
+                file, problem, record.workload, torch_device, settings.error_budget, say
             )  # fmt: skip
             if correctness.fault:
                 raise verdict.WrongFile(f"{output}: not written: {correctness.fault}")

@@ -11,7 +11,17 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from tuner.records import Correctness, Environment, Evaluation, Floor, Workload
+from tuner.records import CaseResult, Correctness, Environment, Floor, Workload
+from tuner.verification.papers import (
+    Construction,
+    GivenAnswer,
+    GivenTensor,
+    Paper,
+    Plan,
+    Sitting,
+    TimedPaper,
+    Values,
+)
 from tuner.workers.protocol import Opening, Report, Request
 
 
@@ -82,7 +92,7 @@ class DeviceEnvironment(Request[MachineService, Environment]):
         return service.environment(self.torch_device)
 
 
-# ---- the session: verifies and times candidates on one device -----------------------------------
+# ---- the judge: sets papers and marks answers ---------------------------------------------------
 
 
 class Description(Answer):
@@ -101,130 +111,319 @@ class SelfCheckAnswer(Answer):
     left_out: dict[str, str]
 
 
-class TrialAnswer(Answer):
-    """One trial's outcome, and whether the process is as it was and may measure the next."""
+class NextPaper(Answer):
+    """The next paper and the case it is of, which no candidate is told; None when all have been set."""
 
-    evaluation: Evaluation
-    healthy: bool
+    paper: Paper | None
+    case: str
 
 
-class SessionService(Protocol):
+class JudgeService(Protocol):
     def describe(self) -> Description: ...
 
-    def prepare(self) -> None: ...
+    def prepare(self) -> Preparation: ...
 
     def self_check(self) -> SelfCheckAnswer: ...
 
-    def trial(self, path: Path, sha256: str, best_ms: float | None, floor_ms: float) -> TrialAnswer: ...
+    def layout_fault(self, parameters: dict[str, GivenTensor]) -> str: ...
 
-    def verify(self, path: Path, sha256: str, thoroughly: bool) -> Correctness: ...
+    def parameters_fault(self, sitting: Sitting, folder: Path) -> str: ...
 
-    def enter(self, name: str, path: Path, sha256: str) -> None: ...
+    def begin(self, complete: bool) -> None: ...
 
-    def sample(self, name: str, count: int) -> list[float]: ...
+    def next_paper(self) -> NextPaper: ...
 
-    def settle(self, name: str, latency_ms: float, floor_ms: float) -> None: ...
+    def mark(self, sitting: Sitting, folder: Path) -> CaseResult: ...
+
+    def verdict(self) -> Correctness: ...
+
+    def plan(self, forwards: int, values: Values) -> Plan: ...
+
+    def mark_timed(self, plan: Plan, kept: tuple[GivenAnswer, ...], folder: Path) -> str: ...
+
+    def sanitize(self, path: Path) -> list[CaseResult]: ...
 
 
 @dataclass(frozen=True)
-class OpenSession(Opening[SessionService]):
-    """`seed` is the main process's secret for verification values; candidates build in `extensions`."""
+class OpenJudge(Opening[JudgeService]):
+    """`seed` is secret from candidates; papers are written into `folder`."""
 
     problem: Path
     workload: Workload
     torch_device: str
     seed: int
     error_budget: float
-    extensions: Path
+    folder: Path
 
-    def open(self, report: Report) -> SessionService:
-        from tuner.measurement.session import Session
+    def open(self, report: Report) -> JudgeService:
+        from tuner.measurement.judging import Judging
 
-        return Session(
-            self.problem, self.workload, self.torch_device, self.seed, self.error_budget, self.extensions, report
+        return Judging(
+            self.problem, self.workload, self.torch_device, self.seed, self.error_budget, self.folder, report
         )
 
 
 @dataclass(frozen=True)
-class Describe(Request[SessionService, Description]):
-    def run(self, service: SessionService) -> Description:
+class Describe(Request[JudgeService, Description]):
+    def run(self, service: JudgeService) -> Description:
         return service.describe()
 
 
+class Preparation(Answer):
+    """How candidates are built, and the values that forwards are timed on."""
+
+    construction: Construction
+    timed: TimedPaper
+    launch: Paper  # the first case's
+
+
 @dataclass(frozen=True)
-class Prepare(Request[SessionService, None]):
-    """Have the oracle and the reference's error computed for every case."""
+class Prepare(Request[JudgeService, Preparation]):
+    """Have the oracle and the reference's error computed for every case of a trial."""
 
-    def run(self, service: SessionService) -> None:
-        service.prepare()
+    def run(self, service: JudgeService) -> Preparation:
+        return service.prepare()
 
 
 @dataclass(frozen=True)
-class CheckSuite(Request[SessionService, SelfCheckAnswer]):
+class CheckSuite(Request[JudgeService, SelfCheckAnswer]):
     """Send the mutants through the suite."""
 
-    def run(self, service: SessionService) -> SelfCheckAnswer:
+    def run(self, service: JudgeService) -> SelfCheckAnswer:
         return service.self_check()
 
 
 @dataclass(frozen=True)
-class MeasureTrial(Request[SessionService, TrialAnswer]):
-    """Load, verify and time the candidate at `path`; times in ms."""
+class LayoutFault(Request[JudgeService, str]):
+    """How names, order, shapes or dtypes of a candidate's parameters differ from the reference's; "" for not at all."""
+
+    parameters: dict[str, GivenTensor]
+
+    def run(self, service: JudgeService) -> str:
+        return service.layout_fault(self.parameters)
+
+
+@dataclass(frozen=True)
+class ParametersFault(Request[JudgeService, str]):
+    """The same for their initial values, which were given as an answer into `folder`."""
+
+    sitting: Sitting
+    folder: Path
+
+    def run(self, service: JudgeService) -> str:
+        return service.parameters_fault(self.sitting, self.folder)
+
+
+@dataclass(frozen=True)
+class BeginExam(Request[JudgeService, None]):
+    """The cases of a trial, or with `complete` all there are."""
+
+    complete: bool
+
+    def run(self, service: JudgeService) -> None:
+        service.begin(self.complete)
+
+
+@dataclass(frozen=True)
+class AskPaper(Request[JudgeService, NextPaper]):
+    def run(self, service: JudgeService) -> NextPaper:
+        return service.next_paper()
+
+
+@dataclass(frozen=True)
+class Mark(Request[JudgeService, CaseResult]):
+    """Mark what became of the last paper; its answers lie in `folder`."""
+
+    sitting: Sitting
+    folder: Path
+
+    def run(self, service: JudgeService) -> CaseResult:
+        return service.mark(self.sitting, self.folder)
+
+
+@dataclass(frozen=True)
+class AskVerdict(Request[JudgeService, Correctness]):
+    def run(self, service: JudgeService) -> Correctness:
+        return service.verdict()
+
+
+@dataclass(frozen=True)
+class AskPlan(Request[JudgeService, Plan]):
+    """Values for so many forwards."""
+
+    forwards: int
+    values: Values
+
+    def run(self, service: JudgeService) -> Plan:
+        return service.plan(self.forwards, self.values)
+
+
+@dataclass(frozen=True)
+class MarkTimed(Request[JudgeService, str]):
+    """What is wrong with the answers that were kept of a plan's forwards; "" when they are right."""
+
+    plan: Plan
+    kept: tuple[GivenAnswer, ...]
+    folder: Path
+
+    def run(self, service: JudgeService) -> str:
+        return service.mark_timed(self.plan, self.kept, self.folder)
+
+
+@dataclass(frozen=True)
+class Sanitize(Request[JudgeService, list[CaseResult]]):
+    """compute-sanitizer's checks of a file, in processes of their own."""
 
     path: Path
-    sha256: str
-    best_ms: float | None
-    floor_ms: float
 
-    def run(self, service: SessionService) -> TrialAnswer:
-        return service.trial(self.path, self.sha256, self.best_ms, self.floor_ms)
+    def run(self, service: JudgeService) -> list[CaseResult]:
+        return service.sanitize(self.path)
+
+
+# ---- the bench: runs candidates and times them --------------------------------------------------
+
+
+class Loaded(Answer):
+    """A candidate's parameters, or with `fault` why it could not be loaded."""
+
+    parameters: dict[str, GivenTensor] = {}
+    fault: str = ""
+
+
+class Sampled(Answer):
+    """Times in ms, the answers that were kept, and with `fault` why they count for nothing."""
+
+    times_ms: list[float] = []
+    kept: tuple[GivenAnswer, ...] = ()
+    fault: str = ""
+
+
+class BenchService(Protocol):
+    def load(self, seat: str, path: Path, sha256: str, construction: Construction) -> Loaded: ...
+
+    def parameters(self, seat: str, construction: Construction, folder: Path) -> Sitting: ...
+
+    def launch(self, seat: str, paper: Paper) -> str: ...
+
+    def sit(self, seat: str, paper: Paper, folder: Path) -> Sitting: ...
+
+    def sample(
+        self, seat: str, paper: TimedPaper, plan: Plan, folder: Path, uneven: bool, beside: str | None
+    ) -> Sampled: ...
+
+    def run(self, seat: str | None, paper: TimedPaper, plan: Plan, folder: Path) -> Sampled: ...
+
+    def rename(self, seat: str, to: str) -> None: ...
+
+    def is_as_it_was(self) -> bool: ...
 
 
 @dataclass(frozen=True)
-class VerifyFile(Request[SessionService, Correctness]):
-    """The cases of a trial for one file, or with `thoroughly` all there are."""
+class OpenBench(Opening[BenchService]):
+    """Candidates build in `extensions`."""
 
+    torch_device: str
+    extensions: Path
+
+    def open(self, report: Report) -> BenchService:
+        from tuner.measurement.bench import Bench
+
+        return Bench(self.torch_device, self.extensions, report)
+
+
+@dataclass(frozen=True)
+class Load(Request[BenchService, Loaded]):
+    """Load the candidate of a file into a seat, in the place of who sat there."""
+
+    seat: str
     path: Path
     sha256: str
-    thoroughly: bool
+    construction: Construction
 
-    def run(self, service: SessionService) -> Correctness:
-        return service.verify(self.path, self.sha256, self.thoroughly)
-
-
-@dataclass(frozen=True)
-class EnterFinal(Request[SessionService, None]):
-    """Load a finalist and warm it up."""
-
-    name: str
-    path: Path
-    sha256: str
-
-    def run(self, service: SessionService) -> None:
-        service.enter(self.name, self.path, self.sha256)
+    def run(self, service: BenchService) -> Loaded:
+        return service.load(self.seat, self.path, self.sha256, self.construction)
 
 
 @dataclass(frozen=True)
-class SampleFinalist(Request[SessionService, list[float]]):
-    """So many timings of a finalist, in ms."""
+class AskParameters(Request[BenchService, Sitting]):
+    """A new model's parameters and buffers, given into `folder`."""
 
-    name: str
-    count: int
+    seat: str
+    construction: Construction
+    folder: Path
 
-    def run(self, service: SessionService) -> list[float]:
-        return service.sample(self.name, self.count)
+    def run(self, service: BenchService) -> Sitting:
+        return service.parameters(self.seat, self.construction, self.folder)
 
 
 @dataclass(frozen=True)
-class SettleFinalist(Request[SessionService, None]):
-    """Raises a fault unless a finalist's time is believable and it is still right when timed."""
+class Launch(Request[BenchService, str]):
+    """The first call of a candidate: what it did wrong, or ""."""
 
-    name: str
-    latency_ms: float
-    floor_ms: float
+    seat: str
+    paper: Paper
 
-    def run(self, service: SessionService) -> None:
-        service.settle(self.name, self.latency_ms, self.floor_ms)
+    def run(self, service: BenchService) -> str:
+        return service.launch(self.seat, self.paper)
+
+
+@dataclass(frozen=True)
+class Sit(Request[BenchService, Sitting]):
+    """Have a candidate answer one paper, into `folder`."""
+
+    seat: str
+    paper: Paper
+    folder: Path
+
+    def run(self, service: BenchService) -> Sitting:
+        return service.sit(self.seat, self.paper, self.folder)
+
+
+@dataclass(frozen=True)
+class Sample(Request[BenchService, Sampled]):
+    """Time a forward for each value of the plan, or of its uneven inputs; after each forward of `beside`, if any."""
+
+    seat: str
+    paper: TimedPaper
+    plan: Plan
+    folder: Path
+    uneven: bool = False
+    beside: str | None = None
+
+    def run(self, service: BenchService) -> Sampled:
+        return service.sample(self.seat, self.paper, self.plan, self.folder, self.uneven, self.beside)
+
+
+@dataclass(frozen=True)
+class RunForwards(Request[BenchService, Sampled]):
+    """The plan's forwards one after the other; without a seat all but the forwards."""
+
+    seat: str | None
+    paper: TimedPaper
+    plan: Plan
+    folder: Path
+
+    def run(self, service: BenchService) -> Sampled:
+        return service.run(self.seat, self.paper, self.plan, self.folder)
+
+
+@dataclass(frozen=True)
+class Rename(Request[BenchService, None]):
+    """Another seat for a candidate, in the place of who sat there."""
+
+    seat: str
+    to: str
+
+    def run(self, service: BenchService) -> None:
+        service.rename(self.seat, self.to)
+
+
+@dataclass(frozen=True)
+class IsAsItWas(Request[BenchService, bool]):
+    """Whether the process and its device may run another candidate."""
+
+    def run(self, service: BenchService) -> bool:
+        return service.is_as_it_was()
 
 
 # ---- a baseline: the reference run one way ------------------------------------------------------

@@ -10,6 +10,8 @@ import torch
 from tuner import backends
 from tuner.backends import Clock, Timing
 from tuner.measurement.statistics import Untrusted
+from tuner.verification.papers import Perturbation
+from tuner.verification.perturbation import draw, perturb
 
 LATE_MS, LATE_SHARE = 0.5, 0.5  # a device that goes on for longer than this beside a forward's own time works unseen
 
@@ -30,33 +32,28 @@ class Timer:
         self.random = random.Random(seed)
         self.clock = clock or backends.of(str(self.base[0].device)).clock()
 
-    def refresh(self, fresh: bool = True) -> None:
-        """Put fresh values into the model's inputs, or the base values themselves."""
+    def refresh(self, by: Perturbation | None = None) -> None:
+        """Put new values into the model's inputs: by a perturbation that the caller knows, or by one of its own."""
+        by = by or draw(self.random)
         for mine, x in zip(self.given, self.base, strict=True):
-            if not fresh or x.numel() < 2:
-                mine.copy_(x)
-                continue
-            if not x.is_floating_point():  # indices and masks have to stay some: moved, not scaled
-                mine.copy_(x.reshape(-1).roll(self.random.randrange(1, x.numel())).view_as(x))
-                continue
-            factor, by = 1.0 - self.random.random() * 2**-8, self.random.randrange(1, x.numel())
-            torch.mul(x.reshape(-1)[by:], factor, out=mine.view(-1)[: x.numel() - by])
-            torch.mul(x.reshape(-1)[:by], factor, out=mine.view(-1)[x.numel() - by :])
+            perturb(x, by, mine)
 
-    def sample_ms(self, model: Callable[..., torch.Tensor], fresh: bool = True) -> tuple[float, torch.Tensor]:
-        """Time one forward in ms on fresh values (or on the base values), and its result.
+    def sample_ms(
+        self, model: Callable[..., torch.Tensor], by: Perturbation | None = None
+    ) -> tuple[float, torch.Tensor]:
+        """Time one forward in ms on fresh values, and its result.
 
         Raises Untrusted when the device is still busy well after the forward has ended on
         its stream, and again when the sample is taken anew: it works off the stream.
         """
         for _ in range(2):  # the first time, the operating system may just have taken this process off its core
-            timing = self._time(model, fresh)
+            timing = self._time(model, by)
             if timing.late_ms <= LATE_MS + LATE_SHARE * timing.elapsed_ms:
                 return timing.elapsed_ms, timing.result
         raise Untrusted(f"the device was busy for {timing.late_ms:.2f} ms after the forward had ended on its stream")
 
-    def _time(self, model: Callable[..., torch.Tensor], fresh: bool) -> Timing:
-        self.refresh(fresh)
+    def _time(self, model: Callable[..., torch.Tensor], by: Perturbation | None) -> Timing:
+        self.refresh(by)
         with torch.no_grad():
             return self.clock.time(lambda: model(*self.given))
 

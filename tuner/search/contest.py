@@ -6,21 +6,27 @@ import time
 from collections.abc import Iterator
 
 from tuner.errors import DeviceError
+from tuner.execution.examination import Examination, Failed
 from tuner.execution.job import PREPARE_DEADLINE_S
-from tuner.measurement.protocol import BaselineService, EnterFinal, SampleBaseline, SampleFinalist, WarmBaseline
+from tuner.measurement.protocol import BaselineService, BenchService, SampleBaseline, WarmBaseline
+from tuner.measurement.statistics import Untrusted
 from tuner.records import Trial
 from tuner.search.run import Run
 from tuner.search.samples import Samples
+from tuner.verification.papers import Values
 from tuner.workers.worker import Worker, WorkerBug, WorkerFailure
 
 SAMPLES = 100
 BATCH = 5  # samples in a row; the intervals are drawn over rounds, so there should be many
 MIN_SAMPLES = 4  # before a finalist may be dropped
+MARKED_SAMPLES = 3  # of which one answer is marked
+FINAL_DEADLINE_S = 3600.0  # a final has a budget of its own; this ends one that hangs
+FAILURES = (Failed, Untrusted, WorkerFailure, WorkerBug)
 DROPPED = 1.10  # a finalist this far behind the leader after a round is out, so that the rest get more samples
 
 
 class Contest:
-    """Contestants by name: finalists in the lane's process, baselines in processes of their own.
+    """Contestants by name: finalists on one bench or each on its own, baselines in processes of their own.
 
     Whoever fails is left out, and a note says so.
     """
@@ -28,19 +34,27 @@ class Contest:
     def __init__(self, run: Run) -> None:
         self.run, self.lane, self.observer = run, run.lane, run.observer
         self.finalists: dict[str, Trial] = {}
+        self.seats: dict[str, Examination] = {}
+        self.benches: list[Worker[BenchService]] = []
         self.baselines: dict[str, Worker[BaselineService]] = {}
         self.samples = Samples()
         self.notes: list[str] = []
 
     def close(self) -> None:
-        """End the baselines' processes."""
+        """End all processes."""
+        for bench in self.benches:
+            bench.close()
+        self.end_baselines()
+
+    def end_baselines(self) -> None:
+        """End the baselines' processes; their samples stay."""
         for worker in self.baselines.values():
             worker.close()
 
     # ---- entering ---------------------------------------------------------------------------------
 
     def enter(self, finalists: dict[str, Trial]) -> None:
-        """Load the finalists into the lane's process. Raises DeviceError when none can be."""
+        """Load the finalists, anew if they were. Raises DeviceError when none can be."""
         self.finalists = dict(finalists)
         while self.finalists and (failed := self._load_all()) is not None:
             del self.finalists[failed]
@@ -49,16 +63,23 @@ class Contest:
 
     def _load_all(self) -> str | None:
         """The first finalist that fails to load, noted; it may have taken the device along, so all load again."""
+        for bench in self.benches:
+            bench.close()
+        self.benches, self.seats = [], {}
         for name, trial in self.finalists.items():
+            if self.lane.backend.fresh_benches or not self.benches:
+                self.benches.append(self.lane.new_bench())
             candidate = self.run.candidate(trial.point)
             path = self.run.folder / f"{candidate.sha256}.py"
             path.write_text(candidate.text)
+            sides = self.lane.sides(self.benches[-1], time.monotonic() + FINAL_DEADLINE_S)
+            self.seats[name] = Examination(sides, name, path, candidate.sha256)
             try:
-                self.lane.prepare()
-                self.lane.call(EnterFinal(name, path, candidate.sha256), PREPARE_DEADLINE_S)
-            except (WorkerFailure, WorkerBug) as failure:
+                self.seats[name].load()
+                self.seats[name].launch()
+                self.seats[name].samples(MARKED_SAMPLES, Values.MARKED)
+            except FAILURES as failure:
                 self.notes.append(f"finalist {name} left out: {last_line(failure)}")
-                self.lane.worker.stop()
                 return name
         return None
 
@@ -115,14 +136,19 @@ class Contest:
             if name in self.baselines:
                 with self.lane.lock:
                     return self.baselines[name].call(SampleBaseline(count), PREPARE_DEADLINE_S)
-            return self.lane.call(SampleFinalist(name, count), PREPARE_DEADLINE_S)
-        except (WorkerFailure, WorkerBug) as failure:
+            return self.seats[name].samples(count + 1, Values.FRESH)[1:]
+        except FAILURES as failure:
             self.notes.append(f"{name} left out of the final: {last_line(failure)}")
         if name in self.baselines:
             self.baselines.pop(name).close()
         else:
-            self.lane.worker.stop()  # it may have taken the device along
-            self.enter({other: trial for other, trial in self.finalists.items() if other != name})
+            others = {other: trial for other, trial in self.finalists.items() if other != name}
+            if self.lane.backend.fresh_benches:
+                self.finalists = others
+                if not others:
+                    raise DeviceError(f"no finalist could be measured again: {self.notes[-1]}")
+            else:
+                self.enter(others)  # it may have taken the device along
         return []
 
 

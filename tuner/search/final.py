@@ -7,15 +7,14 @@ import secrets
 from dataclasses import replace
 
 from tuner.errors import TemplateError
-from tuner.execution.job import PREPARE_DEADLINE_S
+from tuner.execution import verdict
 from tuner.execution.lane import Lane
-from tuner.measurement.protocol import SettleFinalist
 from tuner.records import Correctness, Floor, Record, Status, Trial
-from tuner.search.contest import Contest, last_line
+from tuner.search.contest import FAILURES, MARKED_SAMPLES, Contest, last_line
 from tuner.search.progress import Progress
 from tuner.search.run import Run
 from tuner.template import render
-from tuner.workers.worker import WorkerBug, WorkerFailure
+from tuner.verification.papers import Values
 
 FINALISTS = 8
 
@@ -44,7 +43,8 @@ class Final:
             for way in baselines:
                 contest.enter_baseline(way)
             contest.sample(self.run.settings.final_budget_s)
-        winner, correctness = self._confirmed_winner(record.floor)
+            contest.end_baselines()  # they hold memory that the last verification may need
+            winner, correctness = self._confirmed_winner(record.floor)
         others = [name for name in samples.ranked(contest.finalists) if name != winner]
         trial = contest.finalists[winner]
         return record.confirmed_by(
@@ -69,7 +69,7 @@ class Final:
                 self._settle(winner, floor)
                 correctness = self._confirm(finalists[winner])
                 fault = correctness.fault
-            except (WorkerFailure, WorkerBug) as failure:
+            except FAILURES as failure:
                 fault = last_line(failure)
             if not fault:
                 return winner, correctness
@@ -80,8 +80,10 @@ class Final:
     def _settle(self, winner: str, floor: Floor | None) -> None:
         """Have the process that timed it look at the winner's time and at what it returns by now."""
         self.run.observer.stage("final: looking at the winner's last output")
-        request = SettleFinalist(winner, self.contest.samples.median_ms(winner), floor.floor_ms if floor else 0.0)
-        self.run.lane.call(request, PREPARE_DEADLINE_S)
+        trial = self.contest.seats[winner]
+        floor_ms = floor.floor_ms * self.run.lane.backend.proof_share if floor else 0.0
+        trial.require_believable(self.contest.samples.median_ms(winner), floor_ms)
+        trial.samples(MARKED_SAMPLES, Values.MARKED)
 
     def _confirm(self, trial: Trial) -> Correctness:
         """Every case there is for one finalist, in a fresh process and with fresh values."""
@@ -89,5 +91,4 @@ class Final:
         candidate = self.run.candidate(trial.point)
         job = replace(self.run.job, seed=secrets.randbits(31))
         with contextlib.closing(Lane(job, self.run.folder, self.run.observer.stage)) as lane:
-            lane.prepare()
-            return lane.verify(self.run.folder / f"{candidate.sha256}.py", candidate.sha256, thoroughly=True)
+            return verdict.examine(lane, self.run.folder / f"{candidate.sha256}.py", candidate.sha256)

@@ -43,7 +43,7 @@ def run_completely(
     """Every case for one candidate, which is built anew for other constructor's arguments."""
     found = suite.run(suite.build(model_new), on_case)
     for number in range(2, seeds + 1):
-        other = _with_seed(suite, number)
+        other = with_seed(suite, number)
         more = other.run(other.build(model_new), on_case)
         found.results += more.results
         found.left |= more.left
@@ -57,7 +57,7 @@ def run_completely(
     return found.correctness()
 
 
-def _with_seed(suite: Suite, number: int) -> Suite:
+def with_seed(suite: Suite, number: int) -> Suite:
     """The cases of a trial once more, on other values; on fewer samples where forwards are slow."""
     light, batch = suite.workload, suite.reference.batch
     if suite.reference.backend.small_cases and batch is not None and light.shapes[batch.inputs[0]][0] > BATCH:

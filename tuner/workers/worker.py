@@ -33,6 +33,9 @@ LOG_TAIL_BYTES = 8000
 LEAVE_S = 3.0  # what an idle process gets to leave in order
 MAX_LINE_BYTES = 2**26
 READ_BYTES = 2**16
+# What the fork server imports, so that no process has to. PyTorch's modes import torch._dynamo when they are first
+# used, which takes longer than a trial. The server ignores what cannot be imported.
+PRELOADED = ("torch", "torch._dynamo", "torch.utils.cpp_extension", "tuner.workers.worker", "tuner.measurement.bench")
 START_TRIES, START_PAUSE_S = 20, 0.1
 
 
@@ -104,7 +107,7 @@ class Worker(Generic[ServiceT]):
 
     def _forked(self) -> tuple[multiprocessing.process.BaseProcess, multiprocessing.connection.Connection]:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["torch", "tuner.workers.worker"])
+        context.set_forkserver_preload(list(PRELOADED))
         ours, theirs = context.Pipe()
         arguments = (theirs, pickle.dumps(self.opening), str(self.log_path), self.environment)
         process = context.Process(target=worker_process.main, args=arguments, daemon=True)

@@ -1,0 +1,274 @@
+"""The judge: has the reference, the oracles and the criterion, and never runs what it judges.
+
+It sets papers for a candidate in another process and marks what comes back. One exam at a time.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from tuner import problem
+from tuner.errors import words_of
+from tuner.records import CaseResult, Correctness, Workload
+from tuner.verification import exams, perturbation, tensor_files
+from tuner.verification.answers import Answer
+from tuner.verification.cases import Case
+from tuner.verification.cases.values import own_scales
+from tuner.verification.criterion import Expectation, Wrong, judge
+from tuner.verification.exams import Question
+from tuner.verification.papers import (
+    Construction,
+    GivenAnswer,
+    GivenTensor,
+    Paper,
+    Perturbation,
+    Plan,
+    Sitting,
+    TensorFile,
+    TimedPaper,
+    Values,
+)
+from tuner.verification.parameters import State, Tensors
+from tuner.verification.preconditions import same_answers
+from tuner.verification.reference import Reference
+from tuner.verification.suite import Outcome, Suite
+
+SECRET_VALUES = 3  # sets of values among the timed ones whose right result is known, beside ones where it is not
+KEPT_BYTES = 2**28  # of answers that are kept to the end of many forwards
+LEAST_KEPT = 3
+UNEVEN_SEED = 1  # beside the judge's own
+
+
+@dataclass
+class Exam:
+    """What a candidate has been asked so far, and what came of it."""
+
+    questions: Iterator[Question | CaseResult]
+    outcome: Outcome
+    current: Question | None = None
+
+
+class Judge:
+    """Judges candidates of one problem, workload and device.
+
+    `seed` is secret from candidates; papers are written into `folder`.
+    Raises ProblemError when the reference refuses the workload, UnjudgeableError when it cannot be judged.
+    """
+
+    def __init__(
+        self,
+        loaded: problem.Problem,
+        workload: Workload,
+        torch_device: str,
+        seed: int,
+        error_budget: float,
+        folder: Path,
+    ) -> None:
+        self.suite = Suite(loaded, workload, torch_device, seed, error_budget)
+        self.device, self.folder = torch_device, folder
+        self.random = random.Random(seed)
+        self.written: dict[int, tuple[torch.Tensor, TensorFile]] = {}  # by the tensor's identity, which it keeps
+        self.passing: list[int] = []  # of those, what the current paper alone needs
+        self.exam: Exam | None = None
+        self.secret: dict[Perturbation, Expectation] = {}  # timed values whose right result is known
+
+    # ---- an exam ----------------------------------------------------------------------------------
+
+    def begin(self, complete: bool) -> None:
+        """Start an exam: the cases of a trial, or with `complete` all there are."""
+        questions = exams.complete(self.suite) if complete else exams.trial(self.suite)
+        self.exam = Exam(questions, Outcome())
+
+    def next_paper(self) -> Paper | None:
+        """The next paper; None when all have been set, or when a trial's case has been failed."""
+        exam = self._exam()
+        self._forget()
+        for question in exam.questions:
+            if isinstance(question, CaseResult):
+                exam.outcome.results.append(question)
+                continue
+            exam.current = question
+            return self._paper(question.case, question.repeat)
+        exam.current = None
+        return None
+
+    def _forget(self) -> None:
+        for number in self.passing:
+            self.written.pop(number)[1].path.unlink(missing_ok=True)
+        self.passing.clear()
+
+    @property
+    def current_name(self) -> str:
+        """The case that the last paper is of; not for candidates."""
+        exam = self._exam()
+        return exam.current.case.name if exam.current else ""
+
+    def mark(self, sitting: Sitting, folder: Path) -> CaseResult:
+        """Whether what became of the last paper is right; its answers lie in `folder`."""
+        exam = self._exam()
+        assert exam.current is not None
+        question = exam.current
+        result = self._marked(question, sitting, folder)
+        if question.counts:
+            ratio = exam.outcome.error_ratio
+            exam.outcome.add(question.case, result, sitting.work)
+            if question.beyond:
+                exam.outcome.error_ratio = ratio
+        else:
+            exam.outcome.agrees_with_eager = result.ok
+        question.done(result.ok)
+        return result
+
+    def _marked(self, question: Question, sitting: Sitting, folder: Path) -> CaseResult:
+        case = question.case
+        if sitting.raised:
+            refused = case.may_refuse and sitting.refused
+            return CaseResult(name=case.name, ok=refused, detail=f"{'refused: ' if refused else ''}{sitting.raised}")
+        try:
+            verdicts = [
+                question.judge(tensor_files.take(given, folder, number, self.device))
+                for number, given in enumerate(sitting.answers)
+            ]
+        except (Wrong, RuntimeError, ValueError) as fault:  # what was given is no answer
+            return CaseResult(name=case.name, ok=False, detail=words_of(fault)[:300])
+        wrong = next((verdict for verdict in verdicts if not verdict.ok), None)
+        if wrong is not None:
+            return wrong
+        if sitting.fault or not verdicts:
+            return CaseResult(name=case.name, ok=False, detail=sitting.fault or "no answer was given")
+        return verdicts[-1].with_note(case.note)
+
+    def verdict(self) -> Correctness:
+        """Everything that the exam has found."""
+        return self._exam().outcome.correctness()
+
+    def _exam(self) -> Exam:
+        assert self.exam is not None, "no exam has begun"
+        return self.exam
+
+    # ---- a candidate's parameters -----------------------------------------------------------------
+
+    @property
+    def construction(self) -> Construction:
+        """How a candidate of the workload itself is built."""
+        return _construction(self.suite.reference)
+
+    def layout_fault(self, parameters: dict[str, GivenTensor]) -> str:
+        """How a candidate's parameters differ from the reference's in names, order, shapes or dtypes; "" for not."""
+        wanted = {name: tensor_files.described(value) for name, value in self.suite.reference.state.items()}
+        if list(parameters) != list(wanted):
+            return f"parameters are {list(parameters)}, the reference's are {list(wanted)}"
+        for name, mine in parameters.items():
+            if (mine.shape, mine.dtype) != (wanted[name].shape, wanted[name].dtype):
+                return (
+                    f"parameter {name} is {mine.shape} of {mine.dtype}, "
+                    f"the reference's {wanted[name].shape} of {wanted[name].dtype}"
+                )
+        return ""
+
+    def parameters_fault(self, sitting: Sitting, folder: Path) -> str:
+        """The same for their initial values, which were given as the tensors of one answer."""
+        if sitting.raised or len(sitting.answers) != 1:
+            return sitting.raised or "gave no parameters"
+        try:
+            mine = tensor_files.take(sitting.answers[0], folder, 0, "cpu").tensors
+        except Wrong as fault:
+            return str(fault)
+        for (name, value), given in zip(self.suite.reference.state.items(), mine, strict=False):
+            if not torch.equal(given, value.cpu()):
+                return f"parameter {name} is initialised with other values than the reference's"
+        return ""
+
+    # ---- what is written for candidates -----------------------------------------------------------
+
+    def _paper(self, case: Case, repeat: bool) -> Paper:
+        construction = _construction(case.reference)
+        passing = all(case.inputs is not lasting.inputs for lasting in self.suite.cases)
+        return Paper(construction, self._state(case.state, passing), self._files(case.inputs, passing), repeat)
+
+    def _state(self, state: State, passing: bool = False) -> dict[str, TensorFile]:
+        return dict(zip(state, self._files(list(state.values()), passing), strict=True))
+
+    def _files(self, tensors: Tensors, passing: bool = False) -> tuple[TensorFile, ...]:
+        """Files of these tensors, each written once; `passing` ones stay until the next paper."""
+        files = []
+        for x in tensors:
+            if id(x) not in self.written:
+                path = self.folder / f"{self.random.getrandbits(64):016x}"
+                self.written[id(x)] = x, tensor_files.write(x, path)
+                self.passing += [id(x)] if passing else []
+            files.append(self.written[id(x)][1])
+        return tuple(files)
+
+    def launch_paper(self) -> Paper:
+        """The first case's: a candidate is called on it once before it is examined."""
+        return self._paper(self.suite.cases[0], repeat=False)
+
+    # ---- timed values -----------------------------------------------------------------------------
+
+    def timed_paper(self) -> TimedPaper:
+        """The values that forwards are timed on: those of the first case, plain inputs."""
+        case = self.suite.cases[0]
+        uneven = own_scales(case.inputs, self.suite.reference.batch, exams.generator(self.suite, UNEVEN_SEED))
+        return TimedPaper(self._state(case.state), self._files(case.inputs), self._files(uneven))
+
+    def plan(self, forwards: int, values: Values) -> Plan:
+        """Values for so many forwards, and which of the answers are to be kept."""
+        if values is Values.REPEATED:
+            known = self._secret_values()
+            return Plan(tuple(self.random.choice(known) for _ in range(forwards)), self._kept(forwards))
+        drawn = [perturbation.draw(self.random) for _ in range(forwards)]
+        if values is Values.FRESH:
+            return Plan(tuple(drawn))
+        at = self.random.randrange(forwards)
+        drawn[at] = self.random.choice(self._secret_values())
+        return Plan(tuple(drawn), (at,))
+
+    def _kept(self, forwards: int) -> tuple[int, ...]:
+        """As many of so many answers as KEPT_BYTES hold, picked in secret."""
+        first = self.suite.cases[0].expected
+        size = sum(part.eager.numel() * part.eager.element_size() for part in first.parts)
+        kept = min(forwards, max(LEAST_KEPT, KEPT_BYTES // max(size, 1)))
+        return tuple(sorted(self.random.sample(range(forwards), kept)))
+
+    def mark_timed(self, plan: Plan, answers: tuple[GivenAnswer, ...], folder: Path) -> str:
+        """What is wrong with the kept answers of forwards; "" when they are right.
+
+        The same values have to give the same bits, and in memory of their own: an answer that a
+        later forward has written over is another one by now.
+        """
+        if len(answers) != len(plan.keep):
+            return "gave other answers than were asked for"
+        right: dict[Perturbation, Answer] = {}
+        for number, given in zip(plan.keep, answers, strict=True):
+            by = plan.values[number]
+            try:
+                answer = tensor_files.take(given, folder, number, self.device)
+                if by in right:
+                    if not same_answers(answer, right[by]):
+                        return f"call {number + 1} gives other bits than an earlier one on the same values"
+                    continue
+                verdict = judge("timed values", self.secret[by], answer)
+            except (Wrong, RuntimeError, ValueError) as fault:
+                return words_of(fault)[:300]
+            if not verdict.ok:
+                return f"right when it was verified, wrong when it was timed: {verdict.detail}"
+            right[by] = answer
+        return ""
+
+    def _secret_values(self) -> list[Perturbation]:
+        case = self.suite.cases[0]
+        while len(self.secret) < SECRET_VALUES:
+            by = perturbation.draw(self.random)
+            inputs = perturbation.perturbed(case.inputs, by)
+            self.secret[by] = self.suite.reference.expectation(case.state, inputs)
+        return list(self.secret)
+
+
+def _construction(reference: Reference) -> Construction:
+    return Construction(reference.workload, reference.seed, reference.training)

@@ -1,0 +1,40 @@
+"""New values from known ones, at the cost of a copy: the same on both sides of a verification, to the bit."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import torch
+
+from tuner.verification.papers import Perturbation
+
+LEAST_FACTOR = 1 - 2**-8
+
+
+def draw(rng: random.Random) -> Perturbation:
+    """A factor alone would be lost in a model that normalises, and a move alone in one that sums."""
+    return Perturbation(rng.uniform(1e-6, 1 - 1e-6), rng.uniform(LEAST_FACTOR, 1.0))
+
+
+def perturb(x: torch.Tensor, by: Perturbation, out: torch.Tensor) -> None:
+    """Fill `out`, contiguous and of x's shape, with x's elements moved on and, where they are floats, scaled."""
+    if x.numel() < 2:
+        out.copy_(x)
+        return
+    moved = 1 + int(by.shift * (x.numel() - 1))
+    flat, target = x.reshape(-1), out.view(-1)
+    parts = ((flat[moved:], target[: x.numel() - moved]), (flat[:moved], target[x.numel() - moved :]))
+    for source, place in parts:
+        if x.is_floating_point():
+            torch.mul(source, by.factor, out=place)
+        else:
+            place.copy_(source)
+
+
+def perturbed(inputs: Sequence[torch.Tensor], by: Perturbation) -> list[torch.Tensor]:
+    """The inputs that a timer makes of `inputs` by this perturbation."""
+    outs = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in inputs]
+    for x, out in zip(inputs, outs, strict=True):
+        perturb(x, by, out)
+    return outs

@@ -1,0 +1,106 @@
+"""Tensors in files: written by one process, mapped or read by another. Bytes only, nothing is unpickled."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tuner.verification.answers import Answer
+from tuner.verification.criterion import Wrong
+from tuner.verification.papers import GivenAnswer, GivenTensor, TensorFile
+
+DTYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (
+        torch.float64, torch.float32, torch.float16, torch.bfloat16,
+        torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool,
+    )
+}  # fmt: skip
+
+
+def write(x: torch.Tensor, path: Path) -> TensorFile:
+    """Write x as it lies in memory from its storage's beginning to its last element."""
+    last = sum((n - 1) * s for n, s in zip(x.shape, x.stride(), strict=True)) if x.numel() else -1
+    offset = int(x.storage_offset())
+    extent = offset + last + 1 if x.numel() else 0
+    whole = torch.empty(0, dtype=x.dtype, device=x.device).set_(x.untyped_storage(), 0, (extent,), (1,))
+    _write_bytes(whole, path)
+    return TensorFile(path, _name(x.dtype), tuple(x.shape), tuple(x.stride()), offset)
+
+
+def read(file: TensorFile, device: str) -> torch.Tensor:
+    """The tensor of a file that a trusted process wrote; on a CPU a private mapping of it."""
+    dtype = DTYPES[file.dtype]
+    size = file.path.stat().st_size
+    if size == 0:
+        return torch.empty_strided(file.shape, file.stride, dtype=dtype, device=device)
+    storage: Any = torch.UntypedStorage.from_file(str(file.path), False, size)
+    whole = torch.empty(0, dtype=dtype).set_(storage, 0, (size // dtype.itemsize,), (1,))
+    return whole.to(device).as_strided(file.shape, file.stride, file.offset)
+
+
+def give(answer: Answer, folder: Path, number: int) -> GivenAnswer:
+    """Write an answer into `folder` as the one of this number."""
+    tensors = tuple(_give(t, _path(folder, number, i)) for i, t in enumerate(answer.tensors))
+    buffers = {
+        name: _give(buffer, _path(folder, number, f"buffer-{i}"))
+        for i, (name, buffer) in enumerate(answer.buffers.items())
+    }
+    return GivenAnswer(answer.structure, tensors, buffers)
+
+
+def take(given: GivenAnswer, folder: Path, number: int, device: str) -> Answer:
+    """The answer that was given. Raises Wrong for one that is not what is said of it.
+
+    It is read and not mapped: whoever wrote the files may still cut them short.
+    """
+    tensors = [_take(t, _path(folder, number, i), device) for i, t in enumerate(given.tensors)]
+    buffers = {
+        name: _take(buffer, _path(folder, number, f"buffer-{i}"), device)
+        for i, (name, buffer) in enumerate(given.buffers.items())
+    }
+    return Answer(given.structure, tensors, buffers)
+
+
+def described(x: torch.Tensor) -> GivenTensor:
+    """What is said of a tensor beside its bytes."""
+    return GivenTensor(_name(x.dtype), tuple(x.shape), str(x.device))
+
+
+def _path(folder: Path, number: int, which: int | str) -> Path:
+    return folder / f"{number}-{which}"
+
+
+def _give(y: torch.Tensor, path: Path) -> GivenTensor:
+    _write_bytes(y.detach().contiguous(), path)
+    return described(y)
+
+
+def _take(given: GivenTensor, path: Path, device: str) -> torch.Tensor:
+    dtype = DTYPES.get(given.dtype)
+    if dtype is None or any(n < 0 for n in given.shape):
+        raise Wrong(f"returned a tensor of {given.dtype[:20]!r}, which cannot be compared")
+    if torch.device(given.device).type != torch.device(device).type:
+        raise Wrong(f"on {given.device[:20]}, expected {device}")
+    size = math.prod(given.shape) * dtype.itemsize
+    try:
+        with path.open("rb") as file:
+            raw = bytearray(file.read(size + 1))
+    except OSError:
+        raise Wrong("an answer is not there") from None
+    if len(raw) != size:
+        raise Wrong("an answer has another size than is said of it")
+    flat = torch.frombuffer(raw, dtype=dtype) if size else torch.empty(0, dtype=dtype)
+    return flat.view(given.shape).to(device)
+
+
+def _write_bytes(x: torch.Tensor, path: Path) -> None:
+    flat = x.reshape(-1).view(torch.uint8).cpu() if x.numel() else torch.empty(0, dtype=torch.uint8)
+    path.write_bytes(flat.numpy().tobytes())
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
