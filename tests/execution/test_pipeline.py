@@ -16,6 +16,7 @@ from tuner.errors import DeviceError, ProblemError
 from tuner.execution.lane import Lane
 from tuner.execution.pipeline import Pipeline
 from tuner.records import Evaluation, Status
+from tuner.template.render import Candidate
 
 pytestmark = pytest.mark.usefixtures("needs_compiler")
 
@@ -36,7 +37,13 @@ class Rig:
 
     def measure(self, **faults) -> Evaluation:
         self.count += 1
-        candidate = injected.candidate(self.root / f"template_{self.count}", **faults)
+        return self._measured(injected.candidate(self.root / f"template_{self.count}", **faults))
+
+    def measure_candidate(self, candidate: Candidate) -> Evaluation:
+        self.count += 1
+        return self._measured(candidate)
+
+    def _measured(self, candidate: Candidate) -> Evaluation:
         self.pipeline.submit(self.count, candidate)
         number, sha256, evaluation = self.pipeline.next()
         assert (number, sha256) == (self.count, candidate.sha256)
@@ -102,7 +109,9 @@ def test_a_compile_error_is_told_by_its_first_line(rig):
 
 
 def test_a_source_without_the_launcher_fails_at_its_launch(rig):
-    evaluation = rig.measure(**{"plain.cpp": TINY["plain.cpp"].replace("int scale(", "int scaled(")})
+    """A template is refused for it; a candidate's text may come from elsewhere."""
+    sound = injected.candidate(rig.root / "template_without")
+    evaluation = rig.measure_candidate(Candidate(sound.text.replace("int scale(", "int scaled(")))
     assert evaluation.status is Status.LAUNCH and "scale" in evaluation.detail
     assert rig.works()
 
