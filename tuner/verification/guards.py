@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from tuner.verification.dispatch import DispatchMode
 
 GUARD_BYTES = 4096
 MAX_SHIFT = 64  # elements
@@ -76,7 +77,7 @@ _ALLOCATIONS = {
 }
 
 
-class GuardedAllocations(TorchDispatchMode):
+class GuardedAllocations(DispatchMode):
     """Inside, every uninitialised tensor asked for from Python is NaN and lies between guard zones."""
 
     def __init__(self) -> None:

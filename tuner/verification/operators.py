@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from tuner.records import CaseResult
+from tuner.verification.dispatch import DispatchMode
 
 Work = dict[str, int]  # elements that each operator of PyTorch was given, over all its calls
 
@@ -57,7 +57,7 @@ def own_work(found: set[str]) -> CaseResult:
     return CaseResult(name="own work", ok=not found, detail=detail)
 
 
-class Operators(TorchDispatchMode):
+class Operators(DispatchMode):
     """Notes the operators of PyTorch that are called inside, with the elements of their largest tensor."""
 
     def __init__(self) -> None:

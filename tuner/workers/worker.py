@@ -33,9 +33,9 @@ LOG_TAIL_BYTES = 8000
 LEAVE_S = 3.0  # what an idle process gets to leave in order
 MAX_LINE_BYTES = 2**26
 READ_BYTES = 2**16
-# What the fork server imports, so that no process has to. PyTorch's modes import torch._dynamo when they are first
-# used, which takes longer than a trial. The server ignores what cannot be imported.
-PRELOADED = ("torch", "torch._dynamo", "torch.utils.cpp_extension", "tuner.workers.worker", "tuner.measurement.bench")
+# What the fork server imports, so that no process has to; it ignores what cannot be imported. Nothing that asks for
+# GPUs, as torch.utils.cpp_extension does: a process that was forked after that cannot use one.
+PRELOADED = ("torch", "setuptools.command.build_ext", "tuner.workers.worker", "tuner.measurement.bench")
 START_TRIES, START_PAUSE_S = 20, 0.1
 
 
