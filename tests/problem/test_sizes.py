@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,25 @@ def test_a_problem_without_groups_has_no_other_number_of_them(tmp_path: Path) ->
     )
     relu = problem.load(path)
     assert sizes.one_channel_a_group(relu, problem.default_workload(relu)) is None
+
+
+def test_every_residue_of_16_is_drawn_in_the_end() -> None:
+    rng = random.Random(1)
+    wanted = workload("gn_mean")
+    made = [sizes.drawn(loaded("gn_mean"), wanted, (), rng.randrange).shapes[0] for _ in range(60)]
+    assert {shape[4] % 16 for shape in made} == {*range(3, 16), 0}  # a kernel of 3 takes no less
+    assert {shape[1] for shape in made} == {3}  # its weights say so
+
+
+def test_a_reference_may_not_take_the_values_of_some_sizes(tmp_path: Path) -> None:
+    path = tmp_path / "problem.py"
+    path.write_text(
+        "import torch\n\n\nclass Model(torch.nn.Module):\n    def forward(self, x, t):\n"
+        "        return torch.nn.functional.cross_entropy(x, t)\n\n\n"
+        "def get_inputs():\n    return [torch.rand(16, 8), torch.arange(16) % 8]\n\n\n"
+        "def get_init_inputs():\n    return []\n"
+    )
+    loss = problem.load(path)
+    own = loss.get_inputs()
+    made = sizes.odd(loss, problem.default_workload(loss), own)
+    assert made.shapes[0][0] == made.shapes[1][0] == 5 and made.shapes[0][1] >= 8

@@ -52,3 +52,14 @@ def test_poison_covers_all_that_a_view_reaches_and_no_more() -> None:
 @pytest.mark.parametrize("shape", [(), (1,), (2, 3)])
 def test_bits_are_compared_not_values(one: float, other: float, same: bool, shape: tuple[int, ...]) -> None:
     assert same_bits(torch.full(shape, one), torch.full(shape, other)) is same
+
+
+def test_an_expanded_tensor_is_guarded_element_by_element() -> None:
+    x = torch.rand(1, 4).expand(3, 4)
+    assert torch.equal(guarded_copy(x), x) and guarded_like(x).is_contiguous()
+
+
+@pytest.mark.parametrize("x", [torch.rand(()), torch.rand(0, 4), torch.tensor([True, False]), torch.arange(3)])
+def test_tensors_of_any_kind_are_guarded(x: torch.Tensor) -> None:
+    made = guarded_copy(x)
+    assert same_bits(made, x) and guards_intact(made)

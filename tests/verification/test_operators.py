@@ -82,3 +82,30 @@ def test_the_case_names_what_was_left_to_pytorch() -> None:
     case = own_work({"sum", "relu"})
     assert (case.name, case.ok, case.detail) == ("own work", False, "falls back to PyTorch's own relu, sum")
     assert own_work(set()).ok
+
+
+@torch.library.custom_op("tuner_tests::conv", mutates_args=())
+def named_conv(x: torch.Tensor) -> torch.Tensor:
+    return x.tanh()
+
+
+def test_a_custom_operator_hides_nothing_whatever_its_name() -> None:
+    x = torch.ones(100)
+    with Operators() as operators, Everywhere() as everywhere:
+        named_conv(x)
+    assert operators.products == 0
+    assert "tanh" in fallbacks(everywhere.work, 100)
+
+
+def test_a_profiler_s_scope_hides_nothing_whatever_its_name() -> None:
+    x = torch.ones(100)
+    with Everywhere() as everywhere, torch.profiler.record_function("conv"):
+        x.tanh()
+    assert "tanh" in fallbacks(everywhere.work, 100)
+
+
+def test_what_a_product_calls_inside_itself_is_its_own() -> None:
+    linear = torch.nn.Linear(4, 64)
+    with torch.no_grad(), Everywhere() as everywhere:
+        linear(A)
+    assert fallbacks(everywhere.work, 64) == set()

@@ -1,13 +1,19 @@
-"""The reference's own error by precision class."""
+"""The reference: its own error by precision class, and what is expected by it."""
 
 from __future__ import annotations
 
+import itertools
+from pathlib import Path
+
 import pytest
 import torch
+from helpers.problems import make_reference as small_reference
 from helpers.tricks import problem_path, workload
 
 from tuner import problem
 from tuner.records import Precision
+from tuner.verification.answers import Answer
+from tuner.verification.parameters import State, Tensors
 from tuner.verification.reference import Reference
 
 
@@ -50,3 +56,40 @@ def test_the_budget_scales_what_is_allowed() -> None:
     one, two = (make_reference(error_budget=budget) for budget in (1.0, 2.0))
     tight, wide = (r.expectation(r.state, r.inputs(6)).main for r in (one, two))
     assert wide.allowed - tight.allowed == pytest.approx(tight.reference_error)
+
+
+def test_a_reference_whose_sums_differ_by_a_rounding_is_not_random(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = small_reference(tmp_path, "return x + 1")
+    eager, calls = reference.eager, itertools.count()
+
+    def unsteady(state: State, inputs: Tensors) -> Answer:
+        answer = eager(state, inputs)
+        return Answer(answer.structure, [y + next(calls) * 2**-23 for y in answer.tensors])
+
+    monkeypatch.setattr(reference, "eager", unsteady)
+    reference.require_deterministic()
+
+
+def test_every_result_and_every_changed_buffer_is_expected(tmp_path: Path) -> None:
+    reference = small_reference(tmp_path, "return self.layer(x), x.argmax(1)", layer="nn.BatchNorm1d(8)")
+    expected = reference.expectation(reference.state, reference.inputs(1))
+    assert expected.structure == "(tensor, tensor)"
+    names = {part.name for part in expected.parts}
+    buffers = {f"buffer layer.{name}" for name in ("running_mean", "running_var", "num_batches_tracked")}
+    assert names == {"result 0", "result 1"} | buffers
+    assert len(expected.results) == 2
+
+
+def test_integers_that_a_rounding_decides_are_ties(tmp_path: Path) -> None:
+    reference = small_reference(tmp_path, "return x.argmax(1)")
+    x = torch.tensor([[1.0, 2.0], [2.0, 2.0], [2.0, 2.0 + 2**-22], [3.0, 1.0]])
+    ties = reference.expectation(reference.state, [x]).main.ties
+    assert ties is not None and ties[0].item() is False and ties[3].item() is False
+    assert bool(ties[1:3].any())
+
+
+def test_tensors_that_are_no_parameters_are_in_float64_too(tmp_path: Path) -> None:
+    reference = small_reference(tmp_path, "return x @ self.layer", layer="torch.ones(8, 4)")
+    assert reference.oracle(reference.state, reference.inputs(1)).tensors[0].dtype == torch.float64

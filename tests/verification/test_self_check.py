@@ -83,6 +83,7 @@ def too_lenient() -> SelfCheck:
 
 def test_a_budget_under_which_a_wrong_model_passes_is_noticed(too_lenient: SelfCheck) -> None:
     assert "TF32 operands" in too_lenient.missed
+    assert too_lenient.fault.startswith("the suite finds nothing wrong with ") and "TF32" in too_lenient.fault
 
 
 @pytest.mark.gpu

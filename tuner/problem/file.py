@@ -120,6 +120,8 @@ def alike(
             drawn.append(torch.zeros(spec.shape, dtype=dtype, device=device))
             continue
         at = torch.randint(values.numel(), spec.shape, generator=rng, device=device)
+        if not values.is_floating_point() and at.numel() > 1:  # the extremes decide whether an index is in range
+            at.view(-1)[0], at.view(-1)[1] = values.long().argmin(), values.long().argmax()
         drawn.append(values[at].to(dtype))
     return drawn
 

@@ -35,6 +35,10 @@ class Answer:
         buffers = {name: buffer.clone() for name, buffer in self.buffers.items()}
         return Answer(self.structure, [t.clone() for t in self.tensors], buffers)
 
+    def everything(self) -> Tensors:
+        """The tensors of the result, then the buffers."""
+        return [*self.tensors, *self.buffers.values()]
+
     def values(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Every tensor of the result with its name: "" for the only one."""
         for number, tensor in enumerate(self.tensors):

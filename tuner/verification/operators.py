@@ -68,6 +68,8 @@ class Operators(DispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
+        if func.namespace != "aten":  # an operator of somebody's own: what it calls is seen by the trace
+            return result
         name = func.overloadpacket.__name__
         plain = name.strip("_")
         size = max((t.numel() for t in _tensors([*args, *(kwargs or {}).values(), result])), default=0)
@@ -107,7 +109,8 @@ class Everywhere:
         os.unlink(self.path)
         # PyTorch 2.1 has "parent" and "input_shapes", later ones "ctrl_deps" and "inputs": {"shapes": ...}.
         caller: dict[int, int] = {node["id"]: node.get("ctrl_deps", node.get("parent", 0)) for node in nodes}
-        names = {node["id"]: node["name"].removeprefix("aten::") for node in nodes}
+        # Other names are those of custom operators and of profiler scopes: they hide nothing.
+        names = {node["id"]: node["name"][6:] if node["name"].startswith("aten::") else "" for node in nodes}
 
         def in_a_product(at: int) -> bool:
             while at in names and caller[at] != at:
@@ -119,7 +122,7 @@ class Everywhere:
         for node in nodes:
             name = names[node["id"]]
             plain = name.strip("_")
-            if not node["name"].startswith("aten::") or plain in _ALLOWED or _is_product(plain) or _is_composite(name):
+            if not name or plain in _ALLOWED or _is_product(plain) or _is_composite(name):
                 continue
             if not in_a_product(node["id"]):
                 self.work[name] = self.work.get(name, 0) + max(_elements(_shapes(node, k)) for k in ("input", "output"))

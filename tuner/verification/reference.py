@@ -33,9 +33,10 @@ from tuner.verification.parameters import (
     main_parameters,
     random_affine,
 )
-from tuner.verification.preconditions import PROVING_SAMPLES, Batch, find_batch, same_answers
+from tuner.verification.preconditions import Batch, find_batch, nearly_same
 from tuner.verification.tf32 import round_to_tf32, rounded_operands, tf32_flags
 
+EXAMPLE_SAMPLES = 2  # where a reference is only looked at
 TIE_DRAWS = 3  # how often inputs are perturbed to find the integer results that a rounding decides
 
 
@@ -85,9 +86,9 @@ class Reference:
     # ---- what has to hold before anything is judged --------------------------------------------------
 
     def require_deterministic(self) -> None:
-        """Raise UnjudgeableError when two runs on the same values differ. Measures `forward_s` on the way."""
+        """Raise UnjudgeableError when two runs on the same values differ by more than a rounding explains."""
         first, second = (self.eager(self.affine_state, self.example) for _ in range(2))
-        if not same_answers(first, second):
+        if not nearly_same(first, second):
             mode = "training" if any(module.training for module in self.model.modules()) else "evaluation"
             raise UnjudgeableError(
                 f"{self.problem.path}: the reference is random (two runs in {mode} mode differ): nothing can be judged"
@@ -116,7 +117,7 @@ class Reference:
             return self.oracle(self.affine_state, [x.to(self.device) for x in inputs]).tensors
 
         batch = find_batch(oracle, whole)
-        few = whole if batch is None else batch.first(whole, PROVING_SAMPLES)
+        few = whole if batch is None else batch.first(whole, EXAMPLE_SAMPLES)
         return batch, [x.to(self.device) for x in few]
 
     @functools.cached_property
@@ -134,7 +135,7 @@ class Reference:
         """The reference in its other mode, where that makes a difference."""
         mine = self.eager(self.affine_state, self.example)
         others = (self.in_mode(training) for training in (False, True))
-        return next((o for o in others if not same_answers(o.eager(self.affine_state, self.example), mine)), None)
+        return next((o for o in others if not nearly_same(mine, o.eager(self.affine_state, self.example))), None)
 
     # ---- answers -------------------------------------------------------------------------------------
 

@@ -42,6 +42,11 @@ class SelfCheck:
     passed: list[str] = field(default_factory=list)  # honest models that passed
     refused: dict[str, str] = field(default_factory=dict)  # honest model -> the case that it failed, and how
 
+    @property
+    def fault(self) -> str:
+        """Why this problem cannot be judged, in one line; "" when it can."""
+        return f"the suite finds nothing wrong with {', '.join(self.missed)}" if self.missed else ""
+
 
 def self_check(
     problem: problems.Problem,
