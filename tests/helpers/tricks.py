@@ -137,7 +137,7 @@ TRICKS = {
     "returns the same memory each time": (
         "y = self.own(x)\nif KEPT.get('y', y[:0]).shape != y.shape:\n    KEPT['y'] = torch.empty(y.shape)\n"
         "KEPT['y'].copy_(y)\nreturn KEPT['y']",
-        "the memory of its last result",
+        "the memory of an earlier result",
     ),
     "writes behind its parameters": (
         "p = next(self.parameters())\n"
@@ -152,7 +152,7 @@ TRICKS = {
     "other bits each time": (
         "COUNTS['calls'] += 1\ny = self.own(x)\n"
         "return y if COUNTS['calls'] % 2 else self.unseen(lambda: torch.nextafter(y, y + 1))",
-        "different bits",
+        "gives other bits than the first",
     ),
 }
 

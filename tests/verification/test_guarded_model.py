@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -81,14 +82,22 @@ def test_the_same_call_twice_has_to_give_the_same_bits() -> None:
         return x + len(calls)
 
     assert len(results(count)) == 2
-    with pytest.raises(Wrong, match="the same call twice gives different bits"):
+    with pytest.raises(Wrong, match="call 2 on the same values gives other bits than the first"):
         results(count, repeat=True)
 
 
 def test_the_memory_of_the_last_result_may_not_be_returned_again() -> None:
     kept = torch.empty(4, 3)
-    with pytest.raises(Wrong, match="the memory of its last result"):
+    with pytest.raises(Wrong, match="the memory of an earlier result"):
         results(lambda model, x: kept.copy_(x), repeat=True)
+
+
+@pytest.mark.parametrize("size", [2, 5])
+def test_results_may_not_take_turns_in_the_same_memory(size: int) -> None:
+    ring, calls = [torch.empty(4, 3) for _ in range(size)], itertools.count()
+    candidate = GuardedModel(Scale(lambda model, x: ring[next(calls) % size].copy_(x)), CPU)
+    with pytest.raises(Wrong, match="the memory of an earlier result"):
+        candidate.repeat(STATE, [X], 20)
 
 
 def test_a_result_is_overwritten_once_it_is_read() -> None:

@@ -141,6 +141,24 @@ def changed(suite: Suite, body: str) -> type[nn.Module]:
             "K evaluation mode",
         ),
         ("return x.argmax(1)", {}, "return x.argmin(1)", "A random affine"),
+        (
+            "return self.layer(x).relu()",
+            {"layer": "nn.LayerNorm(8)"},
+            "return Model.forward(self, x.clamp(-3, 1e20))",
+            "J large and negative",
+        ),
+        (
+            "return self.layer(x).relu()",
+            {"layer": "nn.LayerNorm(8)", "inputs": "torch.rand(256, 8)"},
+            "y = Model.forward(self, x)\nreturn y.half().float() if 2 <= len(x) < 256 and len(x) != 8 else y",
+            "I fewer samples, A",
+        ),
+        (
+            "return self.layer(x).relu()",
+            {"layer": "nn.LayerNorm(8)"},
+            "y = Model.forward(self, x)\nreturn y.half().float() if len(x) > 16 else y",
+            "I more samples, A",
+        ),
         ("return x, x + 1", {}, "return x.clone(), x.clone()", "A random affine"),
     ],
 )

@@ -15,14 +15,15 @@ from torch import nn
 
 from tuner.records import CaseResult, Correctness
 from tuner.verification.cases import WINNER, Case, Draw
+from tuner.verification.criterion import Wrong
 from tuner.verification.guarded_model import GuardedModel
-from tuner.verification.preconditions import same_answers
 from tuner.verification.reference import Reference
 from tuner.verification.suite import OnCase, Outcome, Suite, build, run_case
 
 SEEDS = 3
 BATCH = 4  # samples of a case that is not about the batch
-REPEATS = 100
+REPEATS, MOST_REPEATS = 100, 1000
+REPEAT_S = 2.0  # beyond the least number, as many as the reference takes this long for
 REPEAT_BATCH = 2  # where forwards are slow
 REFUSALS = (RuntimeError, ValueError, NotImplementedError)
 
@@ -105,15 +106,16 @@ def _raised(case: Case, error: Exception) -> CaseResult:
 
 
 def _repeats(candidate: GuardedModel, case: Case) -> CaseResult:
-    """Whether the same call again and again gives the same bits."""
-    name = f"{REPEATS} repeats"
-    batch = case.reference.batch if candidate.backend.small_cases else None
+    """Whether the same call again and again gives the same bits, each time in memory of its own."""
+    reference = case.reference
+    batch = reference.batch if reference.backend.small_cases else None
     inputs = case.inputs if batch is None else batch.first(case.inputs, REPEAT_BATCH)
+    count = max(REPEATS, min(MOST_REPEATS, int(REPEAT_S / reference.forward_s)))
+    name = f"{count} repeats"
     try:
-        first = candidate.call_on(case.state, inputs)
-        for i in range(1, REPEATS):
-            if not same_answers(candidate.call_on(case.state, inputs), first):
-                return CaseResult(name=name, ok=False, detail=f"call {i + 1} gives other bits than the first")
+        candidate.repeat(case.state, inputs, count)
+    except Wrong as wrong:
+        return CaseResult(name=name, ok=False, detail=str(wrong))
     except Exception as error:  # whatever a candidate raises
         return CaseResult(name=name, ok=False, detail=f"{type(error).__name__}: {error}"[:300])
     return CaseResult(name=name, ok=True)

@@ -19,8 +19,10 @@ from tuner.verification.answers import Answer
 from tuner.verification.criterion import Wrong
 from tuner.verification.guards import GuardedAllocations, guarded_copy, guarded_like, guards_intact, poison, same_bits
 from tuner.verification.operators import Everywhere, Operators, Work, both
-from tuner.verification.parameters import State, Tensors, load_state
+from tuner.verification.parameters import State, Tensors, load_buffers, load_state
 from tuner.verification.preconditions import same_answers
+
+HELD_BYTES = 2**28  # of earlier results that are kept, the last three calls' in any case
 
 
 def construct(model_new: Callable[..., nn.Module], workload: Workload, seed: int) -> nn.Module:
@@ -38,8 +40,9 @@ class GuardedModel:
     def __init__(self, model: nn.Module, backend: Backend) -> None:
         self.model, self.backend = model.to(backend.torch_device), backend
         self.work: Work = {}
+        self._newest: Tensors = []
         self._guarded: list[torch.Tensor] = []  # parameters that lie between guard zones
-        self._returned: Tensors = []  # what the last call gave, poisoned
+        self._returned: Tensors = []  # what the last calls gave, poisoned, and alive so that its memory is its own
 
     def guard_parameters(self) -> None:
         """Move every parameter between guard zones."""
@@ -53,36 +56,45 @@ class GuardedModel:
         Raises Wrong for whatever was done beside giving an answer, when the next one is asked for.
         """
         operators, guards, everywhere = Operators(), GuardedAllocations(), Everywhere()
-        self.work = {}
-        poisoned = self.call_on(state, inputs, operators, guards, everywhere)
+        self.work, self._returned = {}, []
+        load_state(self.model, state)
+        before = [p.clone() for p in self.model.parameters()]
+        poisoned = self.call(inputs, operators, guards, everywhere)
         self.work = both(operators.work, everywhere.work)
         if not guards.intact():
             raise Wrong("wrote outside the tensors that it allocated")
         yield poisoned
-        plain = self.call_on(state, inputs)
+        plain = self._call_again(state, inputs)
         if repeat:
-            self._repeat(state, inputs, plain)
+            self._repeat(state, inputs, plain, 2)
         self._returned = []
         if not all(guards_intact(parameter) for parameter in self._guarded):
             raise Wrong("wrote outside its parameters")
-        yield plain
-
-    def call_on(self, state: State, inputs: Tensors, *modes: contextlib.AbstractContextManager[Any]) -> Answer:
-        """One call on these parameter values. Raises Wrong when it changes one."""
-        load_state(self.model, state)
-        before = [p.clone() for p in self.model.parameters()]
-        answer = self.call(inputs, *modes)
         for (name, parameter), old in zip(self.model.named_parameters(), before, strict=True):
             if not same_bits(parameter, old):
                 raise Wrong(f"changed its parameter {name}")
-        return answer
+        yield plain
 
-    def _repeat(self, state: State, inputs: Tensors, plain: Answer) -> None:
-        held = self._returned  # alive, so that no allocation is given its memory
-        if not same_answers(self.call_on(state, inputs), plain):
-            raise Wrong("the same call twice gives different bits")
-        if {_memory(y) for y in held if y.numel()} & {_memory(y) for y in self._returned}:
-            raise Wrong("returns the memory of its last result, which is not its own any more")
+    def repeat(self, state: State, inputs: Tensors, count: int) -> None:
+        """Call it `count` times. Raises Wrong for other bits than the first time, or memory of an earlier result."""
+        self._returned = []
+        load_state(self.model, state)
+        first = self.call(inputs)
+        for number in range(2, count + 1):
+            self._repeat(state, inputs, first, number)
+        self._returned = []
+
+    def _call_again(self, state: State, inputs: Tensors) -> Answer:
+        """A further call on the same values: only buffers, which a forward may change, are put back for it."""
+        load_buffers(self.model, state)
+        return self.call(inputs)
+
+    def _repeat(self, state: State, inputs: Tensors, first: Answer, number: int) -> None:
+        earlier = self._returned
+        if not same_answers(self._call_again(state, inputs), first):
+            raise Wrong(f"call {number} on the same values gives other bits than the first")
+        if {_memory(y) for y in earlier if y.numel()} & {_memory(y) for y in self._newest}:
+            raise Wrong("returns the memory of an earlier result, which is not its own any more")
 
     def call(self, inputs: Tensors, *modes: contextlib.AbstractContextManager[Any]) -> Answer:
         """One forward under `modes` on guarded copies of `inputs`, read back in stream order.
@@ -112,7 +124,10 @@ class GuardedModel:
                 raise Wrong("wrote outside its input")
         for y in given_back.tensors:
             poison(y)
-        self._returned = given_back.tensors
+        self._newest = given_back.tensors
+        self._returned = [*self._returned, *self._newest]
+        while len(self._returned) > 3 * len(self._newest) and sum(y.nbytes for y in self._returned) > HELD_BYTES:
+            del self._returned[0]
         return answer
 
     def call_unguarded(self, state: State, inputs: Tensors) -> Answer:

@@ -15,10 +15,18 @@ Tensors = list[torch.Tensor]
 
 
 def load_state(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
-    """Copy `state` into the model's parameters and buffers in place."""
+    """Copy `state` into the model's parameters and buffers in place; buffers that are not in it stay."""
     with torch.no_grad():
-        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-            tensor.data.copy_(state[name])  # as optimisers and users may write: uncounted by the version counter
+        for name, parameter in model.named_parameters():
+            parameter.data.copy_(state[name])  # as optimisers and users may write: uncounted by the version counter
+    load_buffers(model, state)
+
+
+def load_buffers(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Copy the buffers of `state` into the model's in place; those that are not in it stay."""
+    for name, buffer in model.named_buffers():
+        if name in state:
+            buffer.data.copy_(state[name])
 
 
 def doubled(x: torch.Tensor) -> torch.Tensor:
