@@ -19,7 +19,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from helpers.tricks import CONTROL, SMALL, TRICKS, UNCAUGHT, Bench, problem_path, workload
+from helpers.tricks import CONTROL, SMALL, TRICKS, UNCAUGHT, Court, problem_path, workload
 
 from tuner import problem
 from tuner.records import Status
@@ -31,14 +31,14 @@ def tricks(name: str) -> tuple[list[str], bool]:
     kept = time.perf_counter, torch.cuda.Event, torch.equal
     missed = []
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(name, Path(folder))
+        court = Court(name, Path(folder))
         for trick, body in [*((trick, body) for trick, (body, _) in TRICKS.items()), *UNCAUGHT.items()]:
             try:
-                if bench.trial(body)[0].status is Status.OK:
+                if court.trial(body)[0].status is Status.OK:
                     missed.append(trick)
             finally:
                 time.perf_counter, torch.cuda.Event, torch.equal = kept  # type: ignore[misc]
-        control = bench.trial(CONTROL)[0].status is Status.OK
+        control = court.trial(CONTROL)[0].status is Status.OK
     return missed, control
 
 

@@ -57,6 +57,9 @@ KINDS = {
     "GRU with the sequence first": Kind(
         "return self.layer(x)", {"layer": "nn.GRU(8, 6)", "inputs": "torch.rand(5, 3, 8)"}
     ),
+    "named results": Kind("return x.topk(3)"),
+    "LSTM": Kind("return self.layer(x)", {"layer": "nn.LSTM(8, 6, batch_first=True)", "inputs": "torch.rand(4, 5, 8)"}),
+    "an empty batch": Kind("return x + 1", {"inputs": "torch.rand(0, 8)"}),
     "two results": Kind("return x.max(1)[0], x.argmax(1)"),
     "half": Kind("return x * 2 + 1", {"inputs": "torch.rand(16, 8).half()"}),
     "bfloat16": Kind("return x.sigmoid()", {"inputs": "torch.rand(16, 8).bfloat16()"}),

@@ -1,4 +1,4 @@
-"""What a forward may return: a tensor, or tuples and lists of tensors, nested as they like."""
+"""What a forward may return: a tensor, or tuples (with names or without) and lists of tensors, nested as they like."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def _collect(result: object, found: list[torch.Tensor]) -> None:
 
     if isinstance(result, torch.Tensor):
         found.append(result)
-    elif type(result) in (tuple, list):
-        for one in result:  # type: ignore[attr-defined]
+    elif isinstance(result, tuple | list):
+        for one in result:
             _collect(one, found)
     else:
         raise TypeError(f"returned a {type(result).__name__}, not a plain tensor")

@@ -51,7 +51,7 @@ def each_tensor(result: Any, change: Callable[[torch.Tensor, int], torch.Tensor]
     def walk(one: Any) -> Any:
         if isinstance(one, torch.Tensor):
             return change(one, next(numbers))
-        return type(one)(walk(each) for each in one)
+        return tuple(walk(each) for each in one)  # a list is taken for the same
 
     return walk(result)
 

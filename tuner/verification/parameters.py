@@ -55,7 +55,9 @@ def random_affine(state: State, rng: torch.Generator) -> State:
     """The state with every vector of floating-point numbers drawn anew: weights around 1, the others around 0."""
     drawn = {}
     for name, value in state.items():
-        if value.dim() == 1 and value.is_floating_point() and not name.endswith("running_var"):
+        if name.endswith("running_var"):
+            drawn[name] = value * (0.5 + torch.rand(value.shape, generator=rng, device=rng.device).to(value))
+        elif value.dim() == 1 and value.is_floating_point():
             noise = torch.randn(value.shape, generator=rng, device=rng.device).to(value)
             drawn[name] = (1.0 if name.endswith("weight") else 0.0) + 0.5 * noise
         else:
