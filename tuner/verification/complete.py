@@ -1,7 +1,8 @@
-"""Every case there is, once, for what is to be shipped: A to D with several seeds, E to I, and repeats.
+"""Every case there is, once, for what is to be shipped: A to D with several seeds, E to K, and repeats.
 
-E to I leave the values and shapes that a search measures: constant inputs,
-denormals and huge magnitudes, NaN and Inf, other layouts, other sizes. A case on
+E to K leave the values and shapes that a search measures: constant inputs,
+denormals and huge magnitudes, NaN and Inf, other layouts, other sizes, other signs
+and the other mode. A case on
 which the float32 reference itself fails cannot be judged; it says so and counts
 as passed. For another layout or size a candidate may refuse with a clear error.
 """
