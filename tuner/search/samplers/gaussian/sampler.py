@@ -15,11 +15,13 @@ from tuner.space import Point, Space
 
 STARTUP = 8  # points before the model is asked
 STARTUP_OF_A_VARIANT = 2  # of them at least that many of each variant
+NEGLECTED_EVERY, ENOUGH_OF_A_VARIANT = 6, 10  # so that a variant with a poor default gets its chance
 NEAR_UNTIL = 20  # points before which only moves from each variant's best are looked at
 GROWTH = 1.2  # the model learns again when there are so many times the points
 ELITE = 10  # best points that are crossed
 CLIMBED = 4  # of them, points that are moved from
-DRAWN, CROSSED, STEPS = 100, 60, 80  # candidates of a proposal: random, crossings, moves of two knobs
+DRAWN, CROSSED = 100, 60  # candidates of a proposal: random ones, crossings
+NEAR_STEPS, STEPS = 40, 80  # moves of two knobs from each point, at first and later
 FAR = 0.7  # logarithm of the ratio to the best time above which times are compressed, for they only have to be bad
 FAILED = 0.9  # a failure counts as this quantile of the times
 
@@ -86,26 +88,32 @@ class Gaussian(Sampler):
 
     def _best_expected(self, taken: Collection[Key], under_way: list[Key]) -> Point | None:
         """The candidate with the largest expected improvement, whichever variant it is of."""
-        offered = [(candidates.grid, self._offered(candidates, taken)) for candidates in self.candidates]
-        offered = [(grid, rows) for grid, rows in offered if len(rows)]
-        if not offered:
+        offers = self._offers(taken)
+        if not offers:
             return None
         features, targets = np.concatenate(self.features), self._targets()
         if len(targets) >= max(self.learned_at + 2, self.learned_at * GROWTH):
             self.model.learn(features, targets)
             self.learned_at = len(targets)
-        keys = [np.array(key[1:], dtype=np.int64)[None] for key in under_way]
-        waiting = [
-            self.grid.features(self.grid.branches[key[0]], row) for key, row in zip(under_way, keys, strict=True)
-        ]
-        self.model.condition(features, targets, np.concatenate([*waiting, features[:0]]))
-        mean, deviation = self.model.predict(np.concatenate([self.grid.features(grid, rows) for grid, rows in offered]))
-        at = int(np.argmax(_expected_improvement(mean, deviation, float(targets.min()))))
-        for grid, rows in offered:
-            if at < len(rows):
-                return grid.point(rows[at])
-            at -= len(rows)
-        raise AssertionError("the best candidate is one of those offered")
+        waiting = [self.grid.features(self.grid.branches[number], np.array([row])) for number, *row in under_way]
+        self.model.condition(features, targets, np.concatenate([features[:0], *waiting]))
+        mean, deviation = self.model.predict(np.concatenate([self.grid.features(grid, rows) for grid, rows in offers]))
+        expected = _expected_improvement(mean, deviation, float(targets.min()))
+        points = [(grid, row) for grid, rows in offers for row in rows]
+        grid, row = points[int(np.argmax(expected))]
+        return grid.point(row)
+
+    def _offers(self, taken: Collection[Key]) -> list[tuple[BranchGrid, Rows]]:
+        """Each variant and the rows of it to choose from.
+
+        Every sixth proposal is for the variant tried least, until that has been tried often enough to be judged.
+        """
+        found = [(each.grid, self._offered(each, taken)) for each in self.candidates]
+        found = [(grid, rows) for grid, rows in found if len(rows)]
+        tried = {grid.number: sum(key[0] == grid.number for key in taken) for grid, _ in found}
+        least = min(found, key=lambda offer: tried[offer[0].number], default=None)
+        neglected = least is not None and tried[least[0].number] < ENOUGH_OF_A_VARIANT
+        return [least] if least and neglected and len(taken) % NEGLECTED_EVERY == 0 else found
 
     def _offered(self, candidates: Candidates, taken: Collection[Key]) -> Rows:
         """Moves from the variant's best point; later also from all of the best, their crossings, and random points."""
@@ -116,13 +124,13 @@ class Gaussian(Sampler):
         if not near or not climbed:
             parts.append(candidates.drawn(max(20, DRAWN // len(self.candidates)), taken))
             elite = [row for grid, row in self._best(ELITE) if grid.number == number]
-            climbed = [row for grid, row in self._best(CLIMBED) if grid.number == number] or climbed
+            climbed = elite[:CLIMBED] or climbed
             if len(elite) > 1:
                 parts.append(candidates.valid(candidates.crossings(elite, CROSSED), taken))
-        steps = 40 if near else STEPS
+        steps = NEAR_STEPS if near else STEPS
         parts += [candidates.valid(candidates.moves(row, steps), taken) for row in climbed]
         rows = np.concatenate(parts)
-        return np.unique(rows, axis=0) if len(rows) else rows
+        return np.unique(rows, axis=0) if rows.size else rows[:1]
 
     def _targets(self) -> Matrix:
         """Logarithms of the times, failures at a bad one, what is far above the best compressed."""
