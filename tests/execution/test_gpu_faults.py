@@ -119,20 +119,20 @@ STICKY = {
 def test_a_fault_that_breaks_the_device_replaces_the_process(rig, name):
     files, says = STICKY[name]
     assert rig.works()
-    before = rig.lane.worker.started
+    before = rig.lane.bench.started
     evaluation = rig.measure(files)
     assert evaluation.status in (Status.LAUNCH, Status.CRASH), evaluation
     assert says in evaluation.detail, evaluation
-    assert rig.works() and rig.lane.worker.started == before + 1
+    assert rig.works() and rig.lane.bench.started == before + 1
 
 
 def test_an_endless_kernel_ends_at_its_deadline(rig):
     assert rig.works()
-    before = rig.lane.worker.started
+    before = rig.lane.bench.started
     evaluation = rig.measure(source("while (clock64() >= 0) {}"))
     assert evaluation.status is Status.TIMEOUT, evaluation
     assert "no answer within 20 s while in launch" in evaluation.detail
-    assert rig.works() and rig.lane.worker.started == before + 1
+    assert rig.works() and rig.lane.bench.started == before + 1
 
 
 # These harm nothing but their own call.
@@ -155,10 +155,10 @@ CLEAN = {
 def test_a_fault_that_breaks_nothing_keeps_the_process(rig, name):
     files, status, says = CLEAN[name]
     assert rig.works()
-    before = rig.lane.worker.started
+    before = rig.lane.bench.started
     evaluation = rig.measure(files)
     assert (evaluation.status, says in evaluation.detail) == (status, True), evaluation
-    assert rig.works() and rig.lane.worker.started == before
+    assert rig.works() and rig.lane.bench.started == before
 
 
 def test_memory_that_a_candidate_held_is_free_again(rig):

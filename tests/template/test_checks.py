@@ -92,3 +92,11 @@ def test_a_file_that_is_no_text_is_refused(tiny_folder: Path, name: str) -> None
 def test_a_missing_include_is_refused(tiny_folder: Path) -> None:
     (tiny_folder / "common.hpp").unlink()
     assert "plain.cpp: #include 'common.hpp': no such file" in refusal(tiny_folder)
+
+
+def test_a_name_that_is_a_knobs_macro_is_refused(tiny_folder: Path) -> None:
+    """It would be replaced by a number: the compiler's words speak of anything but the knob."""
+    source = tiny_folder / "plain.cpp"
+    source.write_text(source.read_text() + "template <int UNROLL> int twice() { return 2 * UNROLL; }\n")
+    with pytest.raises(TemplateError, match=r"plain\.cpp: UNROLL is declared here .* the macro of knob unroll"):
+        template.load(tiny_folder)

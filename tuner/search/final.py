@@ -74,6 +74,7 @@ class Final:
             if not fault:
                 return winner, correctness
             self.notes.append(f"finalist {winner} left out, it does not hold: {fault}")
+            self.run.observer.stage(f"final: {self.notes[-1]}")
             del finalists[winner]
         raise TemplateError(f"{self.run.template.folder}: nothing was cached, no finalist holds: {self.notes[-1]}")
 

@@ -14,6 +14,7 @@ from tuner.errors import TemplateError
 from tuner.template.shared import host_file, inline_includes, read
 from tuner.template.variant import Variant
 
+_TYPES = "int|unsigned|long|bool|float|double|auto|class|typename"
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 
 
@@ -56,6 +57,11 @@ def _check_knobs(variant: Variant, source: Path, text: str, hosts: list[Path]) -
                 f"{source}: knob {knob.name} of variant {variant.name} does nothing: "
                 f"{macro} is not used here beyond its own #ifndef, nor {knob.name!r} in "
                 f"{' or '.join(path.name for path in hosts)}"
+            )
+        if re.search(rf"\b(?:{_TYPES})\s+{macro}\b", used):
+            raise TemplateError(
+                f"{source}: {macro} is declared here or in what it includes, and is the macro of knob {knob.name}; "
+                "rename one of them"
             )
 
 

@@ -68,12 +68,12 @@ template <int THREADS, Reduction HOW, class T, class Op>
 __device__ T block_reduce(T value, Op op, T* scratch) {
   static_assert(THREADS >= 32 && THREADS <= 1024 && (THREADS & (THREADS - 1)) == 0, "a power of two, 32 to 1024");
   if constexpr (HOW == Reduction::shuffle) {
-    constexpr int WARPS = THREADS / 32;
+    constexpr int COUNT = THREADS / 32;  // no name that is a knob's: knobs are macros
     const int lane = threadIdx.x % 32;
     value = warp_reduce(value, op);
     if (lane == 0) scratch[threadIdx.x / 32] = value;
     __syncthreads();
-    value = warp_reduce<WARPS>(scratch[lane % WARPS], op);
+    value = warp_reduce<COUNT>(scratch[lane % COUNT], op);
   } else {
     scratch[threadIdx.x] = value;
     __syncthreads();
