@@ -21,17 +21,21 @@ import pytest
 
 TESTS = Path(__file__).resolve().parent.parent / "tests"
 ROWS = {
-    "worker processes: deadlines, deaths, orphans": ["execution/test_worker.py"],
+    "worker processes: deadlines, deaths, orphans": ["workers/test_worker.py", "workers/test_scratch.py"],
     "trials: compiling, loading, launching, out of memory": ["execution/test_pipeline.py"],
     "trials on a GPU: broken device, endless kernel": ["execution/test_gpu_faults.py"],
     "search and ledger: kills, torn lines, damaged studies": ["search/test_study.py", "search/test_ledger.py"],
     "whole searches: killed, at once, contestants that die": ["execution/test_faults.py", "search/test_run.py"],
-    "the cache: killed at every step, altered, full disk": ["store/test_cache.py"],
+    "the cache: killed at every step, altered, full disk": [
+        "store/test_writing.py",
+        "store/test_reading.py",
+        "store/test_audit.py",
+    ],
     "a busy or throttled device, times that are none": [
         "measurement/test_conditions.py",
         "measurement/test_statistics.py",
     ],
-    "bad input": ["cli/test_commands.py"],
+    "bad input": ["cli/test_main.py", "cli/test_search.py", "settings/test_faults.py"],
     "fuzzed input": ["cli/test_fuzz.py"],
 }
 

@@ -32,12 +32,13 @@ from tuner.measurement.timer import Timer
 from tuner.records import Environment, Status, Workload
 from tuner.search.ledger import Ledger
 from tuner.settings import resolve
-from tuner.space import Point, Space
+from tuner.space import Choice, Point, Space
 from tuner.template import Template, render
+from tuner.verification.papers import Perturbation
 
 GOAL = 1.3  # reads of the convolution's output
 # A bias added in place would change the tensor from call to call; the other two are the convolution's alone.
-NARROWED = {"conv_bias": ["fused"], "cudnn_benchmark": [False], "tf32": [False]}
+NARROWED: dict[str, list[Choice]] = {"conv_bias": ["fused"], "cudnn_benchmark": [False], "tf32": [False]}
 SAMPLES, ROUNDS = 40, 8
 SECONDS = 10.0  # of sampling at most, where one call takes long
 
@@ -61,7 +62,7 @@ def fused_part(
     module = problem.execute(candidate, f"fused_part_{candidate.stem}")
     module.preload()
     convolved = Convolved()
-    module.torch = convolved
+    vars(module)["torch"] = convolved
     model = module.ModelNew(*workload.init).to(x.device)
     model.load_state_dict(state)
     layout = torch.contiguous_format
@@ -91,10 +92,14 @@ def candidates(
     found = [c for c in found if c.variant in names and space.has(c) and space.rejected_by(c) is None]
     found = list(dict.fromkeys([*found, *space.defaults]))
     rng = random.Random(0)
+
+    def is_new(point: Point) -> bool:
+        return point not in found
+
     for _ in range(count):
         branch = rng.choice(space.branches)
         drawn = Point(branch.variant, tuple((k.name, rng.choice(k.choices)) for k in branch.knobs))
-        near = space.nearest(drawn, lambda point, seen=tuple(found): point not in seen)
+        near = space.nearest(drawn, is_new)
         found += [near] if near is not None else []
     return found
 
@@ -183,12 +188,14 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         def chain(y: torch.Tensor) -> Any:
             return reference.group_norm(y).mean(dim=[1, 2, 3, 4])
 
-        ours, pytorch, rounds = [], [], []
+        ours: list[float] = []
+        pytorch: list[float] = []
+        rounds: list[int] = []
         for _ in range(ROUNDS):  # interleaved
             mine = samples_ms(timer, call, SAMPLES // ROUNDS)
-            theirs = samples_ms(timers[torch.contiguous_format], chain, SAMPLES // ROUNDS)
-            taken = min(len(mine), len(theirs))
-            ours, pytorch, rounds = ours + mine[:taken], pytorch + theirs[:taken], [*rounds, taken]
+            chained = samples_ms(timers[torch.contiguous_format], chain, SAMPLES // ROUNDS)
+            taken = min(len(mine), len(chained))
+            ours, pytorch, rounds = ours + mine[:taken], pytorch + chained[:taken], [*rounds, taken]
     speedup, low, high = paired_speedup(ours, pytorch, rounds)
     return {
         "environment": here.model_dump(mode="json"),
@@ -211,10 +218,13 @@ class LastTimer(Timer):
         super().__init__(inputs, seed)
         self.last = [x.contiguous(memory_format=torch.channels_last_3d) for x in inputs]
 
-    def sample_ms(self, model: Callable[..., Any], fresh: bool = True) -> tuple[float, Any]:
+    def refresh(self, by: Perturbation | None = None) -> None:
+        super().refresh(by)
         for mine, x in zip(self.last, self.given, strict=True):
             mine.copy_(x)
-        return super().sample_ms(lambda *given: model(*self.last), fresh)
+
+    def sample_ms(self, model: Callable[..., Any], by: Perturbation | None = None) -> tuple[float, Any]:
+        return super().sample_ms(lambda *given: model(*self.last), by)
 
 
 def _oracle(reference: Any, y: torch.Tensor) -> torch.Tensor:

@@ -16,10 +16,7 @@ import time
 from pathlib import Path
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-
-from helpers.tricks import CONTROL, SMALL, TRICKS, UNCAUGHT, Court, problem_path, workload
+from tricks import CONTROL, SMALL, TRICKS, UNCAUGHT, Court, problem_path, workload
 
 from tuner import problem
 from tuner.records import Status

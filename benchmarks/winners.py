@@ -28,26 +28,25 @@ from typing import Any
 from tuner import backends, settings, store, template
 from tuner.backends import toolchain
 from tuner.errors import TunerError
+from tuner.execution import verdict
 from tuner.execution.device_lock import DeviceLock
+from tuner.execution.examination import Examination, Failed
 from tuner.execution.job import Job
 from tuner.execution.lane import Lane
 from tuner.measurement.baselines import Baseline
-from tuner.measurement.protocol import (
-    BaselineService,
-    EnterFinal,
-    SampleBaseline,
-    SampleFinalist,
-    VerifyFile,
-    WarmBaseline,
-)
-from tuner.measurement.statistics import paired_speedup, summarise
-from tuner.records import Environment, Floor, Record, Workload
+from tuner.measurement.protocol import BaselineService, SampleBaseline, WarmBaseline
+from tuner.measurement.statistics import Untrusted, paired_speedup, summarise
+from tuner.records import Correctness, Environment, Floor, Record, Workload
 from tuner.settings import resolve
+from tuner.verification.papers import Values
 from tuner.workers import scratch
 from tuner.workers.protocol import Opening, Report, Request
-from tuner.workers.worker import Worker, WorkerBug, WorkerFailure
+from tuner.workers.worker import Worker, WorkerBug
 
 ROUND = 5  # samples of one contestant in a row
+CONTEST_S = 3600.0  # that the winners of one problem have on their benches
+MARKED_SAMPLES = 3  # of which one answer is marked
+FAILURES = (TunerError, Failed, Untrusted, WorkerBug)
 RESULTS = Path(__file__).resolve().parent / "results"
 WAYS = Baseline.WAYS
 HEADINGS = {
@@ -222,10 +221,14 @@ def measure(
                 described = lane.describe()
                 rows[winner.name]["floor"] = described.floor.model_dump(mode="json")
                 lane.prepare()
-                lane.call(EnterFinal(winner.name, path, winner.record.candidate_sha256), deadline_s)
+                sides = lane.sides(lane.bench, time.monotonic() + CONTEST_S)
+                finalist = Examination(sides, winner.name, path, winner.record.candidate_sha256)
+                finalist.load()
+                finalist.launch()
+                finalist.samples(MARKED_SAMPLES, Values.MARKED)
                 rows[winner.name] |= _verified(winner, path, folder, deadline_s, thorough)
-                contestants[winner.name] = _finalist(lane, winner.name, deadline_s)
-            except (TunerError, WorkerFailure, WorkerBug) as error:
+                contestants[winner.name] = _finalist(finalist)
+            except FAILURES as error:
                 rows[winner.name]["fault"] = _reason(error)
                 say(f"{winner.name}: {_reason(error)}")
         for way in ways if contestants else []:
@@ -236,7 +239,7 @@ def measure(
                     worker.call(WarmBaseline(), deadline_s)
                 contestants[way] = _baseline(worker, lock, deadline_s)
                 say(f"{shown}: {way} is warm after {time.monotonic() - began:.1f} s")
-            except (TunerError, WorkerFailure, WorkerBug) as error:
+            except FAILURES as error:
                 faults[way] = _reason(error)
                 say(f"{shown}: {way} left out: {_reason(error)}")
         times, rounds = _rounds(contestants, samples, seconds, faults)
@@ -253,8 +256,7 @@ def _verified(winner: Winner, path: Path, folder: Path, deadline_s: float, thoro
     job = winner.job
     scored = Worker(Scored(job.problem, job.workload, job.torch_device, folder / "extensions"), job.environment)
     try:
-        lane.prepare()
-        found = lane.call(VerifyFile(path, winner.record.candidate_sha256, thorough), deadline_s)
+        found = _correctness(lane, path, winner.record.candidate_sha256, thorough)
         lane.close()
         score = scored.call(Score(path, [secrets.randbits(31) for _ in range(2)]), deadline_s)
     finally:
@@ -270,8 +272,19 @@ def _verified(winner: Winner, path: Path, folder: Path, deadline_s: float, thoro
     }
 
 
-def _finalist(lane: Lane, name: str, deadline_s: float) -> Sample:
-    return lambda count: lane.call(SampleFinalist(name, count), deadline_s)
+def _correctness(lane: Lane, path: Path, sha256: str, thorough: bool) -> Correctness:
+    """Every case there is, or those of a trial."""
+    if thorough:
+        return verdict.examine(lane, path, sha256)
+    trial = Examination(lane.sides(lane.bench, time.monotonic() + lane.job.run_timeout_s), "trial", path, sha256)
+    trial.load()
+    trial.launch()
+    return trial.examine(complete=False)
+
+
+def _finalist(finalist: Examination) -> Sample:
+    """The first sample of each round finds its process idle; it counts for nothing."""
+    return lambda count: finalist.samples(count + 1, Values.FRESH)[1:]
 
 
 def _baseline(worker: Worker[BaselineService], lock: DeviceLock, deadline_s: float) -> Sample:
@@ -297,7 +310,7 @@ def _rounds(
         for name, sample in list(contestants.items()):
             try:
                 times[name] += sample(batch)
-            except (TunerError, WorkerFailure, WorkerBug) as error:
+            except FAILURES as error:
                 faults[name] = _reason(error)
                 times[name] = []
                 del contestants[name]

@@ -7,6 +7,7 @@ import time
 
 import filelock
 import pytest
+from helpers.processes import wait_until
 
 from tuner.backends.cuda import Cuda
 from tuner.execution.device_lock import DeviceLock
@@ -39,8 +40,7 @@ def test_who_waits_is_told_at_once_for_whom_and_the_time_is_counted() -> None:
     with first:
         waiting = threading.Thread(target=lambda: second.__enter__())
         waiting.start()
-        while not said:
-            time.sleep(0.01)
+        wait_until(lambda: bool(said), waiting.is_alive)
         time.sleep(0.2)
     waiting.join()
     second.__exit__()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from helpers.tricks import CONTROL, Court
+from tricks import CONTROL, Court
 
 from tuner.execution.examination import Examination, Failed, count
 from tuner.measurement.statistics import Untrusted

@@ -10,13 +10,15 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
-from helpers.processes import alive, gone_within, written
+from helpers.processes import alive, gone_within, wait_until, written
 from helpers.project import CONFIG, Project
+
+from tuner.records import Trial
 
 pytestmark = [pytest.mark.usefixtures("needs_compiler"), pytest.mark.slow]
 
@@ -43,6 +45,19 @@ if __name__ == "__main__":
 """
 
 
+class Timed(NamedTuple):
+    """A line of the driver's, in seconds of the monotonic clock."""
+
+    pid: int
+    request: str
+    began: float
+    ended: float
+
+    @property
+    def device_free(self) -> float:
+        return self.ended - 0.001  # the end is noted a moment after the lock was given back
+
+
 class Outside(Project):
     """Searches of a project as processes of their own, with a temporary folder of their own."""
 
@@ -61,7 +76,7 @@ class Outside(Project):
             "TUNER_TEST_TIMELINE": str(self.timeline),
         }
 
-    def start(self, *arguments: str, **more) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, **more: Any) -> subprocess.Popen[str]:
         command = [sys.executable, str(self.driver), "search", "tiny.yaml", *arguments]
         return subprocess.Popen(
             command, cwd=self.root, env=self.environment, text=True,
@@ -77,9 +92,8 @@ class Outside(Project):
                     found.append(int(path.parent.name))
         return found
 
-    def wait_for(self, count: int) -> None:
-        while len(self.trials()) < count:
-            time.sleep(0.02)
+    def wait_for(self, count: int, search: subprocess.Popen[str]) -> None:
+        wait_until(lambda: len(self.trials()) >= count, lambda: search.poll() is None)
 
 
 def finished(process: subprocess.Popen[str]) -> str:
@@ -88,19 +102,19 @@ def finished(process: subprocess.Popen[str]) -> str:
     return out
 
 
-def measured_once(project: Outside) -> list:
+def measured_once(project: Outside) -> list[Trial]:
     trials = project.trials()
     points = [str(trial.point) for trial in trials]
     assert len(points) == len(set(points))
     return trials
 
 
-def test_a_search_killed_again_and_again_ends_where_one_left_alone_does(tmp_path):
+def test_a_search_killed_again_and_again_ends_where_one_left_alone_does(tmp_path: Path) -> None:
     project = Outside(tmp_path, CONFIG.replace("trials: 6", "trials: 12\nsampler: random"))
-    kept = []
+    kept: list[Trial] = []
     for count in (1, 5):
         search = project.start()
-        project.wait_for(count)
+        project.wait_for(count, search)
         search.kill()
         search.communicate()
         assert gone_within(10, *project.processes()), "workers or compilers outlived their search"
@@ -115,7 +129,7 @@ def test_a_search_killed_again_and_again_ends_where_one_left_alone_does(tmp_path
     assert not list(project.tmp.glob("tuner-run-*"))  # swept
 
 
-def test_a_search_killed_while_it_compiles_leaves_no_compiler(tmp_path):
+def test_a_search_killed_while_it_compiles_leaves_no_compiler(tmp_path: Path) -> None:
     project = Outside(tmp_path)
     compiler, started = tmp_path / "c++", tmp_path / "started"
     compiler.write_text(
@@ -124,7 +138,7 @@ def test_a_search_killed_while_it_compiles_leaves_no_compiler(tmp_path):
     compiler.chmod(0o755)
     project.environment["CXX"] = str(compiler)
     search = project.start()
-    compiling = int(written(started))
+    compiling = int(written(started, lambda: search.poll() is None))
     running = project.processes()
     assert compiling in running
     search.kill()
@@ -132,10 +146,10 @@ def test_a_search_killed_while_it_compiles_leaves_no_compiler(tmp_path):
     assert gone_within(10, *running)
 
 
-def test_ctrl_c_is_130_and_leaves_the_best_and_nothing_else(tmp_path):
+def test_ctrl_c_is_130_and_leaves_the_best_and_nothing_else(tmp_path: Path) -> None:
     project = Outside(tmp_path, CONFIG.replace("trials: 6", "trials: 30"), host="import time; time.sleep(0.01)")
     search = project.start()
-    project.wait_for(3)
+    project.wait_for(3, search)
     os.killpg(search.pid, signal.SIGINT)  # as a terminal does, to the whole foreground group
     out, err = search.communicate(timeout=60)
     assert search.returncode == 130, out + err
@@ -146,7 +160,7 @@ def test_ctrl_c_is_130_and_leaves_the_best_and_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_searches_at_once_on_one_study_and_cache(tmp_path, count):
+def test_searches_at_once_on_one_study_and_cache(tmp_path: Path, count: int) -> None:
     """No trial is lost or made twice, no entry torn, and never do two of them time something at one moment."""
     project = Outside(tmp_path, CONFIG.replace("trials: 6", "trials: 12"), host="import time; time.sleep(0.002)")
     searches = [project.start("--json") for _ in range(count)]
@@ -157,17 +171,13 @@ def test_searches_at_once_on_one_study_and_cache(tmp_path, count):
     assert max(result["trials"] for result in results) >= 12
     assert project.entry().record.model_dump(mode="json") in [result["record"] for result in results]
 
-    timed = sorted((json.loads(line) for line in project.timeline.read_text().splitlines()), key=lambda row: row[2])
-    assert len({pid for pid, *_ in timed}) == count
-    overlaps = [(a, b) for a, b in itertools.pairwise(timed) if a[0] != b[0] and b[2] < _device_free(a)]
-    assert not overlaps
+    lines = project.timeline.read_text().splitlines()
+    timed = sorted((Timed(*json.loads(line)) for line in lines), key=lambda timed: timed.began)
+    assert len({one.pid for one in timed}) == count
+    assert not [(a, b) for a, b in itertools.pairwise(timed) if a.pid != b.pid and b.began < a.device_free]
 
 
-def _device_free(row: list) -> float:
-    return row[3] - 0.001  # the end is noted a moment after the lock was given back
-
-
-def test_a_file_that_may_not_grow_is_a_full_disk(tmp_path):
+def test_a_file_that_may_not_grow_is_a_full_disk(tmp_path: Path) -> None:
     """The limit of a file's size acts on the study and on libraries alike: one line, no entry; without it, a winner."""
     project = Outside(tmp_path)
 
@@ -183,7 +193,7 @@ def test_a_file_that_may_not_grow_is_a_full_disk(tmp_path):
     project.entry()
 
 
-def test_a_worker_that_runs_out_of_memory_costs_its_trial(tmp_path):
+def test_a_worker_that_runs_out_of_memory_costs_its_trial(tmp_path: Path) -> None:
     """Under a limit of address space every point with threads=2 asks for more than there is."""
     project = Outside(tmp_path, host="threads == 2 and torch.empty(2**36, dtype=torch.uint8).fill_(1)")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from helpers import injected
@@ -65,7 +67,7 @@ def host(line: str) -> dict[str, str]:
 class Rig:
     """The pipeline on the GPU, on candidates of the tiny template's CUDA variant."""
 
-    def __init__(self, root, capability: tuple[int, int]) -> None:
+    def __init__(self, root: Path, capability: tuple[int, int]) -> None:
         self.root, self.count = root, 0
         problem = injected.write(root / "sound", **source()) / "problem.py"
         self.folder = root / "run"
@@ -90,7 +92,7 @@ class Rig:
 
 
 @pytest.fixture(scope="module")
-def rig(tmp_path_factory):
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     here = resolve.here(DEVICE, toolchain.environment())
     made = Rig(tmp_path_factory.mktemp("gpu"), here.capability)
     made.lane.prepare()
@@ -99,7 +101,7 @@ def rig(tmp_path_factory):
     made.lane.close()
 
 
-def test_a_sound_candidate_is_measured(rig):
+def test_a_sound_candidate_is_measured(rig: Rig) -> None:
     evaluation = rig.measure(source())
     assert evaluation.status is Status.OK, evaluation
     assert evaluation.resources is not None and evaluation.resources.registers > 0
@@ -116,7 +118,7 @@ STICKY = {
 
 
 @pytest.mark.parametrize("name", STICKY)
-def test_a_fault_that_breaks_the_device_replaces_the_process(rig, name):
+def test_a_fault_that_breaks_the_device_replaces_the_process(rig: Rig, name: str) -> None:
     files, says = STICKY[name]
     assert rig.works()
     before = rig.lane.bench.started
@@ -126,7 +128,7 @@ def test_a_fault_that_breaks_the_device_replaces_the_process(rig, name):
     assert rig.works() and rig.lane.bench.started == before + 1
 
 
-def test_an_endless_kernel_ends_at_its_deadline(rig):
+def test_an_endless_kernel_ends_at_its_deadline(rig: Rig) -> None:
     assert rig.works()
     before = rig.lane.bench.started
     evaluation = rig.measure(source("while (clock64() >= 0) {}"))
@@ -152,7 +154,7 @@ CLEAN = {
 
 
 @pytest.mark.parametrize("name", CLEAN)
-def test_a_fault_that_breaks_nothing_keeps_the_process(rig, name):
+def test_a_fault_that_breaks_nothing_keeps_the_process(rig: Rig, name: str) -> None:
     files, status, says = CLEAN[name]
     assert rig.works()
     before = rig.lane.bench.started
@@ -161,7 +163,7 @@ def test_a_fault_that_breaks_nothing_keeps_the_process(rig, name):
     assert rig.works() and rig.lane.bench.started == before
 
 
-def test_memory_that_a_candidate_held_is_free_again(rig):
+def test_memory_that_a_candidate_held_is_free_again(rig: Rig) -> None:
     """Half of the device, again and again: a trial may not keep what the one before it took."""
     hold = "kernel.held = torch.empty(torch.cuda.mem_get_info()[1] // 2, dtype=torch.uint8, device=x.device)"
     for _ in range(3):

@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers import injected
 from helpers.processes import alive, gone_within, written
 from helpers.tiny import TINY
+from torch.utils import cpp_extension
 
-from tuner.errors import DeviceError, ProblemError
+from tuner.errors import DeviceError, ProblemError, TunerError
 from tuner.execution.lane import Lane
 from tuner.execution.pipeline import Pipeline
+from tuner.problem import execute
 from tuner.records import Evaluation, Status
 from tuner.template.render import Candidate
 
@@ -26,8 +31,9 @@ NEVER_S = 600.0  # a deadline that no test reaches: its own timeout comes first
 class Rig:
     """A pipeline, and a folder for the templates that its candidates are made of."""
 
-    def __init__(self, root: Path, **job) -> None:
-        self.root, self.count, self.sound = root, 0, None
+    def __init__(self, root: Path, **job: Any) -> None:
+        self.root, self.count = root, 0
+        self.sound: Candidate | None = None
         problem = injected.write(root / "sound") / "problem.py"
         self.folder = root / "run"
         self.folder.mkdir()
@@ -35,7 +41,7 @@ class Rig:
         self.lane = Lane(made, self.folder)
         self.pipeline = Pipeline(made, self.lane, self.folder, 0.0, 1)
 
-    def measure(self, **faults) -> Evaluation:
+    def measure(self, **faults: str) -> Evaluation:
         self.count += 1
         return self._measured(injected.candidate(self.root / f"template_{self.count}", **faults))
 
@@ -64,8 +70,11 @@ class Rig:
         self.lane.close()
 
 
+MakeRig = Callable[..., Rig]  # the fixture `own_rig`
+
+
 @pytest.fixture(scope="module")
-def rig(tmp_path_factory):
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     made = Rig(tmp_path_factory.mktemp("rig"), run_timeout_s=4, compile_timeout_s=30)
     made.lane.prepare()
     yield made
@@ -73,10 +82,10 @@ def rig(tmp_path_factory):
 
 
 @pytest.fixture
-def own_rig(tmp_path):
-    rigs = []
+def own_rig(tmp_path: Path) -> Iterator[MakeRig]:
+    rigs: list[Rig] = []
 
-    def own_rig(**job) -> Rig:
+    def own_rig(**job: Any) -> Rig:
         rigs.append(Rig(tmp_path / f"rig-{len(rigs)}", **job))
         return rigs[-1]
 
@@ -89,17 +98,17 @@ def own_rig(tmp_path):
 # ---- the control -----------------------------------------------------------------------------------
 
 
-def test_a_sound_candidate_is_measured(rig):
+def test_a_sound_candidate_is_measured(rig: Rig) -> None:
     evaluation = rig.measure()
     assert (evaluation.status, evaluation.detail) == (Status.OK, "")
-    assert evaluation.performance.latency_ms > 0 and evaluation.compile_s > 0
-    assert all(case.ok for case in evaluation.correctness.cases)
+    assert evaluation.latency_ms > 0 and evaluation.compile_s > 0
+    assert evaluation.correctness is not None and all(case.ok for case in evaluation.correctness.cases)
 
 
 # ---- faults of compiling ---------------------------------------------------------------------------
 
 
-def test_a_compile_error_is_told_by_its_first_line(rig):
+def test_a_compile_error_is_told_by_its_first_line(rig: Rig) -> None:
     evaluation = rig.measure(kernel='no_such_function("x");')
     assert evaluation.status is Status.COMPILE
     assert "error" in evaluation.detail and "no_such_function" in evaluation.detail
@@ -108,7 +117,7 @@ def test_a_compile_error_is_told_by_its_first_line(rig):
     assert rig.works(new=True)
 
 
-def test_a_source_without_the_launcher_fails_at_its_launch(rig):
+def test_a_source_without_the_launcher_fails_at_its_launch(rig: Rig) -> None:
     """A template is refused for it; a candidate's text may come from elsewhere."""
     sound = injected.candidate(rig.root / "template_without")
     evaluation = rig.measure_candidate(Candidate(sound.text.replace("int scale(", "int scaled(")))
@@ -127,7 +136,7 @@ def test_a_source_without_the_launcher_fails_at_its_launch(rig):
         ("raise RuntimeError('half \\udcff a pair')", Status.COMPILE, "half ? a pair"),
     ],
 )
-def test_a_candidate_that_breaks_when_loaded(rig, top, status, says):
+def test_a_candidate_that_breaks_when_loaded(rig: Rig, top: str, status: Status, says: str) -> None:
     evaluation = rig.measure(top=top)
     assert (evaluation.status, says in evaluation.detail) == (status, True), evaluation.detail
     Evaluation.model_validate_json(evaluation.model_dump_json())  # so the ledger can hold it
@@ -142,7 +151,7 @@ def compiler(folder: Path, script: str) -> str:
 
 
 @pytest.mark.timeout(120)
-def test_a_hung_compiler_is_killed_with_what_it_started(own_rig, tmp_path):
+def test_a_hung_compiler_is_killed_with_what_it_started(own_rig: MakeRig, tmp_path: Path) -> None:
     """The C++ compiler starts a grandchild and neither ever ends."""
     pids = tmp_path / "pids"
     hung = compiler(
@@ -157,7 +166,7 @@ def test_a_hung_compiler_is_killed_with_what_it_started(own_rig, tmp_path):
     assert rig.works()
 
 
-def test_a_compiler_that_fails_or_is_missing_is_a_compile_fault(own_rig, tmp_path):
+def test_a_compiler_that_fails_or_is_missing_is_a_compile_fault(own_rig: MakeRig, tmp_path: Path) -> None:
     broken = compiler(
         tmp_path, 'case "$*" in *main.cpp*) echo "cc1plus: fatal error: it broke" >&2; exit 4;; *) exec g++ "$@";; esac'
     )
@@ -171,7 +180,7 @@ def test_a_compiler_that_fails_or_is_missing_is_a_compile_fault(own_rig, tmp_pat
 
 
 @pytest.mark.timeout(120)
-def test_a_lock_that_a_killed_build_left_is_not_waited_for(own_rig):
+def test_a_lock_that_a_killed_build_left_is_not_waited_for(own_rig: MakeRig) -> None:
     """PyTorch's own lock, in the folder where it would look, and in that of a build which was killed."""
     rig = own_rig(compile_timeout_s=NEVER_S)
     candidate = injected.candidate(rig.root / "template")
@@ -184,37 +193,30 @@ def test_a_lock_that_a_killed_build_left_is_not_waited_for(own_rig):
     assert rig.pipeline.next()[2].status is Status.OK
 
 
-def _library_name(rig: Rig, candidate) -> str:
+def _library_name(rig: Rig, candidate: Candidate) -> str:
     """What the candidate calls its library: asked of it, with the build cut off."""
-    import torch.utils.cpp_extension as extension
-
-    from tuner.problem import execute
-
     path = rig.folder / "asked.py"
     path.write_text(candidate.text)
-    names = []
+    names: list[str] = []
 
     class Enough(Exception):
         pass
 
-    def stop(name, **options):
+    def stop(name: str, **options: Any) -> None:
         names.append(name)
         raise Enough
 
-    real, extension.load_inline = extension.load_inline, stop
-    os.environ["TORCH_EXTENSIONS_DIR"] = str(rig.folder / "asked")
-    try:
-        (rig.folder / "asked").mkdir()
+    (rig.folder / "asked").mkdir()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(cpp_extension, "load_inline", stop)
+        patched.setenv("TORCH_EXTENSIONS_DIR", str(rig.folder / "asked"))
         with pytest.raises(Enough):
             execute(path, "asked").preload()
-    finally:
-        extension.load_inline = real
-        del os.environ["TORCH_EXTENSIONS_DIR"]
     return names[0]
 
 
 @pytest.mark.parametrize("left", [0, 100, 5000])
-def test_a_library_cut_short_ends_no_more_than_its_trial(own_rig, left):
+def test_a_library_cut_short_ends_no_more_than_its_trial(own_rig: MakeRig, left: int) -> None:
     """Loading one may raise, or end the process by SIGBUS: never the main one."""
     rig = own_rig()
     candidate = injected.candidate(rig.root / "template")
@@ -259,7 +261,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_costs_its_own_trial_alone(rig, name):
+def test_a_fault_costs_its_own_trial_alone(rig: Rig, name: str) -> None:
     faults, status, says = FAULTS[name]
     evaluation = rig.measure(**faults)
     assert (evaluation.status, says in evaluation.detail) == (status, True), evaluation
@@ -267,22 +269,23 @@ def test_a_fault_costs_its_own_trial_alone(rig, name):
     assert rig.works()
 
 
-def test_after_a_crash_the_process_is_another_one(rig):
+def test_after_a_crash_the_process_is_another_one(rig: Rig) -> None:
     assert rig.works()
     before, pid = rig.lane.bench.started, rig.lane.bench.pid
+    assert pid is not None
     rig.measure(kernel="abort(); // again")
     assert not alive(pid)
     assert rig.works() and rig.lane.bench.started == before + 2
 
 
-def test_every_trial_on_a_cpu_has_a_process_of_its_own(rig):
+def test_every_trial_on_a_cpu_has_a_process_of_its_own(rig: Rig) -> None:
     assert rig.works()
     before = rig.lane.bench.started
     assert rig.works() and rig.works()
     assert rig.lane.bench.started == before + 2
 
 
-def test_where_processes_go_on_one_that_is_not_as_it_was_is_replaced(rig, monkeypatch):
+def test_where_processes_go_on_one_that_is_not_as_it_was_is_replaced(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU, where a process is dear."""
     monkeypatch.setattr(type(rig.lane.backend), "fresh_benches", False)
     assert rig.works()
@@ -293,11 +296,12 @@ def test_where_processes_go_on_one_that_is_not_as_it_was_is_replaced(rig, monkey
     assert rig.works() and bench.started == before + 1
 
 
-def test_a_worker_killed_between_two_trials_goes_unnoticed(rig):
+def test_a_worker_killed_between_two_trials_goes_unnoticed(rig: Rig) -> None:
     assert rig.works()
-    for process in (rig.lane.bench.process, rig.pipeline.all_compilers[0].process):
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
+    for pid in (rig.lane.bench.pid, rig.pipeline.all_compilers[0].pid):
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        assert gone_within(10, pid)
     assert rig.works()
 
 
@@ -311,7 +315,9 @@ def test_a_worker_killed_between_two_trials_goes_unnoticed(rig):
         ("raise ValueError('no such shape')", ProblemError, "Model refuses inputs of shapes .*: no such shape"),
     ],
 )
-def test_a_reference_that_cannot_be_run_is_one_line(tmp_path, forward, error, says):
+def test_a_reference_that_cannot_be_run_is_one_line(
+    tmp_path: Path, forward: str, error: type[TunerError], says: str
+) -> None:
     text = TINY["problem.py"].replace("        return x", f"        {forward}\n        return x")
     problem = injected.write(tmp_path / "template", **{"problem.py": text}) / "problem.py"
     lane = Lane(injected.job(problem), tmp_path)
@@ -325,25 +331,23 @@ def test_a_reference_that_cannot_be_run_is_one_line(tmp_path, forward, error, sa
 # ---- order, and the end ----------------------------------------------------------------------------
 
 
-class InstantLane:
+class InstantLane(Lane):
     """Stands for a device that is busy elsewhere: measures nothing, remembers the order."""
 
-    def __init__(self) -> None:
-        self.order: list[str] = []
+    order: tuple[str, ...] = ()
 
     def measure(self, path: Path, sha256: str, best_ms: float | None, floor_ms: float) -> Evaluation:
-        self.order.append(sha256)
+        self.order += (sha256,)
         return Evaluation(status=Status.VERIFY, detail="not measured")
 
 
 @pytest.mark.slow
-def test_results_come_in_order_as_far_as_they_are_ready(tmp_path):
-    from dataclasses import replace
-
+def test_results_come_in_order_as_far_as_they_are_ready(tmp_path: Path) -> None:
     problem = injected.write(tmp_path / "sound") / "problem.py"
-    lane, folder = InstantLane(), tmp_path / "run"
+    folder = tmp_path / "run"
     folder.mkdir()
     made = replace(injected.job(problem), torch_device="cuda:0")  # a device that compiling does not disturb
+    lane = InstantLane(made, folder)
     pipeline = Pipeline(made, lane, folder, 0.0, 2)
     try:
         assert pipeline.capacity == 4
@@ -353,23 +357,25 @@ def test_results_come_in_order_as_far_as_they_are_ready(tmp_path):
         for _, future in pipeline.under_way.values():
             future.result()
         assert [pipeline.next()[0] for _ in candidates] == [0, 1, 2, 3]
-        assert lane.order == [c.sha256 for c in candidates]
+        assert lane.order == tuple(c.sha256 for c in candidates)
     finally:
         pipeline.close()
+        lane.close()
 
 
 @pytest.mark.timeout(120)
-def test_closing_waits_for_no_compiler(own_rig, tmp_path):
+def test_closing_waits_for_no_compiler(own_rig: MakeRig, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     hung = compiler(tmp_path, f'case "$*" in *main.cpp*) echo $$ > {pids}; sleep 600;; *) exec g++ "$@";; esac')
     rig = own_rig(compile_timeout_s=NEVER_S, CXX=hung)
     rig.pipeline.submit(1, injected.candidate(rig.root / "template"))
-    compiling = int(written(pids))
+    _, build = rig.pipeline.under_way[1]
+    compiling = int(written(pids, lambda: not build.done()))
     rig.pipeline.close()
     assert gone_within(10, compiling)
 
 
-def test_a_build_that_failed_on_a_full_disk_is_no_trial(rig, monkeypatch):
+def test_a_build_that_failed_on_a_full_disk_is_no_trial(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000}))
     with pytest.raises(DeviceError, match="no space left to build in"):
         rig.measure(kernel="#error full")

@@ -48,7 +48,7 @@ def write(folder: Path, kernel: str = "", host: str = "", top: str = "", **files
     return folder
 
 
-def candidate(folder: Path, point: Point = POINT, **faults: str) -> Candidate:
+def candidate(folder: Path, point: Point = POINT, /, **faults: str) -> Candidate:
     kernel = template.load(write(folder, **faults))
     return render.candidate(
         kernel, [Tuned(point, WORKLOAD.shapes, WORKLOAD.dtype, HERE.device_name, WORKLOAD.precision)]

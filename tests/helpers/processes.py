@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -20,8 +21,14 @@ def gone_within(seconds: float, *pids: int) -> bool:
     return not any(map(alive, pids))
 
 
-def written(path: Path) -> str:
-    """What another process wrote into a file, as soon as there is a line; the test's timeout ends a vain wait."""
-    while not path.exists() or not path.read_text().endswith("\n"):
+def wait_until(true: Callable[[], bool], lives: Callable[[], bool]) -> None:
+    """Wait for what another process does, while it lives. AssertionError when it ended without having done it."""
+    while not true():
+        assert lives() or true(), "the process that was waited for has ended"
         time.sleep(0.02)
+
+
+def written(path: Path, lives: Callable[[], bool]) -> str:
+    """What another process writes into a file, as soon as there is a line; AssertionError when it ended without."""
+    wait_until(lambda: path.exists() and path.read_text().endswith("\n"), lives)
     return path.read_text()

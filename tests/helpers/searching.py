@@ -18,8 +18,10 @@ def took(latency_ms: float) -> Evaluation:
 def bowl(point: Point) -> Evaluation:
     """A time with its least, 1 ms, at a=8, b=4, mode=fast, off=False; 0.5 ms more in the variant `two`."""
     knobs = point.knobs
-    apart = abs((1, 2, 4, 8, 16).index(knobs["a"]) - 3) + abs((1, 2, 4, 8).index(knobs["b"]) - 2)
-    return took(1.0 + apart + 0.5 * (knobs["mode"] != "fast") + 0.25 * knobs["off"] + 0.5 * (point.variant == "two"))
+    apart: float = abs((1, 2, 4, 8, 16).index(knobs["a"]) - 3) + abs((1, 2, 4, 8).index(knobs["b"]) - 2)
+    return took(
+        1.0 + apart + 0.5 * (knobs["mode"] != "fast") + 0.25 * bool(knobs["off"]) + 0.5 * (point.variant == "two")
+    )
 
 
 KNOBS = (

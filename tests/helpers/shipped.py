@@ -155,8 +155,12 @@ def points(
     facts = kernel.facts(workload.init, workload.shapes, limits)
     space = kernel.space(variant.device, facts, [variant.name])
     rng, found = random.Random(f"{kernel.name} {variant.name}"), [default(variant)]
+
+    def is_new(point: Point) -> bool:
+        return point not in found
+
     for _ in range(count):
-        valid = space.nearest(drawn(variant, rng), lambda point, seen=tuple(found): point not in seen)
+        valid = space.nearest(drawn(variant, rng), is_new)
         found += [valid] if valid is not None else []
     return found
 

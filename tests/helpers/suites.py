@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
+from tricks import problem_path, unseen, workload
 
 from tuner import problem
 from tuner.records import CaseResult
@@ -13,8 +14,6 @@ from tuner.verification.cases import Case
 from tuner.verification.complete import answer, winner_cases
 from tuner.verification.reference import Reference
 from tuner.verification.suite import Suite, build
-
-from .tricks import problem_path, unseen, workload
 
 Own = Callable[[torch.Tensor], torch.Tensor]  # the reference's forward
 Forward = Callable[[Own, torch.Tensor], torch.Tensor]

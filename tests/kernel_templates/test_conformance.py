@@ -19,7 +19,7 @@ from helpers.shipped import CPU, DEADLINE_S, H200, LEAST, ODD, Builds, kernels, 
 
 from tuner import problem, settings, template
 from tuner.backends import toolchain
-from tuner.export import kernelbench as export
+from tuner.export import kernelbench
 from tuner.records import TensorSpec, Workload
 from tuner.template import Template, Variant
 from tuner.template.shared import host_file, include_folders, inline_includes
@@ -145,7 +145,7 @@ def candidates(kernel: Template, variant: Variant, count: int = POINTS) -> list[
 @pytest.mark.parametrize(("kernel", "variant"), variants())
 def test_kernelbench_s_static_rules_find_nothing(kernel: Template, variant: Variant) -> None:
     for candidate in candidates(kernel, variant, 5):
-        assert export.static_faults(candidate) == []
+        assert kernelbench.static_faults(candidate) == []
 
 
 def executed(kernel: Template, variant: Variant) -> dict[str, Any]:

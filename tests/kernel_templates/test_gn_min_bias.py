@@ -47,13 +47,13 @@ def inputs() -> Any:
     return x.cuda()
 
 
-@torch.no_grad()
 def error_ratio(model: Any, twin: Any, x: Any) -> float:
     """The candidate's largest error over the reference's own, both with the candidate's parameters."""
     twin.load_state_dict(model.state_dict())
-    oracle = copy.deepcopy(twin).double()(x.double())
-    own = (twin(x) - oracle).abs().max() + 0.5 * torch.finfo(x.dtype).eps * oracle.abs().max()
-    return float(((model(x) - oracle).abs().max() / own).item())
+    with torch.no_grad():
+        oracle = copy.deepcopy(twin).double()(x.double())
+        own = (twin(x) - oracle).abs().max() + 0.5 * torch.finfo(x.dtype).eps * oracle.abs().max()
+        return float(((model(x) - oracle).abs().max() / own).item())
 
 
 def in_place(model: Any) -> None:

@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
-from helpers.tricks import SMALL, problem_path, workload
+from tricks import SMALL, problem_path, workload
 
 from tuner import problem
 from tuner.problem import sizes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
+from pathlib import Path
 
 import pytest
 from helpers.tiny import changed
@@ -26,11 +27,11 @@ def trial(number: int, log: str = "") -> Trial:
 
 
 @pytest.fixture
-def ledger(tmp_path):
+def ledger(tmp_path: Path) -> Ledger:
     return Ledger(tmp_path / "runs" / "study.jsonl")
 
 
-def test_what_is_appended_is_read_in_order(ledger):
+def test_what_is_appended_is_read_in_order(ledger: Ledger) -> None:
     assert ledger.read() == ledger.news() == []
     written = [trial(i, log="two\nlines, ümlaut") for i in range(3)]
     for one in written:
@@ -39,13 +40,13 @@ def test_what_is_appended_is_read_in_order(ledger):
     assert len(ledger.path.read_text().splitlines()) == 3
 
 
-def test_kinds_of_knob_values_survive(ledger):
+def test_kinds_of_knob_values_survive(ledger: Ledger) -> None:
     ledger.append(trial(1))
     (back,) = ledger.read()
     assert [type(value) for value in back.point.knobs.values()] == [int, bool, str]
 
 
-def test_a_trial_with_all_its_parts_survives(ledger):
+def test_a_trial_with_all_its_parts_survives(ledger: Ledger) -> None:
     case = CaseResult(name="A", ok=True, error=1e-7, allowed=8e-7, reference_error=1e-7)
     evaluation = Evaluation(
         status=Status.OK,
@@ -58,7 +59,7 @@ def test_a_trial_with_all_its_parts_survives(ledger):
 
 
 @pytest.mark.parametrize("keep", [0, 1, 40, -2, -1])
-def test_a_line_cut_short_is_left_out_and_costs_no_other(ledger, keep):
+def test_a_line_cut_short_is_left_out_and_costs_no_other(ledger: Ledger, keep: int) -> None:
     ledger.append(trial(1))
     whole = ledger.path.read_bytes()
     ledger.path.write_bytes(whole + whole[:keep])
@@ -68,7 +69,7 @@ def test_a_line_cut_short_is_left_out_and_costs_no_other(ledger, keep):
 
 
 @pytest.mark.parametrize("line", [b"{}", b"\xff\xfe", b"[" * 10_000, b"null", b"\x00" * 100, b"", b"\r", b"\x0b\x85"])
-def test_a_line_that_is_no_trial_is_left_out(ledger, line):
+def test_a_line_that_is_no_trial_is_left_out(ledger: Ledger, line: bytes) -> None:
     ledger.append(trial(1))
     with ledger.path.open("ab") as file:
         file.write(line + b"\n")
@@ -76,7 +77,7 @@ def test_a_line_that_is_no_trial_is_left_out(ledger, line):
     assert [t.number for t in ledger.read()] == [1, 2]
 
 
-def test_news_are_told_once(ledger):
+def test_news_are_told_once(ledger: Ledger) -> None:
     other = Ledger(ledger.path)
     ledger.append(trial(1))
     assert [t.number for t in other.news()] == [1]
@@ -86,7 +87,7 @@ def test_news_are_told_once(ledger):
     assert [t.number for t in other.news()] == [2, 3]
 
 
-def test_news_wait_for_the_whole_line(ledger):
+def test_news_wait_for_the_whole_line(ledger: Ledger) -> None:
     ledger.append(trial(1))
     whole = ledger.path.read_bytes()
     ledger.path.write_bytes(whole + whole[:40])
@@ -95,12 +96,12 @@ def test_news_wait_for_the_whole_line(ledger):
     assert [t.number for t in ledger.news()] == [1]
 
 
-def append_many(path, first):
+def append_many(path: Path, first: int) -> None:
     for number in range(first, first + 50):
         Ledger(path).append(trial(number, log="x" * 8000))
 
 
-def test_four_processes_append_at_once(ledger):
+def test_four_processes_append_at_once(ledger: Ledger) -> None:
     ledger.path.parent.mkdir()
     context = multiprocessing.get_context("fork")
     writers = [context.Process(target=append_many, args=(ledger.path, 50 * i)) for i in range(4)]
@@ -111,7 +112,7 @@ def test_four_processes_append_at_once(ledger):
     assert sorted(t.number for t in ledger.read()) == list(range(200))
 
 
-def test_a_full_disk_is_said_and_the_lines_before_are_kept(ledger):
+def test_a_full_disk_is_said_and_the_lines_before_are_kept(ledger: Ledger) -> None:
     ledger.append(trial(1))
     size = ledger.path.stat().st_size
     pid = os.fork()
@@ -130,7 +131,7 @@ def test_a_full_disk_is_said_and_the_lines_before_are_kept(ledger):
     assert [t.number for t in ledger.read()] == [1, 3]
 
 
-def test_a_ledger_that_cannot_be_is_one_line(tmp_path):
+def test_a_ledger_that_cannot_be_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CacheError, match="cannot write the ledger"):
         Ledger(tmp_path / "file" / "study.jsonl").append(trial(1))

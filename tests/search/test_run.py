@@ -3,40 +3,45 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from helpers import injected
 from helpers.project import CONFIG, Project
 
 from tuner import store
-from tuner.records import Status
+from tuner.records import Record, Status
+from tuner.search.progress import Progress
 from tuner.search.tune import Outcome, tune
 from tuner.settings import load
 
 pytestmark = [pytest.mark.usefixtures("needs_compiler"), pytest.mark.slow]
 
+Searched = tuple[Project, tuple[int, str, str]]  # a project after one search, and what that said
+
 
 @pytest.fixture(scope="module")
-def searched(tmp_path_factory):
-    """A project after one search, and what that said."""
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
     project = Project(tmp_path_factory.mktemp("searched"))
     return project, project.run("search", "tiny.yaml", "--json")
 
 
-def test_a_search_ends_in_the_cache(searched):
+def test_a_search_ends_in_the_cache(searched: Searched) -> None:
     project, (code, out, err) = searched
     assert code == 0, err
     (result,) = json.loads(out)
     assert (result["stopped"], result["trials"], result["stored"]) == ("trials", 6, True)
     record = project.entry().record
     assert record.model_dump(mode="json") == result["record"]
-    assert all(case.ok for case in record.evaluation.correctness.cases)
+    correctness = record.evaluation.correctness
+    assert correctness is not None and all(case.ok for case in correctness.cases)
     assert [c.name for c in record.baselines] == ["eager"]
     assert record.conditions["load average before the search"]
     assert "searching" in err and "Traceback" not in err
 
 
-def test_a_second_search_resumes(searched):
+def test_a_second_search_resumes(searched: Searched) -> None:
     project, _ = searched
     before = project.trials()
     code, out, err = project.run("search", "tiny.yaml", "--trials", "8")
@@ -48,13 +53,13 @@ def test_a_second_search_resumes(searched):
     project.entry()
 
 
-def test_a_fresh_search_forgets(searched):
+def test_a_fresh_search_forgets(searched: Searched) -> None:
     project, _ = searched
     code, out, _ = project.run("search", "tiny.yaml", "--fresh", "--trials", "3")
     assert code == 0 and len(project.trials()) == 3 and "took over" not in out
 
 
-def test_an_export_of_what_was_found(searched):
+def test_an_export_of_what_was_found(searched: Searched) -> None:
     project, _ = searched
     code, out, err = project.run("export", "tiny.yaml", "-o", "submission.py", "--force")
     assert code == 0, err
@@ -65,23 +70,28 @@ def test_an_export_of_what_was_found(searched):
 class Quiet:
     """An observer that does nothing but what a test adds."""
 
-    def __init__(self, **hooks) -> None:
+    def __init__(self, **hooks: Callable[..., None]) -> None:
         self.hooks = hooks
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Callable[..., None]:
         return self.hooks.get(name, lambda *arguments: None)
 
 
-def tuned(project: Project, **hooks) -> Outcome:
+def found(outcome: Outcome) -> Record:
+    assert outcome.record is not None
+    return outcome.record
+
+
+def tuned(project: Project, **hooks: Callable[..., None]) -> Outcome:
     with injected.inside(project.root):
         (outcome,) = tune(load(project.config), project.cache, Quiet(**hooks))
     return outcome
 
 
-def test_ctrl_c_keeps_the_best(tmp_path):
+def test_ctrl_c_keeps_the_best(tmp_path: Path) -> None:
     project = Project(tmp_path)
 
-    def stop(progress) -> None:
+    def stop(progress: Progress) -> None:
         if len(progress.trials) == 3:
             raise KeyboardInterrupt
 
@@ -93,7 +103,7 @@ def test_ctrl_c_keeps_the_best(tmp_path):
     assert len(project.trials()) == 3
 
 
-def test_faulty_points_cost_their_trials_and_nothing_else(tmp_path):
+def test_faulty_points_cost_their_trials_and_nothing_else(tmp_path: Path) -> None:
     """Every point with unroll=8 crashes and with unroll=4 is wrong: all others come out as without them."""
     config = CONFIG.replace("trials: 6", "trials: 100\nsampler: exhaustive\nknobs: {order: [rows], fast: [false]}")
     crash = "if (UNROLL == 8) abort();\n  if (UNROLL == 4) return 0;"
@@ -101,15 +111,15 @@ def test_faulty_points_cost_their_trials_and_nothing_else(tmp_path):
     clean = tuned(Project(tmp_path / "clean", config.replace("fast:", "unroll: [1, 2], fast:")))
     assert dict(faulty.progress.failures) == {"crash": 2, "verify": 2}
 
-    def right(outcome):
+    def right(outcome: Outcome) -> set[str]:
         return {str(t.point) for t in outcome.progress.trials if t.evaluation.status is Status.OK}
 
     assert right(faulty) == right(clean) and len(right(clean)) == 4
-    assert str(faulty.record.point) in right(clean)
-    assert faulty.record.trials == {"ok": 4, "crash": 2, "verify": 2}
+    assert str(found(faulty).point) in right(clean)
+    assert found(faulty).trials == {"ok": 4, "crash": 2, "verify": 2}
 
 
-def test_a_finalist_that_dies_in_the_final_is_left_out(tmp_path):
+def test_a_finalist_that_dies_in_the_final_is_left_out(tmp_path: Path) -> None:
     flag = tmp_path / "flag"
     dies = f"os.path.exists({str(flag)!r}) and threads == 2 and os.kill(os.getpid(), 9)"
     project = Project(tmp_path / "project", host=dies)
@@ -120,22 +130,22 @@ def test_a_finalist_that_dies_in_the_final_is_left_out(tmp_path):
 
     outcome = tuned(project, stage=stage)
     assert {t.point.knobs["threads"] for t in outcome.progress.trials} == {1, 2}
-    assert outcome.record.point.knobs["threads"] == 1
+    assert found(outcome).point.knobs["threads"] == 1
     assert any("left out of the final" in note and "SIGKILL" in note for note in outcome.notes)
     project.entry()
 
 
-def test_a_finalist_that_raises_in_the_final_is_left_out(tmp_path):
+def test_a_finalist_that_raises_in_the_final_is_left_out(tmp_path: Path) -> None:
     flag = tmp_path / "flag"
     project = Project(
         tmp_path / "project", host=f"assert threads == 1 or not os.path.exists({str(flag)!r}), 'too late'"
     )
     outcome = tuned(project, stage=lambda text: flag.touch() if text.startswith("final: 6") else None)
-    assert outcome.record.point.knobs["threads"] == 1
+    assert found(outcome).point.knobs["threads"] == 1
     assert any("left out" in note and "too late" in note for note in outcome.notes)
 
 
-def test_nothing_right_is_no_error_and_no_entry(tmp_path):
+def test_nothing_right_is_no_error_and_no_entry(tmp_path: Path) -> None:
     project = Project(tmp_path, CONFIG.replace("trials: 6", "trials: 2"), kernel="return 0;")
     code, out, _ = project.run("search", "tiny.yaml")
     assert code == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from helpers.tiny import HERE
@@ -36,7 +36,7 @@ def search_starts(lane: Lane, cache: Path, budget: float = 8.0, sha: str = "0" *
     job = SimpleNamespace(workload=WORKLOAD, error_budget=budget, problem=Path("problem.py"))
     stage = SimpleNamespace(stage=lambda text: None)
     parts: Any = (None, None, job, lane, cache, cache, stage, told)
-    cast(Run, Run(*parts)).require_a_suite_that_judges()
+    Run(*parts).require_a_suite_that_judges()
 
 
 def test_a_search_refuses_to_start_and_names_the_mutant(tmp_path: Path) -> None:

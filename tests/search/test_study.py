@@ -14,7 +14,7 @@ import pytest
 from helpers.searching import ONE, TWO
 from optuna.trial import TrialState
 
-from tuner.search import study as module
+from tuner.search import study
 from tuner.search.study import Study
 from tuner.space import Point, Space
 
@@ -91,8 +91,8 @@ def test_a_claim_of_this_host_is_not_judged_by_its_age(tmp_path: Path, monkeypat
     first, second = opened(tmp_path), opened(tmp_path)
     with first.alone():
         first.claim(POINT)
-    later = module._now() + datetime.timedelta(hours=3)
-    monkeypatch.setattr(module, "_now", lambda: later)
+    later = study.now() + datetime.timedelta(hours=3)
+    monkeypatch.setattr(study, "now", lambda: later)
     assert under_way(second) == {POINT}
 
 
@@ -103,8 +103,8 @@ def test_a_claim_of_another_host_is(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         elsewhere.setattr(socket, "gethostname", lambda: "another")
         first.claim(POINT)
     del first
-    later = module._now() + datetime.timedelta(hours=hours)
-    monkeypatch.setattr(module, "_now", lambda: later)
+    later = study.now() + datetime.timedelta(hours=hours)
+    monkeypatch.setattr(study, "now", lambda: later)
     assert under_way(second) == ({POINT} if alive else set())
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.problems import make_reference as small_reference
-from helpers.tricks import problem_path, workload
+from helpers.problems import make_reference
+from tricks import problem_path, workload
 
 from tuner import problem
 from tuner.records import Precision
@@ -17,14 +17,14 @@ from tuner.verification.parameters import State, Tensors
 from tuner.verification.reference import Reference
 
 
-def make_reference(precision: Precision = "match", error_budget: float = 8.0) -> Reference:
+def shipped_reference(precision: Precision = "match", error_budget: float = 8.0) -> Reference:
     torch.set_num_threads(1)
     wanted = workload("gn_min_bias").with_precision(precision)
     return Reference(problem.load(problem_path("gn_min_bias")), wanted, "cpu", 5, error_budget)
 
 
 def error(precision: Precision) -> float:
-    reference = make_reference(precision)
+    reference = shipped_reference(precision)
     return reference.expectation(reference.state, reference.inputs(6)).main.reference_error
 
 
@@ -37,7 +37,7 @@ def test_what_tf32_costs_is_allowed_in_its_class() -> None:
 
 
 def test_the_oracle_is_in_float64() -> None:
-    reference = make_reference()
+    reference = shipped_reference()
     inputs = reference.inputs(6)
     (oracle,) = reference.oracle(reference.state, inputs).tensors
     assert oracle.dtype == torch.float64
@@ -46,14 +46,14 @@ def test_the_oracle_is_in_float64() -> None:
 
 @pytest.mark.parametrize("precision", ["match", "tf32"])
 def test_an_expectation_leaves_the_parameters_as_its_state_says(precision: Precision) -> None:
-    reference = make_reference(precision)
+    reference = shipped_reference(precision)
     state = {name: value + 1 for name, value in reference.state.items()}
     reference.expectation(state, reference.inputs(6))
     assert all(torch.equal(value, state[name]) for name, value in reference.model.state_dict().items())
 
 
 def test_the_budget_scales_what_is_allowed() -> None:
-    one, two = (make_reference(error_budget=budget) for budget in (1.0, 2.0))
+    one, two = (shipped_reference(error_budget=budget) for budget in (1.0, 2.0))
     tight, wide = (r.expectation(r.state, r.inputs(6)).main for r in (one, two))
     assert wide.allowed - tight.allowed == pytest.approx(tight.reference_error)
 
@@ -61,7 +61,7 @@ def test_the_budget_scales_what_is_allowed() -> None:
 def test_a_reference_whose_sums_differ_by_a_rounding_is_not_random(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reference = small_reference(tmp_path, "return x + 1")
+    reference = make_reference(tmp_path, "return x + 1")
     eager, calls = reference.eager, itertools.count()
 
     def unsteady(state: State, inputs: Tensors) -> Answer:
@@ -73,7 +73,7 @@ def test_a_reference_whose_sums_differ_by_a_rounding_is_not_random(
 
 
 def test_every_result_and_every_changed_buffer_is_expected(tmp_path: Path) -> None:
-    reference = small_reference(tmp_path, "return self.layer(x), x.argmax(1)", layer="nn.BatchNorm1d(8)")
+    reference = make_reference(tmp_path, "return self.layer(x), x.argmax(1)", layer="nn.BatchNorm1d(8)")
     expected = reference.expectation(reference.state, reference.inputs(1))
     assert expected.structure == "(tensor, tensor)"
     names = {part.name for part in expected.parts}
@@ -83,7 +83,7 @@ def test_every_result_and_every_changed_buffer_is_expected(tmp_path: Path) -> No
 
 
 def test_integers_that_a_rounding_decides_are_ties(tmp_path: Path) -> None:
-    reference = small_reference(tmp_path, "return x.argmax(1)")
+    reference = make_reference(tmp_path, "return x.argmax(1)")
     x = torch.tensor([[1.0, 2.0], [2.0, 2.0], [2.0, 2.0 + 2**-22], [3.0, 1.0]])
     ties = reference.expectation(reference.state, [x]).main.ties
     assert ties is not None and ties[0].item() is False and ties[3].item() is False
@@ -91,5 +91,5 @@ def test_integers_that_a_rounding_decides_are_ties(tmp_path: Path) -> None:
 
 
 def test_tensors_that_are_no_parameters_are_in_float64_too(tmp_path: Path) -> None:
-    reference = small_reference(tmp_path, "return x @ self.layer", layer="torch.ones(8, 4)")
+    reference = make_reference(tmp_path, "return x @ self.layer", layer="torch.ones(8, 4)")
     assert reference.oracle(reference.state, reference.inputs(1)).tensors[0].dtype == torch.float64

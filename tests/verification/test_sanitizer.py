@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.suites import loaded
-from helpers.tricks import problem_path, workload
+from tricks import problem_path, workload
 
 from tuner.backends import toolchain
 from tuner.verification import sanitizer

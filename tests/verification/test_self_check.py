@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.tricks import SMALL, problem_path, workload
+from tricks import SMALL, problem_path, workload
 
 from tuner import problem
 from tuner.verification.self_check import SelfCheck, self_check

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn as nn
-from helpers.tricks import problem_path, workload
+from tricks import problem_path, workload
 
 from tuner import problem
 from tuner.verification.answers import Answer

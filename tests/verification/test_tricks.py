@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.suites import make_suite
-from helpers.tricks import CONTROL, TRICKS, UNCAUGHT, Court
+from tricks import CONTROL, TRICKS, UNCAUGHT, Court
 
 from tuner.backends import toolchain
 from tuner.measurement.statistics import Untrusted

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.problems import make_suite, write_problem
-from helpers.tricks import unseen
 from torch import nn
+from tricks import unseen
 
 from tuner import problem
 from tuner.errors import UnjudgeableError

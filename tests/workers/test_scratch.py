@@ -42,7 +42,7 @@ def user(tmp_path: Path, seconds: float) -> tuple[subprocess.Popen[bytes], Path]
     root = roots(tmp_path)
     environment = {**os.environ, "TMPDIR": str(root), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     process = subprocess.Popen([sys.executable, "-c", USER, str(said), str(seconds)], env=environment)
-    return process, Path(written(said).strip())
+    return process, Path(written(said, lambda: process.poll() is None).strip())
 
 
 def test_the_folder_goes_with_the_process(tmp_path: Path) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-import multiprocessing.forkserver
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 from helpers.processes import alive, gone_within, written
 from helpers.target import (
@@ -35,38 +37,39 @@ from helpers.target import (
 
 from tuner.errors import ConfigError, ProblemError, TunerError
 from tuner.workers import worker
+from tuner.workers.protocol import Request
 from tuner.workers.worker import Worker, WorkerBug, WorkerCrash, WorkerFailure, WorkerGarbled, WorkerTimeout
 
 NEVER_S = 600.0  # a deadline that no test reaches: its own timeout comes first
 
 
 @pytest.fixture(scope="module")
-def shared():
+def shared() -> Iterator[Worker[Greeter]]:
     with Worker(OpenGreeter()) as made:
         yield made
 
 
 @pytest.fixture
-def fresh():
+def fresh() -> Iterator[Worker[Greeter]]:
     with Worker(OpenGreeter()) as made:
         yield made
 
 
-def works(made: Worker) -> bool:
+def works(made: Worker[Greeter]) -> bool:
     return made.call(Greet("you"), 60).text == "Hello, you"
 
 
 # ---- answers ---------------------------------------------------------------------------------------
 
 
-def test_calls_are_answered_by_one_process_that_keeps_its_state(fresh):
+def test_calls_are_answered_by_one_process_that_keeps_its_state(fresh: Worker[Greeter]) -> None:
     first, second = fresh.call(Greet("a"), 60), fresh.call(Greet("b"), 60)
     assert (first.text, second.text, second.calls) == ("Hello, a", "Hello, b", 2)
     assert first.pid == second.pid != os.getpid()
     assert fresh.started == 1
 
 
-def test_a_fault_comes_through_by_its_type(shared):
+def test_a_fault_comes_through_by_its_type(shared: Worker[Greeter]) -> None:
     with pytest.raises(ConfigError, match="the words"):
         shared.call(Refuse(ConfigError), 60)
     with pytest.raises(ProblemError, match="the words"):  # the nearest that the main process knows
@@ -79,7 +82,9 @@ def test_a_fault_comes_through_by_its_type(shared):
     [(Fail("plainly"), "ZeroDivisionError: division by zero"), (Fail("strangely"), "Unpicklable"),
      (Fail("exit"), "SystemExit: 3"), (NotJson(), "not JSON serializable|Unable to serialize")],
 )  # fmt: skip
-def test_a_bug_carries_its_traceback_and_the_process_lives(shared, request_, says):
+def test_a_bug_carries_its_traceback_and_the_process_lives(
+    shared: Worker[Greeter], request_: Request[Greeter, Any], says: str
+) -> None:
     before = shared.started
     with pytest.raises(WorkerBug, match=says) as caught:
         shared.call(request_, 60)
@@ -87,24 +92,24 @@ def test_a_bug_carries_its_traceback_and_the_process_lives(shared, request_, say
     assert works(shared) and shared.started == before
 
 
-def test_half_a_surrogate_pair_does_not_come_through(shared):
+def test_half_a_surrogate_pair_does_not_come_through(shared: Worker[Greeter]) -> None:
     assert shared.call(Surrogate(), 60) == "? ümlaut"
 
 
-def test_a_target_that_cannot_be_made_is_said_each_time():
+def test_a_target_that_cannot_be_made_is_said_each_time() -> None:
     with Worker(OpenGreeter(None)) as made:
         for _ in range(2):
             with pytest.raises(WorkerBug, match="no greeting"):
                 made.call(Greet("a"), 60)
 
 
-def test_the_environment_is_passed():
+def test_the_environment_is_passed() -> None:
     with Worker(OpenGreeter(""), {"TUNER_TEST_VARIABLE": "ü"}) as made:
         assert made.call(Variable("TUNER_TEST_VARIABLE"), 60) == "ü"
     assert "TUNER_TEST_VARIABLE" not in os.environ
 
 
-def test_a_megabyte_on_stdout_blocks_nothing_and_its_end_is_kept(shared):
+def test_a_megabyte_on_stdout_blocks_nothing_and_its_end_is_kept(shared: Worker[Greeter]) -> None:
     assert shared.call(Print(2**20), 60) == 2**20
     assert shared.log_tail().endswith("the end\nfrom a child\n")
     assert len(shared.log_tail()) <= worker.LOG_TAIL_BYTES < len(shared.log_tail(2**21))
@@ -115,7 +120,7 @@ def test_a_megabyte_on_stdout_blocks_nothing_and_its_end_is_kept(shared):
 # ---- deadlines and deaths --------------------------------------------------------------------------
 
 
-def test_a_deadline_kills_the_process_and_what_it_started(fresh, tmp_path):
+def test_a_deadline_kills_the_process_and_what_it_started(fresh: Worker[Greeter], tmp_path: Path) -> None:
     works(fresh)
     with pytest.raises(WorkerTimeout, match=r"no answer within 1 s while in spinning") as caught:
         fresh.call(Spin(tmp_path / "pid"), 1)
@@ -124,7 +129,7 @@ def test_a_deadline_kills_the_process_and_what_it_started(fresh, tmp_path):
     assert works(fresh) and fresh.started == 2
 
 
-def test_a_call_within_its_deadline_is_no_timeout(shared):
+def test_a_call_within_its_deadline_is_no_timeout(shared: Worker[Greeter]) -> None:
     shared.call(Sleep(0.2), 30)
 
 
@@ -134,7 +139,7 @@ def test_a_call_within_its_deadline_is_no_timeout(shared):
     [(signal.SIGKILL, "was ended by SIGKILL"), (signal.SIGSEGV, "was ended by SIGSEGV"),
      (signal.SIGABRT, "was ended by SIGABRT"), (signal.SIGBUS, "was ended by SIGBUS"), (0, "exited with code 7")],
 )  # fmt: skip
-def test_a_death_is_noticed_ahead_of_the_deadline_and_named(shared, how, says):
+def test_a_death_is_noticed_ahead_of_the_deadline_and_named(shared: Worker[Greeter], how: int, says: str) -> None:
     works(shared)
     with pytest.raises(WorkerCrash, match=f"the worker {says} while in dying"):
         shared.call(Die(how), NEVER_S)
@@ -142,10 +147,11 @@ def test_a_death_is_noticed_ahead_of_the_deadline_and_named(shared, how, says):
 
 
 @pytest.mark.timeout(60)
-def test_a_death_from_outside_is_noticed_ahead_of_the_deadline(fresh, tmp_path):
+def test_a_death_from_outside_is_noticed_ahead_of_the_deadline(fresh: Worker[Greeter], tmp_path: Path) -> None:
     def kill() -> None:
-        os.kill(int(written(tmp_path / "pid")), signal.SIGKILL)
+        os.kill(int(written(tmp_path / "pid", lambda: fresh.pid is not None)), signal.SIGKILL)
 
+    works(fresh)
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
     with pytest.raises(WorkerCrash, match="SIGKILL while in waiting"):
@@ -154,15 +160,15 @@ def test_a_death_from_outside_is_noticed_ahead_of_the_deadline(fresh, tmp_path):
     assert works(fresh)
 
 
-def test_a_death_between_two_calls_goes_unnoticed(fresh):
+def test_a_death_between_two_calls_goes_unnoticed(fresh: Worker[Greeter]) -> None:
     pid = fresh.call(Greet("a"), 60).pid
     os.kill(pid, signal.SIGKILL)
-    fresh.process.join()
+    assert gone_within(10, pid)
     assert works(fresh) and fresh.started == 2
 
 
 @pytest.mark.timeout(60)
-def test_a_death_is_noticed_though_a_fork_holds_the_pipe(fresh):
+def test_a_death_is_noticed_though_a_fork_holds_the_pipe(fresh: Worker[Greeter]) -> None:
     works(fresh)
     with pytest.raises(WorkerCrash, match="SIGKILL"):
         fresh.call(DieButLeaveAFork(), NEVER_S)
@@ -211,29 +217,30 @@ def test_a_second_answer_is_not_taken_for_the_next_calls(fresh: Worker[Greeter])
 
 @pytest.mark.timeout(60)
 def test_a_killed_fork_server_is_started_again(fresh: Worker[Greeter]) -> None:
-    works(fresh)
+    fork_server = psutil.Process(fresh.call(Greet("a"), 60).pid).parent()
+    assert fork_server is not None
     fresh.stop()
-    os.kill(multiprocessing.forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+    fork_server.kill()
     assert works(fresh)
 
 
-def test_a_failure_is_one_line_for_a_user():
+def test_a_failure_is_one_line_for_a_user() -> None:
     assert issubclass(WorkerFailure, TunerError)
 
 
 # ---- the end ---------------------------------------------------------------------------------------
 
 
-def test_the_log_is_gone_with_the_worker(fresh):
+def test_the_log_is_gone_with_the_worker(fresh: Worker[Greeter]) -> None:
     works(fresh)
-    pid, log = fresh.process.pid, fresh.log_path
-    assert log.exists()
+    pid, log = fresh.pid, fresh.log_path
+    assert pid is not None and log.exists()
     fresh.close()
     assert not log.exists() and gone_within(10, pid)
 
 
 @pytest.mark.timeout(60)
-def test_a_worker_that_was_killed_for_good_starts_no_process(fresh, tmp_path):
+def test_a_worker_that_was_killed_for_good_starts_no_process(fresh: Worker[Greeter], tmp_path: Path) -> None:
     works(fresh)
     waiting = []
 
@@ -246,7 +253,7 @@ def test_a_worker_that_was_killed_for_good_starts_no_process(fresh, tmp_path):
 
     thread = threading.Thread(target=wait, daemon=True)
     thread.start()
-    written(tmp_path / "pid")
+    written(tmp_path / "pid", lambda: fresh.pid is not None)
     fresh.kill()
     thread.join()
     assert waiting == ["told"] and fresh.started == 1
@@ -267,7 +274,7 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_nothing_outlives_the_main_process(tmp_path, how):
+def test_nothing_outlives_the_main_process(tmp_path: Path, how: int) -> None:
     """One worker spins with a child, the other waits: both and the child go with it."""
     script = tmp_path / "main.py"
     script.write_text(MAIN)
@@ -279,8 +286,9 @@ def test_nothing_outlives_the_main_process(tmp_path, how):
         [sys.executable, str(script), str(tmp_path / "pid")],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, start_new_session=True,
     )  # fmt: skip
+    assert main.stdout is not None
     pids = json.loads(main.stdout.readline())
-    pids.append(int(written(tmp_path / "pid")))
+    pids.append(int(written(tmp_path / "pid", lambda: main.poll() is None)))
     assert all(map(alive, pids))
     main.send_signal(how)
     main.wait(10)

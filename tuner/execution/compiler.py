@@ -53,7 +53,7 @@ class Compiler:
         os.environ["TORCH_EXTENSIONS_DIR"] = str(extensions)
         os.environ.setdefault("MAX_JOBS", "2")  # a candidate has two sources; the pool is what is parallel
         self.capability = capability
-        _skip_implicit_headers(extensions / ".headers")
+        skip_implicit_headers(extensions / ".headers")
 
     def compile(self, path: Path) -> Built:
         """Build the candidate at `path`: seconds, and what was raised. The compiler's output goes to the log."""
@@ -84,7 +84,7 @@ class Compile(Request[Compiler, Built]):
         return service.compile(self.path)
 
 
-def _skip_implicit_headers(folder: Path) -> None:
+def skip_implicit_headers(folder: Path) -> None:
     """Before PyTorch 2.8 `load_inline` includes PyTorch's headers in every source: 14 seconds a compile.
 
     Sources of candidates use nothing of them; empty ones of these names are found first.

@@ -70,7 +70,7 @@ class Study:
 
     def claim(self, point: Point) -> int:
         """The number of a new trial of `point`, which this process has under way from now on."""
-        attributes = {"host": socket.gethostname(), "claimed": _now().isoformat()}
+        attributes = {"host": socket.gethostname(), "claimed": now().isoformat()}
         if self.alive is not None:
             attributes["owner"] = self.alive.token
         started = optuna.trial.create_trial(
@@ -134,7 +134,7 @@ class Study:
         attributes = frozen.user_attrs
         if attributes.get("host") == socket.gethostname() and self.alive is not None:
             return not self.alive.is_alive(attributes.get("owner", ""))
-        return "claimed" not in attributes or _now() - datetime.datetime.fromisoformat(attributes["claimed"]) > STALE
+        return "claimed" not in attributes or now() - datetime.datetime.fromisoformat(attributes["claimed"]) > STALE
 
     # ---- points as the study has them ----
 
@@ -163,7 +163,7 @@ class Study:
         return point if self.space.has(point) else None
 
 
-def _now() -> datetime.datetime:
+def now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 

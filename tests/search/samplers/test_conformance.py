@@ -33,13 +33,13 @@ SPACES = {
 }
 
 
-@pytest.fixture(params=SAMPLERS.values(), ids=SAMPLERS.keys())
+@pytest.fixture(params=list(SAMPLERS.values()), ids=list(SAMPLERS))
 def kind(request: pytest.FixtureRequest) -> type[Sampler]:
     found: type[Sampler] = request.param
     return found
 
 
-@pytest.fixture(params=SPACES.values(), ids=SPACES.keys())
+@pytest.fixture(params=list(SPACES.values()), ids=list(SPACES))
 def space(request: pytest.FixtureRequest) -> Space:
     found: Space = request.param
     return found
@@ -53,7 +53,9 @@ def time_of(point: Point) -> float:
 
 def proposals(sampler: Sampler, count: int, capacity: int = 1, seed: int = 0, failing: bool = False) -> list[Point]:
     """The points that a search of `count` trials measures, in the order proposed; results come in any order."""
-    rng, found, under_way = random.Random(seed), [], []
+    rng = random.Random(seed)
+    found: list[Point] = []
+    under_way: list[Point] = []
     while len(found) < count:
         while len(under_way) < capacity:
             point = sampler.propose(set(under_way))

@@ -82,10 +82,10 @@ def run(space: Space, time_of: dict[str, float], count: int) -> Counter[str]:
         sampler.tell(point, bowl(point).latency_ms * time_of[point.variant])
     found: Counter[str] = Counter()
     for _ in range(count):
-        point = sampler.propose(set())
-        assert point is not None
-        found[point.variant] += 1
-        sampler.tell(point, bowl(point).latency_ms * time_of[point.variant])
+        proposed = sampler.propose(set())
+        assert proposed is not None
+        found[proposed.variant] += 1
+        sampler.tell(proposed, bowl(proposed).latency_ms * time_of[proposed.variant])
     return found
 
 

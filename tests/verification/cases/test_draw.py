@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from helpers.suites import make_suite
-from helpers.tricks import workload
+from tricks import workload
 
 from tuner.verification.cases import Draw
 from tuner.verification.cases.draw import conditioned

@@ -23,7 +23,7 @@ from tuner.measurement.bench import Bench
 from tuner.measurement.judging import Judging
 from tuner.records import Evaluation, TensorSpec, Workload
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 
 # Small workloads: (input shape, constructor's arguments).
 SMALL = {
