@@ -39,8 +39,6 @@ class Lane:
         self.lock = DeviceLock(job.torch_device, say)
         self.judge: Worker[JudgeService] = Worker(job.judge(folder), job.environment)
         self.bench: Worker[BenchService] = self.new_bench()
-        self.prepared: Preparation | None = None
-        self.judges = 0  # the judge's process that is prepared; they are counted
 
     def new_bench(self) -> Worker[BenchService]:
         """A process for candidates; not started yet."""
@@ -53,11 +51,8 @@ class Lane:
         return self.ask_judge(Describe())
 
     def prepare(self) -> Preparation:
-        """Have the judge ready: the oracle and the reference's error computed."""
-        if self.prepared is None or self.judge.pid is None or self.judges != self.judge.started:
-            self.prepared = self.ask_judge(Prepare())
-            self.judges = self.judge.started
-        return self.prepared
+        """Have the judge ready: the oracle and the reference's error computed, and what it wrote as it was written."""
+        return self.ask_judge(Prepare())
 
     def self_check(self) -> SelfCheckAnswer:
         """What became of the mutants that the suite was sent."""
@@ -88,9 +83,15 @@ class Lane:
 
     def measure(self, path: Path, sha256: str, best_ms: float | None, floor_ms: float) -> Evaluation:
         """Verify and time one candidate. However it ends, it costs this trial alone."""
+        with self.lock:  # until its process is gone, which could take the lock and keep it
+            try:
+                return self._measured(path, sha256, best_ms, floor_ms)
+            finally:
+                if self.backend.fresh_benches:
+                    self.bench.stop()
+
+    def _measured(self, path: Path, sha256: str, best_ms: float | None, floor_ms: float) -> Evaluation:
         self.prepare()
-        if self.backend.fresh_benches:
-            self.bench.stop()
         self.bench.start()
         sides = self.sides(self.bench, time.monotonic() + self.job.run_timeout_s)
         try:

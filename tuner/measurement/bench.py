@@ -52,6 +52,7 @@ class Bench:
         self.device, self.backend = torch_device, backends.of(torch_device)
         self.backend.select()
         self.state_before = process_state.switches()
+        process_state.seal()
         self.outside = OutsideWork()
         self.seats: dict[str, Seat] = {}
         self.read: dict[Path, torch.Tensor] = {}  # files that come again with every candidate
@@ -190,7 +191,7 @@ class Bench:
         """Forwards on the values of the plan, one after the other; the caller has the clock.
 
         Answers that are to be kept are held as they were returned until the last forward has ended.
-        Without a seat everything is done but the forwards: what the rest costs.
+        Without a seat everything is done but the forwards: what the rest costs, answers of the same size included.
         """
         self.report("run")
         try:
@@ -200,12 +201,12 @@ class Bench:
             with torch.no_grad(), self.outside.watched():
                 for number, by in enumerate(plan.values):
                     timer.refresh(by)
-                    result = model(*timer.given) if model is not None else timer.given[0]
+                    result = model(*timer.given) if model is not None else self._blank(plan.answer_bytes)
                     if number in plan.keep:
                         held.append((number, result))
             self.backend.synchronize()
             kept = tuple(tensor_files.give(Answer.of(result), folder, number) for number, result in held)
-            return Sampled(kept=kept if model is not None else (), fault=self._left_behind())
+            return Sampled(kept=kept, fault=self._left_behind())
         except BaseException as error:
             return Sampled(fault=_said(error))
 
@@ -214,6 +215,9 @@ class Bench:
         assert at.model is not None, "a candidate is timed after it has answered"
         load_state(at.model.model, self._state(paper.state))
         return at.model.model
+
+    def _blank(self, size: int) -> torch.Tensor:
+        return torch.empty(size, dtype=torch.uint8, device=self.device)
 
     def _timer(self, files: tuple[TensorFile, ...]) -> Timer:
         key = tuple(file.path for file in files)

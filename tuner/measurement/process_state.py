@@ -6,7 +6,9 @@ imported, before any candidate is loaded.
 
 from __future__ import annotations
 
+import sys
 import time
+import types
 from typing import Any
 
 import torch
@@ -23,6 +25,9 @@ _NAMES = (
 )  # fmt: skip
 
 
+_METHODS = (types.FunctionType, classmethod, staticmethod, property)
+
+
 def _find(name: str) -> Any:
     found: Any = {"time": time, "torch": torch}
     for part in name.split("."):
@@ -31,11 +36,42 @@ def _find(name: str) -> Any:
 
 
 _ORIGINAL = {name: _find(name) for name in _NAMES}
+_STANDARD = {
+    "builtins", "ctypes", "hashlib", "io", "json", "json.encoder", "math", "os", "pathlib", "pickle", "random",
+    "statistics", "struct", "sys", "tempfile", "time",
+}  # fmt: skip
+_sealed: dict[str, tuple[Any, Any]] = {}
+
+
+def seal() -> None:
+    """Record the functions of this package's modules, and of those of the standard library that they call."""
+    _sealed.update(_functions())
 
 
 def tampered() -> str | None:
     """The name of the first function that measuring rests on and that was replaced, or None."""
-    return next((name for name, original in _ORIGINAL.items() if _find(name) != original), None)
+    replaced = next((name for name, original in _ORIGINAL.items() if _find(name) != original), None)
+    if replaced is not None or not _sealed:
+        return replaced
+    now = _functions()
+    return next((name for name, was in _sealed.items() if now.get(name) != was), None)
+
+
+def _functions() -> dict[str, tuple[Any, Any]]:
+    """Every function and class of the modules, and their classes' methods: the object and its code."""
+    found = {}
+    modules = [(n, m) for n, m in list(sys.modules.items()) if n in _STANDARD or n.partition(".")[0] == "tuner"]
+    for module_name, module in modules:
+        for name, value in list(vars(module).items()):
+            if not callable(value):
+                continue
+            found[f"{module_name}.{name}"] = value, getattr(value, "__code__", None)
+            if isinstance(value, type) and value.__module__ == module_name and module_name not in _STANDARD:
+                for attribute, method in list(vars(value).items()):
+                    if isinstance(method, _METHODS):
+                        inner = getattr(method, "__func__", getattr(method, "fget", method))
+                        found[f"{module_name}.{name}.{attribute}"] = method, getattr(inner, "__code__", None)
+    return found
 
 
 def check_untampered() -> None:

@@ -327,7 +327,9 @@ class OpenBench(Opening[BenchService]):
 
     def open(self, report: Report) -> BenchService:
         from tuner.measurement.bench import Bench
+        from tuner.workers.confinement import confine
 
+        confine()
         return Bench(self.torch_device, self.extensions, report)
 
 

@@ -5,6 +5,8 @@ It sets papers for a candidate in another process and marks what comes back. One
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,10 +40,20 @@ from tuner.verification.preconditions import same_answers
 from tuner.verification.reference import Reference
 from tuner.verification.suite import Outcome, Suite
 
-SECRET_VALUES = 3  # sets of values among the timed ones whose right result is known, beside ones where it is not
+SECRET_VALUES = 3  # sets of values that forwards are repeated on
+MARKED = 2  # forwards among others whose right answers are known: on values that no other has
 KEPT_BYTES = 2**28  # of answers that are kept to the end of many forwards
 LEAST_KEPT = 3
 UNEVEN_SEED = 1  # beside the judge's own
+
+
+@dataclass
+class _Written:
+    """A tensor in a file for candidates, and the file's state when it was written."""
+
+    tensor: torch.Tensor
+    file: TensorFile
+    state: tuple[int, ...]
 
 
 @dataclass
@@ -72,10 +84,11 @@ class Judge:
         self.suite = Suite(loaded, workload, torch_device, seed, error_budget)
         self.device, self.folder = torch_device, folder
         self.random = random.Random(seed)
-        self.written: dict[int, tuple[torch.Tensor, TensorFile]] = {}  # by the tensor's identity, which it keeps
+        self.written: dict[int, _Written] = {}  # by the tensor's identity, which it keeps
         self.passing: list[int] = []  # of those, what the current paper alone needs
         self.exam: Exam | None = None
-        self.secret: dict[Perturbation, Expectation] = {}  # timed values whose right result is known
+        self.secret: dict[Perturbation, Expectation] = {}  # timed values whose right answer is known
+        self.repeated: dict[Perturbation, None] = {}  # those of them that are asked again and again
 
     # ---- an exam ----------------------------------------------------------------------------------
 
@@ -99,7 +112,8 @@ class Judge:
 
     def _forget(self) -> None:
         for number in self.passing:
-            self.written.pop(number)[1].path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a candidate may have put something else there
+                self.written.pop(number).file.path.unlink(missing_ok=True)
         self.passing.clear()
 
     @property
@@ -130,8 +144,10 @@ class Judge:
             refused = case.may_refuse and sitting.refused
             return CaseResult(name=case.name, ok=refused, detail=f"{'refused: ' if refused else ''}{sitting.raised}")
         try:
+            if any(not given.buffers for given in sitting.answers if _has_buffers(case)):
+                raise Wrong("gave no buffers")
             verdicts = [
-                question.judge(tensor_files.take(given, folder, number, self.device))
+                question.judge(self._taken(given, folder, number, question.case.expected))
                 for number, given in enumerate(sitting.answers)
             ]
         except (Wrong, RuntimeError, ValueError) as fault:  # what was given is no answer
@@ -150,6 +166,23 @@ class Judge:
     def _exam(self) -> Exam:
         assert self.exam is not None, "no exam has begun"
         return self.exam
+
+    def _taken(self, given: GivenAnswer, folder: Path, number: int, expected: Expectation) -> Answer:
+        """The answer of this number. Raises Wrong for one of another form, of which nothing is read."""
+        if given.structure != expected.structure or len(given.tensors) != len(expected.results):
+            raise Wrong(f"returned {given.structure[:100]}, expected {expected.structure}")
+        changed = {part.name.removeprefix("buffer "): part for part in expected.parts if part.is_buffer}
+        pairs = list(zip(expected.results, given.tensors, strict=True))
+        if given.buffers:
+            absent = next((name for name in changed if name not in given.buffers), None)
+            if absent is not None:
+                raise Wrong(f"has no buffer {absent}")
+            pairs += [(part, given.buffers[name]) for name, part in changed.items()]
+        for part, tensor in pairs:
+            if tensor.shape != tuple(part.eager.shape):
+                which = f"{part.name}: " if part.name else ""
+                raise Wrong(f"{which}shape {str(tensor.shape)[:100]}, expected {tuple(part.eager.shape)}")
+        return tensor_files.take(given, folder, number, self.device, changed)
 
     # ---- a candidate's parameters -----------------------------------------------------------------
 
@@ -175,12 +208,15 @@ class Judge:
         """The same for their initial values, which were given as the tensors of one answer."""
         if sitting.raised or len(sitting.answers) != 1:
             return sitting.raised or "gave no parameters"
+        given = sitting.answers[0]
+        if [t.shape for t in given.tensors] != [tuple(value.shape) for value in self.suite.reference.state.values()]:
+            return "gave other parameters than it has"
         try:
-            mine = tensor_files.take(sitting.answers[0], folder, 0, "cpu").tensors
-        except Wrong as fault:
-            return str(fault)
-        for (name, value), given in zip(self.suite.reference.state.items(), mine, strict=False):
-            if not torch.equal(given, value.cpu()):
+            mine = tensor_files.take(given, folder, 0, "cpu").tensors
+        except (Wrong, RuntimeError, ValueError) as fault:
+            return words_of(fault)[:300]
+        for (name, value), own in zip(self.suite.reference.state.items(), mine, strict=True):
+            if not torch.equal(own, value.cpu()):
                 return f"parameter {name} is initialised with other values than the reference's"
         return ""
 
@@ -198,11 +234,18 @@ class Judge:
         """Files of these tensors, each written once; `passing` ones stay until the next paper."""
         files = []
         for x in tensors:
-            if id(x) not in self.written:
+            written = self.written.get(id(x))
+            if written is None or _state_of(written.file.path) != written.state:  # a candidate wrote over it
                 path = self.folder / f"{self.random.getrandbits(64):016x}"
-                self.written[id(x)] = x, tensor_files.write(x, path)
-                self.passing += [id(x)] if passing else []
-            files.append(self.written[id(x)][1])
+                file = tensor_files.write(x, path)
+                path.chmod(0o400)
+                if written is not None:
+                    with contextlib.suppress(OSError):
+                        written.file.path.unlink(missing_ok=True)
+                elif passing:
+                    self.passing.append(id(x))
+                written = self.written[id(x)] = _Written(x, file, _state_of(path))
+            files.append(written.file)
         return tuple(files)
 
     def launch_paper(self) -> Paper:
@@ -214,30 +257,40 @@ class Judge:
     def timed_paper(self) -> TimedPaper:
         """The values that forwards are timed on: those of the first case, plain inputs."""
         case = self.suite.cases[0]
-        uneven = own_scales(case.inputs, self.suite.reference.batch, exams.generator(self.suite, UNEVEN_SEED))
-        return TimedPaper(self._state(case.state), self._files(case.inputs), self._files(uneven))
+        return TimedPaper(self._state(case.state), self._files(case.inputs), self._files(self.uneven))
+
+    @functools.cached_property
+    def uneven(self) -> Tensors:
+        """The timed inputs with scales that differ from sample to sample."""
+        rng = exams.generator(self.suite, UNEVEN_SEED)
+        return own_scales(self.suite.cases[0].inputs, self.suite.reference.batch, rng)
 
     def plan(self, forwards: int, values: Values) -> Plan:
         """Values for so many forwards, and which of the answers are to be kept."""
         if values is Values.REPEATED:
-            known = self._secret_values()
-            return Plan(tuple(self.random.choice(known) for _ in range(forwards)), self._kept(forwards))
+            while len(self.repeated) < SECRET_VALUES:
+                self.repeated[self._with_answer()] = None
+            chosen = self.random.choices(list(self.repeated), k=forwards)
+            return Plan(tuple(chosen), self._kept(forwards), self.answer_bytes)
         drawn = [perturbation.draw(self.random) for _ in range(forwards)]
         if values is Values.FRESH:
             return Plan(tuple(drawn))
-        at = self.random.randrange(forwards)
-        drawn[at] = self.random.choice(self._secret_values())
-        return Plan(tuple(drawn), (at,))
+        kept = self._kept(forwards)
+        for number in self.random.sample(kept, min(MARKED, forwards - 1) or 1):
+            drawn[number] = self._with_answer()
+        return Plan(tuple(drawn), kept, self.answer_bytes)
+
+    @property
+    def answer_bytes(self) -> int:
+        return sum(part.eager.nbytes for part in self.suite.cases[0].expected.results)
 
     def _kept(self, forwards: int) -> tuple[int, ...]:
         """As many of so many answers as KEPT_BYTES hold, picked in secret."""
-        first = self.suite.cases[0].expected
-        size = sum(part.eager.numel() * part.eager.element_size() for part in first.parts)
-        kept = min(forwards, max(LEAST_KEPT, KEPT_BYTES // max(size, 1)))
+        kept = min(forwards, max(LEAST_KEPT, KEPT_BYTES // max(self.answer_bytes, 1)))
         return tuple(sorted(self.random.sample(range(forwards), kept)))
 
     def mark_timed(self, plan: Plan, answers: tuple[GivenAnswer, ...], folder: Path) -> str:
-        """What is wrong with the kept answers of forwards; "" when they are right.
+        """What is wrong with the answers of forwards; "" when those that are marked are right.
 
         The same values have to give the same bits, and in memory of their own: an answer that a
         later forward has written over is another one by now.
@@ -247,8 +300,10 @@ class Judge:
         right: dict[Perturbation, Answer] = {}
         for number, given in zip(plan.keep, answers, strict=True):
             by = plan.values[number]
+            if by not in self.secret:
+                continue
             try:
-                answer = tensor_files.take(given, folder, number, self.device)
+                answer = self._taken(given, folder, number, self.secret[by])
                 if by in right:
                     if not same_answers(answer, right[by]):
                         return f"call {number + 1} gives other bits than an earlier one on the same values"
@@ -259,15 +314,29 @@ class Judge:
             if not verdict.ok:
                 return f"right when it was verified, wrong when it was timed: {verdict.detail}"
             right[by] = answer
+        for by in plan.values:  # asked once: who meets them again knows that they are marked
+            if by not in self.repeated:
+                self.secret.pop(by, None)
         return ""
 
-    def _secret_values(self) -> list[Perturbation]:
-        case = self.suite.cases[0]
-        while len(self.secret) < SECRET_VALUES:
-            by = perturbation.draw(self.random)
-            inputs = perturbation.perturbed(case.inputs, by)
-            self.secret[by] = self.suite.reference.expectation(case.state, inputs)
-        return list(self.secret)
+    def _with_answer(self) -> Perturbation:
+        """New values of which the right answer is known."""
+        case, by = self.suite.cases[0], perturbation.draw(self.random)
+        self.secret[by] = self.suite.reference.expectation(case.state, perturbation.perturbed(case.inputs, by))
+        return by
+
+
+def _state_of(path: Path) -> tuple[int, ...]:
+    """What changes when a file is written over or replaced."""
+    try:
+        found = path.stat(follow_symlinks=False)
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mode, found.st_ctime_ns
+
+
+def _has_buffers(case: Case) -> bool:
+    return any(part.is_buffer for part in case.expected.parts)
 
 
 def _construction(reference: Reference) -> Construction:

@@ -65,16 +65,17 @@ class Values(enum.StrEnum):
     """Which values forwards run on."""
 
     FRESH = "fresh"  # each on new ones; no answer is kept
-    MARKED = "marked"  # the same, but one answer, picked in secret, is kept and marked
-    REPEATED = "repeated"  # few values again and again; many answers are kept and marked
+    MARKED = "marked"  # the same; answers are given, and some of them, picked in secret, are marked
+    REPEATED = "repeated"  # few values again and again; many answers are given and marked
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The values of forwards, and which of their answers are to be kept."""
+    """The values of forwards, and which of their answers are to be given; which of these are marked is a secret."""
 
     values: tuple[Perturbation, ...]
     keep: tuple[int, ...] = ()
+    answer_bytes: int = 0  # how large a right answer is
 
 
 @dataclass(frozen=True)

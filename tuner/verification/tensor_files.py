@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import stat
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -52,17 +55,19 @@ def give(answer: Answer, folder: Path, number: int) -> GivenAnswer:
     return GivenAnswer(answer.structure, tensors, buffers)
 
 
-def take(given: GivenAnswer, folder: Path, number: int, device: str) -> Answer:
-    """The answer that was given. Raises Wrong for one that is not what is said of it.
+def take(given: GivenAnswer, folder: Path, number: int, device: str, buffers: Collection[str] | None = None) -> Answer:
+    """The answer that was given, whose shapes are known to be right. Raises Wrong when its files hold something else.
 
-    It is read and not mapped: whoever wrote the files may still cut them short.
+    Of the buffers those named in `buffers` are read, or all. Files are read and not mapped: whoever
+    wrote them may still cut them short.
     """
     tensors = [_take(t, _path(folder, number, i), device) for i, t in enumerate(given.tensors)]
-    buffers = {
+    taken = {
         name: _take(buffer, _path(folder, number, f"buffer-{i}"), device)
         for i, (name, buffer) in enumerate(given.buffers.items())
+        if buffers is None or name in buffers
     }
-    return Answer(given.structure, tensors, buffers)
+    return Answer(given.structure, tensors, taken)
 
 
 def described(x: torch.Tensor) -> GivenTensor:
@@ -86,19 +91,28 @@ def _take(given: GivenTensor, path: Path, device: str) -> torch.Tensor:
     if torch.device(given.device).type != torch.device(device).type:
         raise Wrong(f"on {given.device[:20]}, expected {device}")
     size = math.prod(given.shape) * dtype.itemsize
-    try:
-        with path.open("rb") as file:
-            raw = bytearray(file.read(size + 1))
-    except OSError:
-        raise Wrong("an answer is not there") from None
+    raw = _read_bytes(path, size)
     if len(raw) != size:
         raise Wrong("an answer has another size than is said of it")
     flat = torch.frombuffer(raw, dtype=dtype) if size else torch.empty(0, dtype=dtype)
     return flat.view(given.shape).to(device)
 
 
+def _read_bytes(path: Path, size: int) -> bytearray:
+    """The bytes of a plain file, one more than `size` at most. A link, a pipe or a device is no answer."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with open(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise Wrong("an answer is no plain file")
+            return bytearray(file.read(size + 1))
+    except OSError:
+        raise Wrong("an answer is not there") from None
+
+
 def _write_bytes(x: torch.Tensor, path: Path) -> None:
     flat = x.reshape(-1).view(torch.uint8).cpu() if x.numel() else torch.empty(0, dtype=torch.uint8)
+    path.unlink(missing_ok=True)  # ext4 waits for the disk when a file is cut short and written anew
     path.write_bytes(flat.numpy().tobytes())
 
 

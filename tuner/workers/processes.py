@@ -24,9 +24,19 @@ def kill_session(leader: int) -> None:
 
 
 def kill(pid: int) -> None:
-    """Kill a worker: its session, and itself in case it has not made one yet."""
+    """Kill a worker: its session, itself in case it has not made one yet, and children in sessions of their own."""
+    descendants = _descendants(pid)
     kill_session(pid)
     _kill(pid)
+    for other in descendants:
+        with contextlib.suppress(psutil.Error):
+            other.kill()  # unless its number is another's by now
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(pid).children(recursive=True)
+    return []
 
 
 def session(leader: int) -> list[int]:

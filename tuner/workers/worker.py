@@ -163,9 +163,12 @@ class Worker(Generic[ServiceT]):
 
     def log_tail(self, size: int = LOG_TAIL_BYTES) -> str:
         """The end of what the process printed during its last call."""
-        with contextlib.suppress(OSError), self.log_path.open("rb") as log:
-            log.seek(max(0, self.log_path.stat().st_size - size))
-            return log.read().decode(errors="replace")
+        with contextlib.suppress(OSError):
+            # What the process has put there instead, a pipe say, may not keep this one waiting.
+            handle = os.open(self.log_path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+            with open(handle, "rb") as log:
+                log.seek(max(0, os.fstat(handle).st_size - size))
+                return log.read(size).decode(errors="replace")
         return ""
 
     def _how_it_ended(self) -> str:
