@@ -51,3 +51,9 @@ def test_an_answer_that_is_wrong_when_timed_is_refused(court: Court, body: str) 
         court.examination(f"COUNTS = self.__dict__.setdefault('counts', {{'calls': 0}})\n{body}").samples(
             3, Values.MARKED
         )
+
+
+def test_a_candidate_is_timed_as_it_is_built_for_the_workload_whatever_was_asked_last(right: Examination) -> None:
+    """The last papers are of other sizes, for which it is built anew."""
+    right.examine(complete=True)
+    assert len(right.samples(3, Values.MARKED)) == 3

@@ -211,10 +211,9 @@ class Bench:
             return Sampled(fault=_said(error))
 
     def _model(self, seat: str, paper: TimedPaper) -> torch.nn.Module:
-        at = self.seats[seat]
-        assert at.model is not None, "a candidate is timed after it has answered"
-        load_state(at.model.model, self._state(paper.state))
-        return at.model.model
+        model = self._built(seat, paper.construction).model
+        load_state(model, self._state(paper.state))
+        return model
 
     def _blank(self, size: int) -> torch.Tensor:
         return torch.empty(size, dtype=torch.uint8, device=self.device)

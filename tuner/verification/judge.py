@@ -257,7 +257,8 @@ class Judge:
     def timed_paper(self) -> TimedPaper:
         """The values that forwards are timed on: those of the first case, plain inputs."""
         case = self.suite.cases[0]
-        return TimedPaper(self._state(case.state), self._files(case.inputs), self._files(self.uneven))
+        construction = _construction(case.reference)
+        return TimedPaper(construction, self._state(case.state), self._files(case.inputs), self._files(self.uneven))
 
     @functools.cached_property
     def uneven(self) -> Tensors:

@@ -56,6 +56,7 @@ class Perturbation:
 class TimedPaper:
     """Values that forwards are timed on; `uneven` are the same with scales that differ from sample to sample."""
 
+    construction: Construction
     state: dict[str, TensorFile]
     inputs: tuple[TensorFile, ...]
     uneven: tuple[TensorFile, ...]
