@@ -16,12 +16,10 @@ from tuner.space import Point, Space
 STARTUP = 8  # points before the model is asked
 STARTUP_OF_A_VARIANT = 2  # of them at least that many of each variant
 NEGLECTED_EVERY, ENOUGH_OF_A_VARIANT = 6, 10  # so that a variant with a poor default gets its chance
-NEAR_UNTIL = 20  # points before which only moves from each variant's best are looked at
 GROWTH = 1.2  # the model learns again when there are so many times the points
 ELITE = 10  # best points that are crossed
 CLIMBED = 4  # of them, points that are moved from
-DRAWN, CROSSED = 100, 60  # candidates of a proposal: random ones, crossings
-NEAR_STEPS, STEPS = 40, 80  # moves of two knobs from each point, at first and later
+DRAWN, CROSSED, STEPS = 100, 60, 80  # candidates: random ones, crossings, and moves of two knobs from each point
 FAR = 0.7  # logarithm of the ratio to the best time above which times are compressed, for they only have to be bad
 FAILED = 0.9  # a failure counts as this quantile of the times
 
@@ -116,19 +114,15 @@ class Gaussian(Sampler):
         return [least] if least and neglected and len(taken) % NEGLECTED_EVERY == 0 else found
 
     def _offered(self, candidates: Candidates, taken: Collection[Key]) -> Rows:
-        """Moves from the variant's best point; later also from all of the best, their crossings, and random points."""
+        """Random points, crossings, and moves from the variant's points among the best of all, or from its best."""
         number = candidates.grid.number
-        near = len(taken) < NEAR_UNTIL
-        climbed = [row for _, row in self._best(1, number)]
-        parts: list[Rows] = []
-        if not near or not climbed:
-            parts.append(candidates.drawn(max(20, DRAWN // len(self.candidates)), taken))
-            elite = [row for grid, row in self._best(ELITE) if grid.number == number]
-            climbed = elite[:CLIMBED] or climbed
-            if len(elite) > 1:
-                parts.append(candidates.valid(candidates.crossings(elite, CROSSED), taken))
-        steps = NEAR_STEPS if near else STEPS
-        parts += [candidates.valid(candidates.moves(row, steps), taken) for row in climbed]
+        parts = [candidates.drawn(max(20, DRAWN // len(self.candidates)), taken)]
+        elite = [row for grid, row in self._best(ELITE) if grid.number == number]
+        climbed = [row for grid, row in self._best(CLIMBED) if grid.number == number]
+        climbed = climbed or [row for _, row in self._best(1, number)]
+        parts += [candidates.valid(candidates.moves(row, STEPS), taken) for row in climbed]
+        if len(elite) > 1:
+            parts.append(candidates.valid(candidates.crossings(elite, CROSSED), taken))
         rows = np.concatenate(parts)
         return np.unique(rows, axis=0) if rows.size else rows[:1]
 
