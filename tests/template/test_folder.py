@@ -11,7 +11,7 @@ import pytest
 
 from tuner import template
 from tuner.errors import ConfigError, TemplateError
-from tuner.space import Facts, Knob
+from tuner.space import Constraint, Facts, Knob
 
 CPU = {"device": "cpu", "cores": 2, "capability": (0, 0), "shared_memory_per_block": 0}
 
@@ -156,6 +156,16 @@ def test_a_space_without_a_point_is_refused(tiny: template.Template) -> None:
     small = tiny.facts((2,), [(4, 2)], CPU)
     with pytest.raises(ConfigError, match="no point is left"):
         tiny.space("cpu", small, narrowing={"unroll": [4, 8]})
+
+
+def test_a_huge_space_without_a_point_is_refused_in_bounded_work(tiny: template.Template) -> None:
+    """10^8 points; the line names the constraint."""
+    knobs = tuple(Knob(f"k{i}", tuple(range(100)), 50) for i in range(4))
+    never = Constraint("k0*k1<0", lambda k, f: k.k0 * k.k1 < 0)
+    huge = dataclasses.replace(tiny.variant("plain"), knobs=knobs, constraints=(never,))
+    impossible = dataclasses.replace(tiny, variants=(huge,))
+    with pytest.raises(ConfigError, match=r"no point is left .* constraint 'k0\*k1<0' rejects 1000 of 1000"):
+        impossible.space("cpu", tiny.facts((64,), [(4, 64)], CPU))
 
 
 def test_find_takes_a_path(tiny_folder: Path) -> None:
