@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from tuner.verification.parameters import load_buffers, load_state, made_in_float64, main_parameters, random_affine
+from tuner.verification.parameters import draw_affine, load_buffers, load_state, made_in_float64, main_parameters
 
 
 def model() -> nn.Sequential:
@@ -38,7 +38,7 @@ def test_a_buffer_that_is_in_no_state_stays() -> None:
 
 
 def test_vectors_are_drawn_and_variances_stay_positive() -> None:
-    state = random_affine(model().state_dict(), torch.Generator().manual_seed(1))
+    state = draw_affine(model().state_dict(), torch.Generator().manual_seed(1))
     assert bool((state["1.running_var"] > 0).all()) and not bool((state["1.running_var"] == 1).any())
     assert not bool((state["2.weight"] == 1).any()) and not bool((state["1.running_mean"] == 0).any())
     assert state["1.num_batches_tracked"].item() == 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from tuner import problem as problems
+from tuner import problem
 from tuner.verification.parameters import State, Tensors
 
 
@@ -23,12 +23,12 @@ class Answer:
     @classmethod
     def of(cls, result: object, model: nn.Module | None = None) -> Answer:
         """The answer of a forward of `model`. Raises TypeError when the result holds anything but plain tensors."""
-        tensors = problems.tensors_of(result)
+        tensors = problem.tensors_of(result)
         odd = next((t for t in tensors if type(t) is not torch.Tensor), None)
         if odd is not None:
             raise TypeError(f"returned a {type(odd).__name__}, not a plain tensor")
         buffers = {} if model is None else {name: buffer for name, buffer in model.named_buffers()}
-        return cls(problems.structure_of(result), tensors, buffers)
+        return cls(problem.structure_of(result), tensors, buffers)
 
     def clone(self) -> Answer:
         """The same values in memory of its own."""

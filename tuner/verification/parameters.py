@@ -51,7 +51,7 @@ def main_parameters(model: nn.Module) -> set[str]:
     return {name for name, _ in model.named_parameters() if name.rpartition(".")[0] not in norms}
 
 
-def random_affine(state: State, rng: torch.Generator) -> State:
+def draw_affine(state: State, rng: torch.Generator) -> State:
     """The state with every vector of floating-point numbers drawn anew: weights around 1, the others around 0."""
     drawn = {}
     for name, value in state.items():

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from tuner import backends
-from tuner import problem as problems
+from tuner import backends, problem
 from tuner.errors import ProblemError, UnjudgeableError
 from tuner.records import Workload
 from tuner.verification.answers import Answer
@@ -28,10 +27,10 @@ from tuner.verification.parameters import (
     State,
     Tensors,
     doubled,
+    draw_affine,
     load_state,
     made_in_float64,
     main_parameters,
-    random_affine,
 )
 from tuner.verification.preconditions import Batch, find_batch, nearly_same
 from tuner.verification.tf32 import round_to_tf32, rounded_operands, tf32_flags
@@ -49,17 +48,17 @@ class Reference:
 
     def __init__(
         self,
-        problem: problems.Problem,
+        loaded: problem.Problem,
         workload: Workload,
         device: str,
         seed: int,
         error_budget: float,
         training: bool | None = None,
     ) -> None:
-        self.problem, self.workload = problem, workload
+        self.problem, self.workload = loaded, workload
         self.backend, self.device = backends.of(device), torch.device(device)
         self.seed, self.error_budget, self.training = seed, error_budget, training
-        self.model = problems.reference(problem, workload.init, seed).to(self.device)
+        self.model = problem.reference(loaded, workload.init, seed).to(self.device)
         if training is not None:
             self.model.train(training)
         self.state = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
@@ -97,7 +96,7 @@ class Reference:
     @functools.cached_property
     def affine_state(self) -> State:
         """The initial parameter values, affine ones drawn anew: defaults would hide what they do."""
-        return random_affine(self.state, torch.Generator(self.device).manual_seed(self.seed + 11))
+        return draw_affine(self.state, torch.Generator(self.device).manual_seed(self.seed + 11))
 
     @property
     def example(self) -> Tensors:
@@ -111,7 +110,7 @@ class Reference:
 
     @functools.cached_property
     def _proved(self) -> tuple[Batch | None, Tensors]:
-        whole = problems.inputs(self.problem, self.workload, self.seed + 13, "cpu")
+        whole = problem.inputs(self.problem, self.workload, self.seed + 13, "cpu")
 
         def oracle(inputs: Tensors) -> Tensors:
             return self.oracle(self.affine_state, [x.to(self.device) for x in inputs]).tensors
@@ -141,7 +140,7 @@ class Reference:
 
     def inputs(self, seed: int) -> Tensors:
         """Inputs of the workload on the device, as the problem makes them."""
-        return problems.inputs(self.problem, self.workload, seed, self.backend.torch_device)
+        return problem.inputs(self.problem, self.workload, seed, self.backend.torch_device)
 
     def oracle(self, state: State, inputs: Tensors) -> Answer:
         """The answer in float64 for these parameter values and inputs. Raises UnjudgeableError where there is none."""
@@ -158,7 +157,7 @@ class Reference:
     def _answer(self, model: nn.Module, state: State, inputs: Tensors) -> Answer:
         load_state(model, state)
         with torch.no_grad():
-            return Answer.of(problems.forward(self.problem, model, inputs), model).clone()
+            return Answer.of(problem.forward(self.problem, model, inputs), model).clone()
 
     def expectation(self, state: State, inputs: Tensors) -> Expectation:
         """What a candidate's answer for these parameter values and inputs has to be."""

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import torch
 
-from tuner import backends
-from tuner import problem as problems
+from tuner import backends, problem
 from tuner.problem import sizes
 from tuner.records import CaseResult, Workload
 
@@ -20,24 +19,24 @@ TIMEOUT_S = 150.0
 FOUND = 77  # the exit code by which the tool says that it found something
 
 
-def sanitize(problem: problems.Problem, workload: Workload, file: Path, torch_device: str) -> list[CaseResult]:
+def sanitize(loaded: problem.Problem, workload: Workload, file: Path, torch_device: str) -> list[CaseResult]:
     """The checks that apply to a device, on one forward on a small workload; a note where the tool is missing."""
     checks = backends.of(torch_device).sanitizers
     if not checks:
         return []
-    small = sizes.odd(problem, workload.with_batch(2))
+    small = sizes.odd(loaded, workload.with_batch(2))
     tool = shutil.which("compute-sanitizer")
-    return [_sanitized(tool, check, problem.path, small, file, torch_device) for check in checks]
+    return [_sanitized(tool, check, loaded.path, small, file, torch_device) for check in checks]
 
 
-def _sanitized(tool: str | None, check: str, problem: Path, workload: Workload, file: Path, device: str) -> CaseResult:
+def _sanitized(tool: str | None, check: str, path: Path, workload: Workload, file: Path, device: str) -> CaseResult:
     name = f"compute-sanitizer {check}"
     if tool is None:
         return CaseResult(name=name, ok=True, detail="skipped: compute-sanitizer was not found")
     command = [
         tool, "--tool", check, "--error-exitcode", str(FOUND), "--report-api-errors", "no",
         sys.executable, "-m", "tuner.verification.sanitizer",
-        str(problem), workload.model_dump_json(), str(file), device,
+        str(path), workload.model_dump_json(), str(file), device,
     ]  # fmt: skip
     # Without PyTorch's pool of memory each tensor has bounds of its own that the tool can see.
     environment = {**os.environ, "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
@@ -57,12 +56,12 @@ def _sanitized(tool: str | None, check: str, problem: Path, workload: Workload, 
     return CaseResult(name=name, ok=False, detail=told[:300])
 
 
-def forward_once(problem: str, workload: str, file: str, device: str) -> None:
+def forward_once(path: str, workload: str, file: str, device: str) -> None:
     """What runs under the tool: two forwards of a candidate."""
-    loaded, wanted = problems.load(Path(problem)), Workload.model_validate_json(workload)
+    loaded, wanted = problem.load(Path(path)), Workload.model_validate_json(workload)
     torch.manual_seed(0)
-    model = problems.execute(Path(file), "tuner_candidate").ModelNew(*wanted.init).to(device)
-    inputs = problems.inputs(loaded, wanted, 0, device)
+    model = problem.execute(Path(file), "tuner_candidate").ModelNew(*wanted.init).to(device)
+    inputs = problem.inputs(loaded, wanted, 0, device)
     with torch.no_grad():
         for _ in range(2):
             model(*inputs)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from tuner import problem as problems
+from tuner import problem
 from tuner.records import Workload
 from tuner.verification.cases import Case
 from tuner.verification.changed import ChangedModel, Inapplicable
@@ -49,7 +49,7 @@ class SelfCheck:
 
 
 def self_check(
-    problem: problems.Problem,
+    loaded: problem.Problem,
     workload: Workload,
     device: str,
     seed: int,
@@ -58,10 +58,10 @@ def self_check(
     with_honest: bool = True,
 ) -> SelfCheck:
     """Send every mutant (and every honest model) through all cases of a workload of a few samples."""
-    whole = Reference(problem, workload, device, seed, error_budget)
+    whole = Reference(loaded, workload, device, seed, error_budget)
     if whole.batch is not None and workload.shapes[whole.batch.inputs[0]][0] > BATCH:
         workload = whole.batch.resized(workload, BATCH)
-    suite = Suite(problem, workload, device, seed, error_budget)
+    suite = Suite(loaded, workload, device, seed, error_budget)
     batch = suite.reference.batch
     cases = _all_cases(suite)
     found = SelfCheck()
@@ -161,7 +161,7 @@ def _differs(mutant: Mutant, reference: Reference, model: nn.Module, case: Case,
     def tensors(of: nn.Module) -> Tensors:
         load_state(model, case.state)
         with torch.no_grad():
-            return [y.clone() for y in problems.tensors_of(of(*inputs))]
+            return [y.clone() for y in problem.tensors_of(of(*inputs))]
 
     pairs = list(zip(tensors(mutant.of(model)), tensors(model), strict=True))
     if share == 0.0:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from tuner import problem as problems
+from tuner import problem
 from tuner.errors import UnjudgeableError
 from tuner.records import CaseResult, Correctness, Workload
 from tuner.verification.answers import Answer
@@ -63,7 +63,7 @@ class Suite:
 
     def __init__(
         self,
-        problem: problems.Problem,
+        loaded: problem.Problem,
         workload: Workload,
         device: str,
         seed: int,
@@ -71,9 +71,9 @@ class Suite:
         makes: Sequence[Makes] = tuple(TRIAL),
     ) -> None:
         if makes:
-            problems.require_takes(problem, workload)
-        self.problem, self.workload, self.seed = problem, workload, seed
-        self.reference = Reference(problem, workload, device, seed, error_budget)
+            problem.require_takes(loaded, workload)
+        self.problem, self.workload, self.seed = loaded, workload, seed
+        self.reference = Reference(loaded, workload, device, seed, error_budget)
         if makes:
             self.reference.require_deterministic()
         self.cases = self._judgeable(makes)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import torch
 
-from tuner import problem as problems
+from tuner import problem
 from tuner.problem import sizes
 from tuner.records import CaseResult, Workload
 from tuner.verification.cases.case import Case, Values
@@ -74,7 +74,7 @@ class Draw:
         """A case of other sizes, which a candidate may refuse; the elements of its inputs are the problem's own."""
 
         def make() -> Case:
-            return self.case(name, problems.alike(self.plain, workload.inputs, self.rng), values, may_refuse=True)
+            return self.case(name, problem.alike(self.plain, workload.inputs, self.rng), values, may_refuse=True)
 
         return conditioned(self._of_several(make(), make))
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from tuner import problem as problems
+from tuner import problem
 from tuner.verification.cases.case import trial_case
-from tuner.verification.parameters import NORMS, State, Tensors, load_state, main_parameters
-from tuner.verification.parameters import random_affine as random_parameters
+from tuner.verification.parameters import NORMS, State, Tensors, draw_affine, load_state, main_parameters
 from tuner.verification.preconditions import Batch
 from tuner.verification.reference import Reference
 
@@ -19,7 +18,7 @@ OFFSET = 1e3  # case C: what a one-pass variance does not survive
 @trial_case("A random affine")
 def random_affine(reference: Reference, inputs: Tensors, rng: torch.Generator) -> tuple[State, Tensors]:
     """A: affine parameters and biases random, not their defaults."""
-    return random_parameters(reference.state, rng), inputs
+    return draw_affine(reference.state, rng), inputs
 
 
 @trial_case("B own scale")
@@ -92,7 +91,7 @@ def near_eps(reference: Reference, inputs: Tensors, rng: torch.Generator) -> tup
     with torch.no_grad():
         few = inputs if reference.batch is None else reference.batch.first(inputs, 4)
         try:
-            problems.forward(reference.problem, model, few)
+            problem.forward(reference.problem, model, few)
         finally:
             for hook in hooks:
                 hook.remove()
