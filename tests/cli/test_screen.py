@@ -30,6 +30,7 @@ from tuner.search.tune import Outcome
 from tuner.space import Branch, Knob, Point, Space
 
 Shown = tuple[Screen, Callable[[], list[str]]]
+LEDGER = Path("cache/.runs/study.jsonl")
 WORKLOAD = Workload(init=(8,), inputs=(TensorSpec(shape=(4, 8)),))
 RIGHT = Correctness(cases=(CaseResult(name="A", ok=True),), error_ratio=1.0, agrees_with_eager=True)
 
@@ -159,7 +160,7 @@ def outcome(
     **more: Any,
 ) -> Outcome:
     progress = progress_of(*trials, stopped="trials", **more)
-    return Outcome(WORKLOAD, progress, record, stored, Path("cache/here") if record else None, list(notes))
+    return Outcome(WORKLOAD, progress, record, stored, Path("cache/here") if record else None, list(notes), LEDGER)
 
 
 def compared(name: str, latency_ms: float, speedup: float) -> Comparison:
@@ -227,5 +228,5 @@ def test_no_right_kernel_lists_why(shown: Shown) -> None:
         "  4 x compile: error: x",
         "  3 x verify: case A: off",
         "  2 x crash: SIGSEGV",
-        "no right kernel was found; the ledger of trials has every log",
+        "no right kernel was found; the ledger of trials has every log: cache/.runs/study.jsonl",
     ]

@@ -44,6 +44,37 @@ def test_a_log_without_kernels_has_no_resources(log: str) -> None:
     assert compiler.resources(log) is None
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "tiny/plain.cpp:12:5: error: 'n' was not declared in this scope",
+        'kernel_templates/include/core/launch.cuh(17): error: identifier "oops" is undefined',
+        "include/a.cuh(3): error #20: identifier is undefined",
+        "tiny/plain.cpp:1:10: fatal error: nothing.hpp: No such file or directory",
+        "cc1plus: fatal error: it broke",
+        "ptxas error   : Entry function 'k' uses too much shared data",
+        "/usr/bin/ld: main.o: in function `run': undefined reference to `missing'",
+        "c++: error: unrecognized command-line option '-fx'",
+    ],
+)
+def test_the_first_error_is_what_the_compiler_says(line: str) -> None:
+    log = f"""\
+[1/2] c++ -MMD -MF main.o.d -Werror=all -c error/main.cpp
+FAILED: main.o
+tiny/plain.cpp: In function 'int tuner_error(int)':
+tiny/plain.cpp:3:1: warning: unused label
+{line}
+later.cpp:1:1: error: another
+ninja: build stopped: subcommand failed.
+RuntimeError: Error building extension 'plain'"""
+    assert build.first_error(log) == line
+
+
+@pytest.mark.parametrize(("log", "says"), [("", "no output"), ("a\nError: b\nc", "Error: b"), ("a\n b \n", "b")])
+def test_without_a_compiler_s_error_any_is_taken(log: str, says: str) -> None:
+    assert build.first_error(log) == says
+
+
 @pytest.fixture
 def headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Headers:
     """Has the headers skipped for a `load_inline`, with a CPATH before; returns the folder and CPATH after."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from tuner import template
+from tuner.backends import toolchain
 from tuner.space import Point
 from tuner.template import render
 
@@ -106,6 +108,96 @@ def test_an_offset_by_whole_vectors_is_taken_as_it_is(aligned: Any) -> None:
     x = torch.rand(36)[4:]
     assert aligned(x) is x
     assert aligned(x, 32) is not x
+
+
+# ---- how a C function is called -----------------------------------------------------------------------
+
+SIGNATURE = "int(float* x, unknown* work, int* codes, int n, double eps, void* stream)"
+
+
+class Called:
+    """Stands for a C function: keeps what it was called with."""
+
+    argtypes: Any = None
+    restype: Any = None
+
+    def __call__(self, *values: Any) -> int:
+        self.values = values
+        return 0
+
+
+def call(runtime: Runtime, *arguments: Any, signature: str = SIGNATURE) -> tuple[Any, ...]:
+    """What the function is given for these arguments, with the stream 7."""
+    function = Called()
+    runtime()["Function"]("plain: run", function, signature, "cpu")(arguments, 7)
+    return function.values
+
+
+X, CODES = torch.zeros(3), torch.zeros(3, dtype=torch.int32)
+
+
+def test_tensors_are_pointers_and_numbers_what_the_function_takes(runtime: Runtime) -> None:
+    values = call(runtime, X, CODES, CODES, True, 1)
+    assert values == (X.data_ptr(), CODES.data_ptr(), CODES.data_ptr(), 1, 1.0, 7)
+    assert type(values[4]) is float
+
+
+def test_none_is_a_null_pointer(runtime: Runtime) -> None:
+    assert call(runtime, None, None, None, 1, 0.5)[:3] == (None, None, None)
+
+
+def test_a_function_without_a_stream_gets_none(runtime: Runtime) -> None:
+    assert call(runtime, 3, signature="int(int n)") == (3,)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((X, X, CODES, 3), r"run takes 5 arguments \(float\* x, .*, double eps\), not 4"),
+        ((X, X, CODES, 3, 0.5, 1), "run takes 5 arguments .*, not 6"),
+        ((X.double(), X, CODES, 3, 0.5), "takes float[*] x as argument 1, not a torch.float64 tensor on cpu"),
+        ((X, X, CODES.long(), 3, 0.5), "takes int[*] codes as argument 3, not a torch.int64 tensor"),
+        ((X, X, CODES, 3.5, 0.5), "takes int n as argument 4, not 3.5"),
+        ((X, X, CODES, torch.tensor(3), 0.5), "takes int n as argument 4, not a torch.int64 tensor"),
+        ((X, X, CODES, 3, torch.tensor(0.5)), "takes double eps as argument 5, not a torch.float32 tensor"),
+        ((X, X, CODES, 3, None), "takes double eps as argument 5, not None"),
+        ((X, 3, CODES, 3, 0.5), "takes unknown[*] work as argument 2, not 3"),
+        ((torch.empty(3, device="meta"), X, CODES, 3, 0.5), "takes float[*] x as argument 1, not .* on meta"),
+    ],
+)
+def test_what_a_function_does_not_take_is_refused(runtime: Runtime, arguments: tuple[Any, ...], says: str) -> None:
+    with pytest.raises(TypeError, match=says):
+        call(runtime, *arguments)
+
+
+def test_a_number_out_of_range_is_refused(runtime: Runtime) -> None:
+    with pytest.raises(OverflowError, match="4294967296 is out of the range of its argument int n"):
+        call(runtime, X, X, CODES, 2**32, 0.5)
+
+
+@pytest.mark.slow
+def test_a_built_function_is_called_by_its_signature(
+    tiny_folder: Path, needs_compiler: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The same in a file that is on its own: an int where C has a double, and a later call with a fraction."""
+    source = tiny_folder / "plain.cpp"
+    source.write_text(source.read_text().replace("long long c, void*", "long long c, double by, void*"))
+    source.write_text(source.read_text().replace("= times(x[i * c + j], w[j])", "= x[i * c + j] * by"))
+    host = tiny_folder / "plain.py"
+    host.write_text(host.read_text().replace("if threads else 0)", "if threads else 0, model.by)"))
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "built"))
+    for name, value in toolchain.environment().items():
+        monkeypatch.setenv(name, value)
+    names: dict[str, Any] = {}
+    tuned = render.Tuned(POINT, ((4, 8),), "float32", "Test CPU", "match")
+    exec(render.candidate(template.load(tiny_folder), [tuned]).text, names)
+    model, x = names["ModelNew"](8), torch.rand(4, 8)
+    for by in (2, 0.5):
+        model.by = by
+        assert torch.equal(model(x), x * by)
+    model.by = torch.tensor(2.0)
+    with pytest.raises(TypeError, match="plain: scale takes double by as argument 6"):
+        model(x)
 
 
 # ---- gradients -------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ def test_a_knob_that_nothing_mentions_is_refused(tiny_folder: Path) -> None:
 def test_a_knob_that_is_mentioned_but_not_used_is_refused(tiny_folder: Path, use: str) -> None:
     edit(tiny_folder / "plain.cpp", "return UNROLL * FAST", "return FAST")
     edit(tiny_folder / "plain.cpp", 'extern "C" int', use + '\nextern "C" int')
-    assert "plain.cpp: knob unroll of variant plain does nothing" in refusal(tiny_folder)
+    assert "plain.cpp:2: knob unroll of variant plain does nothing" in refusal(tiny_folder)
 
 
 @pytest.mark.parametrize("use", ["#if UNROLL == 2\n#endif\n", "#ifndef TILE\n#define TILE (2 * UNROLL)\n#endif\n"])
@@ -61,7 +61,7 @@ def test_a_source_that_exports_nothing_is_refused(tiny_folder: Path) -> None:
 def test_a_launcher_that_the_source_lacks_is_refused(tiny_folder: Path) -> None:
     edit(tiny_folder / "plain.py", '"scale"', '"scaled"')
     assert refusal(tiny_folder) == (
-        f'{tiny_folder / "plain.cpp"}: has no extern "C" int scaled(...), which plain.py launches'
+        f'{tiny_folder / "plain.cpp"}: has no extern "C" int scaled(...), which plain.py:9 launches'
     )
 
 
@@ -91,12 +91,14 @@ def test_a_file_that_is_no_text_is_refused(tiny_folder: Path, name: str) -> None
 
 def test_a_missing_include_is_refused(tiny_folder: Path) -> None:
     (tiny_folder / "common.hpp").unlink()
-    assert "plain.cpp: #include 'common.hpp': no such file" in refusal(tiny_folder)
+    assert "plain.cpp:1: #include 'common.hpp': no such file" in refusal(tiny_folder)
 
 
 def test_a_name_that_is_a_knobs_macro_is_refused(tiny_folder: Path) -> None:
     """It would be replaced by a number: the compiler's words speak of anything but the knob."""
     source = tiny_folder / "plain.cpp"
     source.write_text(source.read_text() + "template <int UNROLL> int twice() { return 2 * UNROLL; }\n")
-    with pytest.raises(TemplateError, match=r"plain\.cpp: UNROLL is declared here .* the macro of knob unroll"):
+    with pytest.raises(
+        TemplateError, match=r"plain\.cpp:\d+: UNROLL is declared here, and is the macro of knob unroll"
+    ):
         template.load(tiny_folder)

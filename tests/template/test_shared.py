@@ -13,6 +13,7 @@ from tuner import template
 from tuner.errors import TemplateError
 from tuner.template import shared
 from tuner.template.shared import inline_includes
+from tuner.template.signatures import place
 
 # ---- what sources include ---------------------------------------------------------------------------
 
@@ -34,7 +35,7 @@ def test_a_missing_include_is_named(tiny_folder: Path) -> None:
 
 def test_angle_includes_stay(tiny_folder: Path) -> None:
     (tiny_folder / "plain.cpp").write_text("#include <cmath>\n")
-    assert inline_includes(tiny_folder / "plain.cpp") == "#include <cmath>\n"
+    assert inline_includes(tiny_folder / "plain.cpp") == '#line 1 "tiny/plain.cpp"\n#include <cmath>\n'
 
 
 def test_an_include_is_found_in_a_folder_of_the_include_folder(tiny_folder: Path) -> None:
@@ -45,7 +46,24 @@ def test_an_include_is_found_in_a_folder_of_the_include_folder(tiny_folder: Path
     shared_file.with_name("common.hpp").write_text("// beside it\n")
     source = tiny_folder / "plain.cpp"
     source.write_text('#include "core/half.hpp"  // halves\n')
-    assert inline_includes(source) == "// more\n// beside it\n"
+    code = [line for line in inline_includes(source).splitlines() if line and not line.startswith("#line")]
+    assert code == ["// more", "// beside it"]
+
+
+def test_each_piece_says_of_which_file_and_line_it_is(tiny_folder: Path) -> None:
+    """By names that do not depend on where the folders lie."""
+    shared_file = tiny_folder.parent / "include" / "half.hpp"
+    shared_file.parent.mkdir()
+    shared_file.write_text("#pragma once\nint half;")
+    source = tiny_folder / "plain.cpp"
+    source.write_text('#include "half.hpp"\n#include "half.hpp"\n#include "core/portable.hpp"\nint last;\n')
+    text = inline_includes(source)
+    assert str(tiny_folder.parent) not in text
+    assert place(text, text.index("int half")) == ("include/half.hpp", 2)
+    assert place(text, text.index("ceil_div"))[0] == "kernel_templates/include/core/portable.hpp"
+    assert place(text, text.index("int last")) == ("tiny/plain.cpp", 4)
+    assert shared.file_of("tiny/plain.cpp", tiny_folder) == source
+    assert shared.file_of("kernel_templates/include/core/portable.hpp", tiny_folder).is_file()
 
 
 # ---- Python that templates share --------------------------------------------------------------------

@@ -111,7 +111,7 @@ class Screen:
                 return
             for said, count in Counter(_said(trial) for trial in progress.trials).most_common(3):
                 self._line(f"  {count} x {said}")
-            self._line("no right kernel was found; the ledger of trials has every log")
+            self._line(f"no right kernel was found; the ledger of trials has every log: {outcome.ledger}")
             return
         rows = table(record)
         rows.width = Console(width=200).measure(rows).maximum  # a narrow terminal wraps it; no digit is cut off

@@ -23,6 +23,10 @@ from tuner.workers.protocol import Opening, Report, Request
 
 _PTXAS_USED = re.compile(r"Used (\d+) registers")
 _PTXAS_SMEM = re.compile(r"(\d+) bytes smem")
+# g++: `file:1:2: error: ...`; nvcc: `file(1): error: ...`, also with a number; ptxas: `ptxas error : ...`; the linker.
+_COMPILER_SAYS = re.compile(
+    r"^\S.*?[:)]\s+(?:fatal |catastrophic )?error\b[^:]*: |^ptxas (?:fatal|error)\s*:|: undefined reference to "
+)
 _PTXAS_SPILL = re.compile(r"(\d+) bytes spill stores, (\d+) bytes spill loads")
 
 
@@ -36,6 +40,18 @@ def resources(log: str) -> Resources | None:
         shared_memory_bytes=max((int(m) for m in _PTXAS_SMEM.findall(log)), default=0),
         spill_bytes=max((int(a) + int(b) for a, b in _PTXAS_SPILL.findall(log)), default=0),
     )
+
+
+def first_error(log: str) -> str:
+    """The first line of a compiler's or linker's output that says what is wrong, for a detail of one line.
+
+    Compilers begin theirs with file and line, and the name of a file is one of the template's own (`#line`).
+    """
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    said = next(filter(_COMPILER_SAYS.search, lines), None)
+    return (said or next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "no output"))[
+        :500
+    ]
 
 
 @dataclass(frozen=True)

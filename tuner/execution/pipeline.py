@@ -15,7 +15,7 @@ from pathlib import Path
 from tuner import backends
 from tuner.backends import toolchain
 from tuner.errors import DeviceError
-from tuner.execution.compiler import Compile, Compiler, OpenCompiler, resources
+from tuner.execution.compiler import Compile, Compiler, OpenCompiler, first_error, resources
 from tuner.execution.job import Job
 from tuner.execution.lane import Lane
 from tuner.records import Evaluation, Resources, Status
@@ -83,7 +83,7 @@ class Pipeline:
         failed = None
         if built.fault:
             failed = Evaluation(
-                status=Status.COMPILE, detail=_first_error(log), compile_s=built.compile_s, log=log[-LOG_TAIL_BYTES:]
+                status=Status.COMPILE, detail=first_error(log), compile_s=built.compile_s, log=log[-LOG_TAIL_BYTES:]
             )
         return Build(built.compile_s, resources(log), log[-LOG_TAIL_BYTES:], failed)
 
@@ -114,9 +114,3 @@ class Pipeline:
         self.threads.shutdown(wait=True, cancel_futures=True)
         for compiler in self.all_compilers:
             compiler.close()
-
-
-def _first_error(log: str) -> str:
-    """The line of a compiler's output that says what is wrong, for the one-line detail."""
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    return next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "no output")[:500]

@@ -66,6 +66,16 @@ class Run:
         facts = self.template.facts(self.workload.init, self.workload.shapes, limits)
         return self.template.space(self.environment.device_kind, facts, self.settings.variants, self.settings.knobs)
 
+    @cached_property
+    def name(self) -> str:
+        """What this search shares with those that it goes on from."""
+        digest = self.description.problem_sha256
+        return study_name(self.settings, self.template, self.workload, self.environment, digest)
+
+    @property
+    def ledger(self) -> Path:
+        return runs_folder(self.cache) / f"{self.name}.jsonl"
+
     def candidate(self, point: Point) -> Candidate:
         return render.for_point(self.template, point, self.workload, self.environment)
 
@@ -111,18 +121,17 @@ class Run:
 
     def search(self, fresh: bool) -> Progress:
         """Measure points until the budget is spent, going on where an earlier run stopped unless `fresh`."""
-        settings, runs = self.settings, runs_folder(self.cache)
-        name = study_name(settings, self.template, self.workload, self.environment, self.description.problem_sha256)
+        settings, name = self.settings, self.name
         if fresh:
-            for old in runs.glob(f"{name}.*"):
+            for old in runs_folder(self.cache).glob(f"{name}.*"):
                 old.unlink()
         search = Search(
             self.space,
             settings.sampler,
             settings.seed,
-            runs / f"{name}.sqlite3",
+            runs_folder(self.cache) / f"{name}.sqlite3",
             name,
-            Ledger(runs / f"{name}.jsonl"),
+            Ledger(self.ledger),
             self._known_points(),
         )
         pool_size = backends.of(self.job.torch_device).compile_processes()

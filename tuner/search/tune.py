@@ -37,6 +37,7 @@ class Outcome:
     stored: bool
     folder: Path | None  # of the cache entry
     notes: list[str]  # what went wrong on the way and did not matter
+    ledger: Path  # every trial, with its log
 
 
 def tune(
@@ -115,7 +116,7 @@ def _tune_one(
         progress = run.search(fresh)
         record = run.record(progress)
         if record is None:
-            return Outcome(job.workload, progress, None, False, None, notes)
+            return Outcome(job.workload, progress, None, False, None, notes, run.ledger)
         if progress.stopped != "interrupted":
             try:
                 record, notes = _final(run, record, progress, watch)
@@ -124,7 +125,7 @@ def _tune_one(
         text = run.candidate(record.point).text
     stored = store.put(cache, record, text, replace_faster, template, notes.append)
     folder = store.folder_of(cache, record.environment.slug, record.template, record.workload.slug)
-    return Outcome(job.workload, progress, record, stored, folder, notes)
+    return Outcome(job.workload, progress, record, stored, folder, notes, run.ledger)
 
 
 def _final(run: Run, record: Record, progress: Progress, watch: Watch) -> tuple[Record, list[str]]:

@@ -1,17 +1,81 @@
 # ---- runtime: builds a kernel once, launches it, and says plainly what it does not take ----
 
+NUMBERS = {
+    "bool": ctypes.c_bool, "char": ctypes.c_byte, "signed char": ctypes.c_byte, "unsigned char": ctypes.c_ubyte,
+    "short": ctypes.c_short, "unsigned short": ctypes.c_ushort, "int": ctypes.c_int, "unsigned int": ctypes.c_uint,
+    "long": ctypes.c_long, "unsigned long": ctypes.c_ulong, "long long": ctypes.c_longlong,
+    "unsigned long long": ctypes.c_ulonglong, "float": ctypes.c_float, "double": ctypes.c_double,
+}  # fmt: skip
+ELEMENTS = {  # what a pointer may lead to; one to any other type takes every tensor
+    "float*": (torch.float32,), "double*": (torch.float64,), "half*": (torch.float16,),
+    "bfloat16*": (torch.bfloat16,), "int*": (torch.int32,), "long*": (torch.int64,), "long long*": (torch.int64,),
+    "short*": (torch.int16,), "signed char*": (torch.int8,), "unsigned char*": (torch.uint8, torch.bool),
+    "bool*": (torch.bool,),
+}  # fmt: skip
+
+
+class Function:
+    """A C function whose signature is known: what it is called with is converted or refused before it runs."""
+
+    def __init__(self, name, function, signature, device):
+        returns, _, inside = signature[:-1].partition("(")
+        self.name, self.function, self.device = name, function, device
+        self.parameters = [parameter.rpartition(" ")[0] for parameter in inside.split(", ") if parameter]
+        self.names = [parameter.rpartition(" ")[2] for parameter in inside.split(", ") if parameter]
+        function.restype = None if returns == "void" else ctypes.c_int
+        function.argtypes = [NUMBERS.get(kind, ctypes.c_void_p) for kind in self.parameters]
+        self.takes_stream = self.parameters[-1:] == ["void*"]
+
+    def __call__(self, arguments, stream):
+        kinds = self.parameters[:-1] if self.takes_stream else self.parameters
+        if len(arguments) != len(kinds):
+            wanted = ", ".join(f"{kind} {name}" for kind, name in zip(kinds, self.names))
+            raise TypeError(f"{self.name} takes {len(kinds)} arguments ({wanted}), not {len(arguments)}")
+        values = []
+        for i, (kind, value) in enumerate(zip(kinds, arguments)):
+            plain = type(value)  # what comes as a rule, ahead of all that may come
+            if plain is torch.Tensor and value.dtype in ELEMENTS.get(kind, ()) and value.device.type == self.device:
+                values.append(value.data_ptr())
+            elif (plain is int and kind == "long long") or (plain is float and kind == "double"):
+                values.append(value)
+            else:
+                values.append(self.handed(i, kind, value))
+        return self.function(*values, stream) if self.takes_stream else self.function(*values)
+
+    def handed(self, i, kind, value):
+        """What C is given for argument `i`. Raises TypeError for what is none of its kind, OverflowError by range."""
+        is_tensor = isinstance(value, torch.Tensor)
+        if kind.endswith("*"):
+            if value is None:
+                return None
+            if is_tensor and value.device.type == self.device and value.dtype in ELEMENTS.get(kind, (value.dtype,)):
+                return value.data_ptr()
+        elif not is_tensor and kind in ("float", "double"):
+            if hasattr(value, "__float__"):
+                return float(value)
+        elif not is_tensor and hasattr(value, "__index__"):
+            number = value.__index__()
+            if kind == "bool" or NUMBERS[kind](number).value == number:
+                return number
+            raise OverflowError(f"{self.name}: {number} is out of the range of its argument {kind} {self.names[i]}")
+        given = f"a {value.dtype} tensor on {value.device}" if is_tensor else f"{value!r}"
+        raise TypeError(f"{self.name} takes {kind} {self.names[i]} as argument {i + 1}, not {given}")
+
 
 class Kernel:
     """One tuned kernel: its source, its knobs and the host function that launches it.
 
-    `shapes` are the input shapes it was tuned for, `minimum` the compute capability it needs;
-    with `exact`, it uses instructions of that very architecture (sm_90a and the like).
+    `shapes` are the input shapes it was tuned for, `minimum` the compute capability it needs; with `exact`, it uses
+    instructions of that very architecture (sm_90a and the like). `signatures` are those of the functions that the
+    source exports, as far as they are known.
     """
 
-    def __init__(self, name, host, device, tuned_on, shapes, dtype, knobs, source, minimum=(0, 0), exact=False):
+    def __init__(
+        self, name, host, device, tuned_on, shapes, dtype, knobs, source, minimum=(0, 0), exact=False, signatures=()
+    ):
         self.name, self.host, self.device, self.tuned_on = name, host, device, tuned_on
         self.shapes, self.dtype, self.knobs, self.source = shapes, dtype, knobs, source
-        self.minimum, self.exact = minimum, exact
+        self.minimum, self.exact, self.signatures = minimum, exact, dict(signatures)
         self.loaded = None
         self.functions = {}
 
@@ -64,21 +128,35 @@ class Kernel:
     def launch(self, symbol, *arguments):
         """Call the launcher `symbol`; the current stream follows the arguments.
 
-        Tensors become pointers, integers `long long`, floats `double`. Raises
-        RuntimeError with the driver's words when the launcher reports an error.
+        Tensors become pointers and numbers what the function takes; where its signature is not known, integers are
+        `long long` and floats `double`. Raises TypeError or OverflowError for arguments that it does not take,
+        RuntimeError with the driver's words when it reports an error.
         """
         function = self.functions.get(symbol)
         if function is None:
-            function = getattr(self.library(), symbol)
-            kinds = {int: ctypes.c_longlong, bool: ctypes.c_longlong, float: ctypes.c_double}
-            function.argtypes = [kinds.get(type(a), ctypes.c_void_p) for a in arguments] + [ctypes.c_void_p]
-            self.functions[symbol] = function
+            function = self.functions[symbol] = self.function(symbol)
         stream = torch.cuda.current_stream().cuda_stream if self.device == "cuda" else None
-        code = function(*[a.data_ptr() if isinstance(a, torch.Tensor) else a for a in arguments], stream)
-        if code != 0:
-            explain = self.library().tuner_error
+        code = function(arguments, stream)
+        if code:
+            explain = getattr(self.library(), "tuner_error", None)
+            if explain is None:
+                raise RuntimeError(f"{self.name}: {symbol} failed with error {code}")
             explain.restype, explain.argtypes = ctypes.c_char_p, [ctypes.c_int]
             raise RuntimeError(f"{self.name}: {symbol} failed: {explain(code).decode()} (error {code})")
+
+    def function(self, symbol):
+        """What calls the C function `symbol` with arguments and a stream."""
+        function = getattr(self.library(), symbol)
+        if symbol in self.signatures:
+            return Function(f"{self.name}: {symbol}", function, self.signatures[symbol], self.device)
+
+        def by_value(arguments, stream):
+            kinds = {int: ctypes.c_longlong, bool: ctypes.c_longlong, float: ctypes.c_double}
+            typed = [kinds.get(type(a), ctypes.c_void_p) for a in arguments]
+            values = [a.data_ptr() if isinstance(a, torch.Tensor) else a for a in arguments]
+            return function(*[kind(value) for kind, value in zip(typed, values)], ctypes.c_void_p(stream))
+
+        return by_value
 
 
 class NoBackward(torch.autograd.Function):

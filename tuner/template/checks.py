@@ -1,68 +1,113 @@
 """What must agree between a template's files, found before anything is compiled.
 
-A knob without effect would be measured again at each of its choices; a launcher or host function that is missing
-would fail every trial in the compiler's or the interpreter's words.
+A knob without effect would be measured again at each of its choices; a launcher or host function that is missing, or
+one that is called otherwise than it is declared, would fail every trial in somebody else's words.
 """
 
 from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from tuner.errors import TemplateError
-from tuner.template.shared import host_file, inline_includes, read
+from tuner.template.calls import launch_faults, launches
+from tuner.template.shared import file_of, host_file, inline_includes, read
+from tuner.template.signatures import place, signatures, without_comments
 from tuner.template.variant import Variant
 
 _TYPES = "int|unsigned|long|bool|float|double|auto|class|typename"
-_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+_GUARD = r"^[ \t]*#[ \t]*(?:ifndef|ifdef|define|undef)[ \t]+{}\b.*$"
+
+
+def faults(folder: Path, variants: tuple[Variant, ...]) -> Iterator[str]:
+    """Whatever a file of the folder lacks of what another needs of it, with file and, where there is one, line."""
+    missing = [name for name in ("problem.py", "model_new.py") if not (folder / name).is_file()]
+    yield from (f"{folder / 'template.py'}: {name} is not a file of {folder}" for name in missing)
+    if "model_new.py" not in missing:
+        yield from _told(_model_new_faults(folder / "model_new.py"))
+    found: dict[str, None] = {}  # variants share files
+    for variant in variants:
+        if not (folder / variant.source).is_file():
+            found[f"{folder / 'template.py'}: {variant.source} is not a file of {folder}"] = None
+        else:
+            found |= dict.fromkeys(_told(_variant_faults(folder, variant)))
+    yield from found
 
 
 def check_files(folder: Path, variants: tuple[Variant, ...]) -> None:
-    """Raise TemplateError where a file of the folder lacks what another needs of it."""
-    for name in ("problem.py", "model_new.py", *(variant.source for variant in variants)):
-        if not (folder / name).is_file():
-            raise TemplateError(f"{folder / 'template.py'}: {name} is not a file of {folder}")
-    model_new = folder / "model_new.py"
-    if "ModelNew" not in _definitions(_parsed(model_new), ast.ClassDef):
-        raise TemplateError(f"{model_new}: defines no class ModelNew")
-    for variant in variants:
-        source, host = folder / variant.source, host_file(folder, variant.host)
-        text = _COMMENT.sub(" ", inline_includes(source))
-        if not re.search(r'extern\s*"C"', text):
-            raise TemplateError(f'{source}: exports nothing; a launcher is declared extern "C" int NAME(...)')
-        _check_host(variant, host, source, text)
-        _check_knobs(variant, source, text, [host, model_new])
+    """Raise TemplateError for the first of `faults`."""
+    for fault in faults(folder, variants):
+        raise TemplateError(fault)
 
 
-def _check_host(variant: Variant, host: Path, source: Path, text: str) -> None:
-    tree = _parsed(host)
+def _told(found: Iterator[str]) -> Iterator[str]:
+    """What a check finds, up to a file that cannot be read."""
+    try:
+        yield from found
+    except TemplateError as fault:
+        yield str(fault)
+
+
+def _model_new_faults(path: Path) -> Iterator[str]:
+    if "ModelNew" not in _definitions(_parsed(path), ast.ClassDef):
+        yield f"{path}: defines no class ModelNew"
+
+
+def _variant_faults(folder: Path, variant: Variant) -> Iterator[str]:
+    source, host = folder / variant.source, host_file(folder, variant.host)
+    whole = inline_includes(source)
+    text = without_comments(whole)
+    if not re.search(r'extern\s*"C"', text):
+        yield f'{source}: exports nothing; a launcher is declared extern "C" int NAME(...)'
+        return
+    yield from _host_faults(folder, variant, host, text)
+    yield from _knob_faults(folder, variant, text, [host, folder / "model_new.py"])
+
+
+def _host_faults(folder: Path, variant: Variant, host: Path, text: str) -> Iterator[str]:
+    tree, source, known = _parsed(host), folder / variant.source, signatures(text)
     defined = _definitions(tree, ast.FunctionDef)
     if variant.host not in defined:
         found = f"; it defines {', '.join(defined)}" if defined else ""
-        raise TemplateError(f"{host}: has no function {variant.host}(model, kernel, ...){found}")
-    for symbol in _launched(tree):
-        if not re.search(rf"\b{re.escape(symbol)}\b", text):
-            raise TemplateError(f'{source}: has no extern "C" int {symbol}(...), which {host.name} launches')
+        yield f"{host}: has no function {variant.host}(model, kernel, ...){found}"
+    words = set(re.findall(r"\w+", text))
+    for launch in launches(tree):
+        if not any(map(launch.symbol.fullmatch, words)):
+            symbol = launch.symbol.pattern.replace(r"\w*", "*")
+            yield f'{source}: has no extern "C" int {symbol}(...), which {host.name}:{launch.line} launches'
+        yield from launch_faults(launch, host, known, variant.device, folder)
+    model_new = folder / "model_new.py"
+    if model_new.is_file():  # what it launches, it launches for the variants that have it
+        for launch in launches(_parsed(model_new)):
+            yield from launch_faults(launch, model_new, known, variant.device, folder)
 
 
-def _check_knobs(variant: Variant, source: Path, text: str, hosts: list[Path]) -> None:
-    python = "".join(map(read, hosts))
+def _knob_faults(folder: Path, variant: Variant, text: str, hosts: list[Path]) -> Iterator[str]:
+    python, source = "".join(read(path) for path in hosts if path.is_file()), folder / variant.source
     for knob in variant.knobs:
         macro = knob.name.upper()
         # Whether a knob is defined says nothing: every point defines it.
-        used = re.sub(rf"^[ \t]*#[ \t]*(ifndef|ifdef|define|undef)[ \t]+{macro}\b.*$", "", text, flags=re.MULTILINE)
+        guards = re.compile(_GUARD.format(macro), re.MULTILINE)
+        used = re.sub(r"^#line .*$", "", guards.sub("", text), flags=re.MULTILINE)
         if not re.search(rf"\b{macro}\b", used) and not re.search(rf"[\"']{knob.name}[\"']", python):
-            raise TemplateError(
-                f"{source}: knob {knob.name} of variant {variant.name} does nothing: "
+            guard = guards.search(text)
+            at = source if guard is None else "{}:{}".format(*_place(text, guard.start(), folder))
+            yield (
+                f"{at}: knob {knob.name} of variant {variant.name} does nothing: "
                 f"{macro} is not used here beyond its own #ifndef, nor {knob.name!r} in "
                 f"{' or '.join(path.name for path in hosts)}"
             )
-        if re.search(rf"\b(?:{_TYPES})\s+{macro}\b", used):
-            raise TemplateError(
-                f"{source}: {macro} is declared here or in what it includes, and is the macro of knob {knob.name}; "
-                "rename one of them"
-            )
+        declared = re.search(rf"\b(?:{_TYPES})\s+{macro}\b", text)
+        if declared:
+            at = "{}:{}".format(*_place(text, declared.start(), folder))
+            yield f"{at}: {macro} is declared here, and is the macro of knob {knob.name}; rename one of them"
+
+
+def _place(text: str, position: int, folder: Path) -> tuple[Path, int]:
+    name, line = place(text, position)
+    return file_of(name, folder), line
 
 
 def _parsed(path: Path) -> ast.Module:
@@ -75,17 +120,3 @@ def _parsed(path: Path) -> ast.Module:
 
 def _definitions(tree: ast.Module, kind: type[ast.FunctionDef] | type[ast.ClassDef]) -> list[str]:
     return [node.name for node in tree.body if isinstance(node, kind)]
-
-
-def _launched(tree: ast.Module) -> list[str]:
-    """The symbols that a host file launches under a literal name."""
-    return [
-        node.args[0].value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "launch"
-        and node.args
-        and isinstance(node.args[0], ast.Constant)
-        and isinstance(node.args[0].value, str)
-    ]

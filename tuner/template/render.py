@@ -17,6 +17,7 @@ from tuner.records import Environment, Workload
 from tuner.space import Choice, Point
 from tuner.template import Template, Variant
 from tuner.template.shared import host_file, inline_includes, read
+from tuner.template.signatures import signatures
 
 _RUNTIME = Path(__file__).with_name("candidate_runtime.py")
 
@@ -118,6 +119,10 @@ def _kernel(template: Template, variant: Variant, tuned: Tuned) -> str:
         arguments.append(f"minimum={variant.minimum!r}")
     if variant.exact:
         arguments.append("exact=True")
+    launchers = {name: str(each) for name, each in signatures(source).items() if name != "tuner_error"}
+    if launchers:
+        lines = "".join(f"            {name!r}: {text!r},\n" for name, text in launchers.items())
+        arguments.append(f"signatures={{\n{lines}        }}")
     body = "".join(f"        {argument},\n" for argument in arguments)
     return f"    Kernel(\n{body}        source=r'''\n{source}''',\n    ),\n"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import re
 import sys
 import threading
@@ -89,20 +90,41 @@ _INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"[ \t]*(?://.*)?\n', 
 def inline_includes(source: Path) -> str:
     """The text of `source` with each `#include "..."` replaced, once, by that file's text.
 
-    Looked up beside the including file, then in include/. Raises TemplateError when an include is in neither.
+    Looked up beside the including file, then in include/. `#line` directives name the file that each piece is of, so
+    that a compiler's errors do. Raises TemplateError when an include is in neither.
     """
-    return _inlined(source, include_folders(source.parent), set())
+    source = source.absolute()
+    return _inlined(source, source.parent, include_folders(source.parent), set())
 
 
-def _inlined(path: Path, includes: list[Path], seen: set[Path]) -> str:
+def name_in_text(path: Path, folder: Path) -> str:
+    """What `#line` calls a file of the template in `folder`: the same wherever the folders lie."""
+    shipped = shipped_folder().resolve()
+    if path.resolve().is_relative_to(shipped):
+        return f"{shipped.name}/{path.resolve().relative_to(shipped).as_posix()}"
+    return Path(os.path.relpath(path, folder.parent)).as_posix()
+
+
+def file_of(name: str, folder: Path) -> Path:
+    """The file that `name_in_text` calls so."""
+    own = folder.parent / name
+    return own if own.is_file() else shipped_folder().parent / name
+
+
+def _inlined(path: Path, folder: Path, includes: list[Path], seen: set[Path]) -> str:
+    text, name = read(path), name_in_text(path, folder)
+    if not text.endswith("\n"):
+        text += "\n"
+
     def replace(match: re.Match[str]) -> str:
         target = next((found for place in (path.parent, *includes) if (found := place / match[1]).is_file()), None)
+        line = text.count("\n", 0, match.start()) + 1
         if target is None:
-            raise TemplateError(f"{path}: #include {match[1]!r}: no such file beside it or in include/")
+            raise TemplateError(f"{path}:{line}: #include {match[1]!r}: no such file beside it or in include/")
         target = target.resolve()
         if target in seen:
-            return ""
+            return "\n"
         seen.add(target)
-        return _inlined(target, includes, seen).replace("#pragma once\n", "")
+        return f'{_inlined(target, folder, includes, seen)}#line {line + 1} "{name}"\n'
 
-    return _INCLUDE.sub(replace, read(path))
+    return f'#line 1 "{name}"\n' + _INCLUDE.sub(replace, text).replace("#pragma once\n", "\n")
