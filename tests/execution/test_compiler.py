@@ -67,12 +67,12 @@ tiny/plain.cpp:3:1: warning: unused label
 later.cpp:1:1: error: another
 ninja: build stopped: subcommand failed.
 RuntimeError: Error building extension 'plain'"""
-    assert build.first_error(log) == line
+    assert compiler.first_error(log) == line
 
 
 @pytest.mark.parametrize(("log", "says"), [("", "no output"), ("a\nError: b\nc", "Error: b"), ("a\n b \n", "b")])
 def test_without_a_compiler_s_error_any_is_taken(log: str, says: str) -> None:
-    assert build.first_error(log) == says
+    assert compiler.first_error(log) == says
 
 
 @pytest.fixture
