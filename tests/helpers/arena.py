@@ -19,7 +19,6 @@ from tuner.records import Correctness, Evaluation, TensorSpec, Workload
 from tuner.workers.worker import WorkerFailure
 
 SEED, ERROR_BUDGET, ROWS, COLUMNS = 11, 8.0, 64, 32
-RUN_TIMEOUT_S = 60.0
 
 PROBLEM = f"""
 import torch
@@ -134,7 +133,7 @@ FORWARD = "class ModelNew(Base):\n    def forward(self, x):\n"
 class Arena:
     """Judges the texts of candidates as `tuner verify` and as a search do."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, run_timeout_s: float = 60.0) -> None:
         self.folder = folder
         self.library, self.problem = folder / "kernels.so", folder / "problem.py"
         self.problem.write_text(PROBLEM)
@@ -142,7 +141,7 @@ class Arena:
         source.write_text(SOURCE)
         subprocess.run(["c++", "-O2", "-std=c++17", "-shared", "-fPIC", source, "-o", self.library], check=True)
         self.workload = Workload(init=(COLUMNS,), inputs=(TensorSpec(shape=(ROWS, COLUMNS)),))
-        job = Job(self.problem, self.workload, "cpu", SEED, ERROR_BUDGET, toolchain.environment(), 60.0, RUN_TIMEOUT_S)
+        job = Job(self.problem, self.workload, "cpu", SEED, ERROR_BUDGET, toolchain.environment(), 60.0, run_timeout_s)
         self.lane = Lane(job, folder)
         self.lane.lock.lock = filelock.FileLock(folder / "lock")  # other tests may use the device
 

@@ -81,9 +81,7 @@ class Worker(Generic[ServiceT]):
         self.requests = 0  # of all its processes; their ids
         self.starting = threading.Lock()
         self.ended = False  # by `kill`: no process may follow
-        handle, name = tempfile.mkstemp(prefix="worker-", suffix=".log", dir=scratch.folder())
-        os.close(handle)
-        self.log_path = Path(name)
+        self.log_path = _new_log()
 
     def start(self) -> None:
         """Start a process unless one is alive and silent; its service is opened on its side, at the first request."""
@@ -106,6 +104,9 @@ class Worker(Generic[ServiceT]):
         raise WorkerCrash("no process could be started: the server that forks them does not answer", "start", "")
 
     def _forked(self) -> tuple[multiprocessing.process.BaseProcess, multiprocessing.connection.Connection]:
+        with contextlib.suppress(OSError):  # the last process may have put something else there
+            self.log_path.unlink(missing_ok=True)
+        self.log_path = _new_log()
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(PRELOADED))
         ours, theirs = context.Pipe()
@@ -270,6 +271,12 @@ class _Conversation:
         if ready:
             raise EOFError
         raise TimeoutError
+
+
+def _new_log() -> Path:
+    handle, name = tempfile.mkstemp(prefix="worker-", suffix=".log", dir=scratch.folder())
+    os.close(handle)
+    return Path(name)
 
 
 def _signal_name(number: int) -> str:
