@@ -97,9 +97,10 @@ def test_a_custom_operator_hides_nothing_whatever_its_name() -> None:
     assert "tanh" in fallbacks(everywhere.work, 100)
 
 
-def test_a_profiler_s_scope_hides_nothing_whatever_its_name() -> None:
+@pytest.mark.parametrize("name", ["conv", "aten::conv2d"])
+def test_a_profiler_s_scope_hides_nothing_whatever_its_name(name: str) -> None:
     x = torch.ones(100)
-    with Everywhere() as everywhere, torch.profiler.record_function("conv"):
+    with Everywhere() as everywhere, torch.profiler.record_function(name):
         x.tanh()
     assert "tanh" in fallbacks(everywhere.work, 100)
 

@@ -109,8 +109,8 @@ class Everywhere:
         os.unlink(self.path)
         # PyTorch 2.1 has "parent" and "input_shapes", later ones "ctrl_deps" and "inputs": {"shapes": ...}.
         caller: dict[int, int] = {node["id"]: node.get("ctrl_deps", node.get("parent", 0)) for node in nodes}
-        # Other names are those of custom operators and of profiler scopes: they hide nothing.
-        names = {node["id"]: node["name"][6:] if node["name"].startswith("aten::") else "" for node in nodes}
+        overloads: dict[int, str] = {node["id"]: _overload(node) for node in nodes}
+        names = {at: overload[6:].partition(".")[0] for at, overload in overloads.items()}
 
         def in_a_product(at: int) -> bool:
             while at in names and caller[at] != at:
@@ -122,7 +122,7 @@ class Everywhere:
         for node in nodes:
             name = names[node["id"]]
             plain = name.strip("_")
-            if not name or plain in _ALLOWED or _is_product(plain) or _is_composite(name):
+            if not name or plain in _ALLOWED or _is_product(plain) or _is_composite(overloads[node["id"]]):
                 continue
             if not in_a_product(node["id"]):
                 self.work[name] = self.work.get(name, 0) + max(_elements(_shapes(node, k)) for k in ("input", "output"))
@@ -137,13 +137,23 @@ def _is_product(plain: str) -> bool:
     return "conv" in plain or plain.endswith(("mm", "linear"))
 
 
+def _overload(node: dict[str, Any]) -> str:
+    """The operator of PyTorch that was called, such as aten::sum.dim_IntList; "" for anything else.
+
+    Custom operators and the profiler's scopes, which have no schema whatever their name, hide nothing.
+    PyTorch 2.1 has the schema beside the name, later ones among the attributes.
+    """
+    attributes = {attribute["name"]: attribute["value"] for attribute in node.get("attrs", ())}
+    overload = str(node.get("op_schema", attributes.get("op_schema", ""))).partition("(")[0]
+    return overload if overload.startswith("aten::") else ""
+
+
 @functools.cache
-def _is_composite(name: str) -> bool:
+def _is_composite(overload: str) -> bool:
     """Whether an operator only calls others, which are seen themselves."""
-    packet = getattr(torch.ops.aten, name, None)
-    qualified = [f"aten::{name}" + ("" if o == "default" else f".{o}") for o in (packet.overloads() if packet else ())]
-    known = [q for q in qualified if torch._C._dispatch_has_kernel(q)]  # the rest are TorchScript's own
-    return any(torch._C._dispatch_has_kernel_for_dispatch_key(q, "CompositeImplicitAutograd") for q in known)
+    if not torch._C._dispatch_has_kernel(overload):
+        return False  # TorchScript's own
+    return torch._C._dispatch_has_kernel_for_dispatch_key(overload, "CompositeImplicitAutograd")
 
 
 def _elements(shapes: Any) -> int:
