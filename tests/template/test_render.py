@@ -40,7 +40,18 @@ def test_the_candidate_defines_and_does_nothing_else(tiny: template.Template) ->
 def test_the_candidate_imports_only_pytorch_and_the_standard_library(tiny: template.Template) -> None:
     tree = ast.parse(render.candidate(tiny, [tuned()]).text)
     modules = {alias.name.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import) for alias in n.names}
-    assert modules == {"ctypes", "hashlib", "inspect", "math", "os", "tempfile", "torch"}
+    assert modules == {
+        "copy",
+        "ctypes",
+        "functools",
+        "hashlib",
+        "inspect",
+        "math",
+        "os",
+        "tempfile",
+        "torch",
+        "weakref",
+    }
 
 
 @pytest.mark.parametrize(

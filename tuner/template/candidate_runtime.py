@@ -173,7 +173,7 @@ class NoBackward(torch.autograd.Function):
 
 def aligned(x, size=16):
     """`x` itself when it is contiguous and starts on a multiple of `size` bytes, else such a copy; None stays None."""
-    if x is None or (x.is_contiguous() and x.data_ptr() % size == 0):
+    if x is None or (x.is_contiguous() and (is_traced([x]) or x.data_ptr() % size == 0)):
         return x
     return x.clone(memory_format=torch.contiguous_format)
 
@@ -195,7 +195,16 @@ def nearest_kernel(inputs):
 def run(model, *inputs):
     """The whole forward of ModelNew: refuse what the kernel does not take, then launch it."""
     if torch.jit.is_tracing():
-        raise RuntimeError("ModelNew cannot be traced: its kernels are no operations of PyTorch")
+        raise RuntimeError("ModelNew cannot be traced by torch.jit: use torch.compile or torch.export")
+    if is_traced(inputs):
+        return traced(model, inputs)
+    return forward(model, *inputs)
+
+
+def forward(model, *inputs):
+    """`run` on tensors that have values."""
+    if WRAPPED is not None and any(map(WRAPPED, inputs)):
+        raise RuntimeError("ModelNew does not run inside vmap or another of torch.func: call it on the whole batch")
     kernel = nearest_kernel(inputs)
     device = inputs[0].device
     if device.type != kernel.device:
@@ -213,7 +222,7 @@ def run(model, *inputs):
         raise RuntimeError("ModelNew has no backward: an input requires a gradient; call it under torch.no_grad()")
     if device.type == "cuda" and device.index != torch.cuda.current_device():
         with torch.cuda.device(device):
-            return run(model, *inputs)
+            return forward(model, *inputs)
     with torch.no_grad(), torch.autocast(device.type, enabled=False):
         result = kernel.host(model, kernel, *inputs)
     if wanted and any(parameter.requires_grad for parameter in parameters):

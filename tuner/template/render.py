@@ -19,7 +19,7 @@ from tuner.template import Template, Variant
 from tuner.template.shared import host_file, inline_includes, read
 from tuner.template.signatures import signatures
 
-_RUNTIME = Path(__file__).with_name("candidate_runtime.py")
+_RUNTIME = [Path(__file__).with_name(f"candidate_{part}.py") for part in ("runtime", "operator")]
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,11 @@ def candidate(template: Template, tuned: Sequence[Tuned], note: str = "") -> Can
     added to the file's docstring.
     """
     variants = {t.point.variant: template.variant(t.point.variant) for t in tuned}
-    parts = [_docstring(template, tuned, note), _IMPORTS, _RUNTIME.read_text()]
+    parts = [_docstring(template, tuned, note), _IMPORTS, *(path.read_text() for path in _RUNTIME)]
     hosts = dict.fromkeys(variant.host for variant in variants.values())  # each once
     parts += [_body(host_file(template.folder, host)) for host in hosts]
     kernels = "".join(_kernel(template, variants[t.point.variant], t) for t in tuned)
-    parts += [f"KERNELS = (\n{kernels})\n", _body(template.folder / "model_new.py")]
+    parts += [f"KERNELS = (\n{kernels})\n", _body(template.folder / "model_new.py"), _REGISTERED]
     return Candidate("\n\n".join(part.strip("\n") for part in parts) + "\n")
 
 
@@ -70,16 +70,20 @@ def for_point(template: Template, point: Point, workload: Workload, environment:
 
 
 _IMPORTS = """\
+import copy
 import ctypes
+import functools
 import hashlib
 import inspect
 import math
 import os
 import tempfile
+import weakref
 
 import torch
 import torch.nn as nn
 """
+_REGISTERED = "ModelNew = registered(ModelNew)\n"
 
 
 def _docstring(template: Template, tuned: Sequence[Tuned], note: str) -> str:
