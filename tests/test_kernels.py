@@ -15,6 +15,7 @@ from tuner import kernels, store
 from tuner.backends import toolchain
 from tuner.backends.cpu import Cpu
 from tuner.errors import CacheError, ConfigError
+from tuner.store.seal import sealed
 from tuner.template import Template, Variant, render
 
 
@@ -185,7 +186,7 @@ def test_an_altered_pair_is_never_executed(root: Path, put: Put, tiny_folder: Pa
     evil = (folder / "model_new.py").read_text() + "\nraise SystemExit('executed')\n"
     (folder / "model_new.py").write_text(evil)
     altered = changed(record, candidate_sha256=render.Candidate(evil).sha256)
-    (folder / "record.json").write_text(altered.model_dump_json())
+    (folder / "record.json").write_bytes(sealed(altered))
     assert "is not what the template renders" in miss(tiny_folder)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,35 @@ def test_an_altered_entry_is_quarantined_and_never_executed(searched: Project, t
     assert code == 2 and "run `tuner search` first" in err
     assert searched.run("search", "tiny.yaml")[0] == 0  # the control: it is found anew
     searched.entry()
+
+
+PROBLEM = """\
+import torch, torch.nn as nn
+class Model(nn.Module):
+    def forward(self, x): return {reference}
+def get_inputs(): return [torch.rand(8, 16)]
+def get_init_inputs(): return []
+"""
+CANDIDATE = """\
+import torch, torch.nn as nn
+class ModelNew(nn.Module):
+    def forward(self, x): return {result}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("needs_compiler")
+@pytest.mark.parametrize(
+    ("reference", "result", "code", "word"),
+    [
+        ("x.cumsum(0)", "x.clone()", 1, "wrong"),
+        ("torch.nn.functional.dropout(x, 0.5)", "torch.zeros_like(x)", 3, "cannot be judged"),
+        ("x[:, :8].clone()", "x[:, :8].clone()", 0, "right"),
+    ],
+)
+def test_verify_has_three_verdicts(tmp_path: Path, reference: str, result: str, code: int, word: str) -> None:
+    project = Project(tmp_path / "project")
+    (project.root / "problem.py").write_text(PROBLEM.format(reference=reference))
+    (project.root / "new.py").write_text(CANDIDATE.format(result=result))
+    ended, out, err = project.run("verify", "new.py", "--problem", "problem.py", "--device", "cpu", "--json")
+    assert (ended, json.loads(out)["verdict"]) == (code, word), out + err

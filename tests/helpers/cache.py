@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner import store
+from tuner.store.seal import seal_of
 
 Damage = Callable[[Path], object]  # of an entry, by its folder
 Change = Callable[[dict[str, Any]], object]  # of a record as JSON
@@ -47,6 +48,7 @@ def edit(entry: store.Entry, change: Change) -> None:
     """Alter a record on disk."""
     value = json.loads((entry.folder / store.RECORD).read_text())
     change(value)
+    value["sha256"] = seal_of({name: part for name, part in value.items() if name != "sha256"})
     (entry.folder / store.RECORD).write_text(json.dumps(value))
 
 

@@ -19,6 +19,7 @@ from tuner import store, template
 from tuner.errors import CacheError
 from tuner.records import Record
 from tuner.store import files
+from tuner.store.seal import sealed
 from tuner.template import Template, render
 
 PutPlainer = Callable[..., tuple[bool, list[str], Record]]
@@ -237,7 +238,7 @@ def test_killed_twice_the_first_new_entry_is_not_lost(
     second, third = make_record(latency_ms=0.5, knobs={"unroll": 8}), make_record(latency_ms=0.4, knobs={"unroll": 1})
     folder = only(root).folder
     (folder / store.NEW_TEXT).write_text(text_of(tiny, second).text)  # as if killed between steps 2 and 3
-    (folder / store.RECORD).write_text(second.model_dump_json())
+    (folder / store.RECORD).write_bytes(sealed(second))
     assert only(root).record == second
 
     def killed() -> None:

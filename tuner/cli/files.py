@@ -12,7 +12,9 @@ from pydantic import TypeAdapter
 
 from tuner.cli.configs import config_argument, override
 from tuner.cli.output import json_option, print_json, say
-from tuner.errors import ConfigError
+from tuner.errors import ConfigError, UnjudgeableError
+
+EXIT_CODES = {"right": 0, "wrong": 1, "cannot be judged": 3}
 
 
 @click.command()
@@ -53,7 +55,10 @@ def verify(
     error_budget: float,
     as_json: bool,
 ) -> None:
-    """Check that FILE's ModelNew computes what PROBLEM's Model does, in a fresh process."""
+    """Judge whether FILE's ModelNew computes what PROBLEM's Model does.
+
+    Exit code 0: right; 1: wrong; 3: the problem cannot be judged.
+    """
     from tuner import backends
     from tuner.backends import toolchain
     from tuner.cli import tables
@@ -63,14 +68,22 @@ def verify(
     verdict.require_file(file)
     workload = resolve.stated_workload(problem, _shapes(shapes), _init(init), precision, toolchain.environment())
     torch_device = backends.resolve(device)
-    correctness = verdict.verify(file, problem, workload, torch_device, error_budget, say(as_json))
-    ok = not correctness.fault
+    correctness, reason = None, ""
+    try:
+        correctness = verdict.verify(file, problem, workload, torch_device, error_budget, say(as_json), mutants=True)
+        word = "wrong" if correctness.fault else "right"
+    except UnjudgeableError as fault:
+        word, reason = "cannot be judged", str(fault)
+    except verdict.WrongFile as fault:
+        word, reason = "wrong", str(fault)
     if as_json:
-        print_json({"ok": ok, **correctness.model_dump(mode="json")})
+        found = correctness.model_dump(mode="json") if correctness else {}
+        print_json({"verdict": word, "ok": word == "right", "reason": reason, **found})
     else:
-        tables.console().print(tables.cases(correctness))
-        click.echo("right" if ok else "WRONG")
-    sys.exit(0 if ok else 1)
+        if correctness:
+            tables.console().print(tables.cases(correctness))
+        click.echo(": ".join(filter(None, (word.upper() if word != "right" else word, reason))))
+    sys.exit(EXIT_CODES[word])
 
 
 def _shapes(texts: tuple[str, ...]) -> tuple[tuple[int, ...], ...] | None:

@@ -1,4 +1,5 @@
-"""The entry point. Exit codes: 0 done, 1 nothing found or a check failed, 2 bad input (one line), 130 interrupted."""
+"""The entry point. Exit codes: 0 done, 1 nothing found or a check failed, 2 bad input (one line), 3 cannot be judged,
+130 interrupted, 143 terminated."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from typing import NoReturn
 import click
 
 from tuner import __version__
+from tuner.cli import interrupts
 from tuner.cli.cache import cache
 from tuner.cli.configs import WrongConfigs
 from tuner.cli.doctor import doctor
@@ -37,6 +39,7 @@ for command in (search, validate, export, verify, templates, doctor, cache):
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Entry point: every TunerError and usage error is one line and exit code 2."""
     _open_standard_streams()
+    interrupts.install()
     try:
         # Not `cli.main`, which makes an exit code 1 of a reader that has seen enough.
         with cli.make_context("tuner", list(sys.argv[1:] if arguments is None else arguments)) as context:
@@ -56,7 +59,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         _fail(str(error))
     except (click.Abort, KeyboardInterrupt):
         click.echo("tuner: interrupted", err=True)
-        sys.exit(130)
+        sys.exit(interrupts.exit_code())
     except BrokenPipeError:
         sys.stderr.close()  # the reader went away; nothing is wrong here
         sys.exit(0)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from pydantic import BaseModel
 
+from tuner.cli import interrupts
 from tuner.cli.configs import OPTIONS, configs_argument, override, read_all
 from tuner.cli.output import print_json
 from tuner.records import Record
@@ -66,6 +67,6 @@ def search(configs: tuple[Path, ...], fresh: bool, replace: bool, as_json: bool,
         if as_json:
             print_json([result.model_dump(mode="json") for result in results])
     if any(result.stopped == "interrupted" for result in results):
-        sys.exit(130)
+        sys.exit(interrupts.exit_code())
     if any(result.record is None for result in results):
         sys.exit(1)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tuner.backends import toolchain
-from tuner.errors import ConfigError, TunerError
+from tuner.errors import ConfigError, TunerError, UnjudgeableError
 from tuner.execution.examination import Examination, Failed, Sides
 from tuner.execution.job import PREPARE_DEADLINE_S, Job
 from tuner.execution.lane import SEAT, Lane
@@ -60,13 +60,22 @@ def verify(
     torch_device: str,
     error_budget: float,
     say: Callable[[str], None],
+    mutants: bool = False,
 ) -> Correctness:
-    """Every case there is on one file. Raises WrongFile for a file that ends its process."""
+    """Every case there is on one file; with `mutants` the suite proves first that it can judge the problem.
+
+    Raises WrongFile for a file that ends its process, UnjudgeableError for a problem that cannot be judged.
+    """
     toolchain.need_toolchain()
     job = Job(problem, workload, torch_device, secrets.randbits(31), error_budget, toolchain.environment())
     with scratch.subfolder() as folder, contextlib.closing(Lane(job, folder, say)) as lane:
         say("computing the float64 oracle and the reference's own error")
         lane.prepare()
+        if mutants:
+            say("sending wrong models through the suite")
+            missed = lane.self_check().missed
+            if missed:
+                raise UnjudgeableError(f"{problem}: the suite finds nothing wrong with {', '.join(missed)}")
         say(f"building and verifying {file}")
         sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
         try:

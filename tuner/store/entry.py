@@ -11,12 +11,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from tuner.errors import CacheError
 from tuner.records import Record
 from tuner.store.key import Digests, short, tuned
 from tuner.store.layout import NEW_TEXT, RECORD, TEXT, folder_of, link_on_the_way
+from tuner.store.seal import BrokenSeal, opened
 from tuner.template import Template, render
 
 
@@ -59,11 +58,12 @@ def read(folder: Path) -> Entry | None:
         if raw is None:
             return None
         try:
-            record = Record.model_validate_json(raw)
+            record = opened(raw)
             home = folder_of(folder.parents[2], record.environment.slug, record.template, record.workload.slug)
-        except (ValidationError, CacheError, IndexError) as error:
-            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-            raise CorruptEntry(folder, f"{RECORD}: is not a record: {reason}") from None
+        except BrokenSeal as fault:
+            raise CorruptEntry(folder, f"{RECORD}: {fault}") from None
+        except (CacheError, IndexError) as error:
+            raise CorruptEntry(folder, f"{RECORD}: is not a record: {error}") from None
         if home != folder:
             raise CorruptEntry(folder, f"{RECORD}: belongs at {home}")
         for name in (TEXT, NEW_TEXT):

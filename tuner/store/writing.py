@@ -22,8 +22,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from tuner.errors import CacheError
 from tuner.records import Record, Status
 from tuner.store import files
@@ -32,6 +30,7 @@ from tuner.store.files import locked, remove_empty, sync
 from tuner.store.key import Key, record_key
 from tuner.store.layout import NEW_RECORD, NEW_TEXT, RECORD, TEXT, folder_of, folders, link_on_the_way
 from tuner.store.quarantine import moved_aside
+from tuner.store.seal import BrokenSeal, opened, sealed
 from tuner.template import Template, render
 
 
@@ -65,7 +64,7 @@ def put(
         folder.mkdir(parents=True, exist_ok=True)
         try:
             files.write(folder / NEW_TEXT, text.encode())
-            files.write(folder / NEW_RECORD, (record.model_dump_json(indent=2) + "\n").encode())
+            files.write(folder / NEW_RECORD, sealed(record))
             sync(folder)  # the text must be there before a record can name it
             os.replace(folder / NEW_RECORD, folder / RECORD)
         except OSError:
@@ -151,8 +150,8 @@ def _finish(folder: Path) -> None:
         return
     named = None
     if raw is not None:
-        with contextlib.suppress(ValidationError):
-            named = Record.model_validate_json(raw).candidate_sha256
+        with contextlib.suppress(BrokenSeal):
+            named = opened(raw).candidate_sha256
     if hashlib.sha256(new).hexdigest() == named:
         os.replace(folder / NEW_TEXT, folder / TEXT)
         sync(folder)
