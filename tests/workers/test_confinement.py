@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -46,3 +47,16 @@ def test_a_confined_process_reaches_nobody_and_keeps_its_orphans() -> None:
 def test_elsewhere_than_on_linux_nothing_is_confined(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert not confine()
+
+
+def test_a_confined_process_may_rename_into_another_folder(tmp_path: Path) -> None:
+    """As a candidate does with what it has built."""
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    (tmp_path / "one" / "x").touch()
+    script = (
+        "import os, sys\nfrom tuner.workers.confinement import confine\nconfine()\n"
+        "os.replace(sys.argv[1] + '/one/x', sys.argv[1] + '/two/x')\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True)
+    assert (tmp_path / "two" / "x").exists()
