@@ -65,10 +65,10 @@ REFUSED = {
         said="the candidate replaced statistics.median",
     ),
     "PyTorch's operators in a custom operator named conv": Attack(
-        "return mine_conv(x, self.ln.weight, self.ln.bias)",
-        "@torch.library.custom_op('mine_arena::conv', mutates_args=())\n"
-        "def mine_conv(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor) -> torch.Tensor:\n"
-        "    return F.relu(F.layer_norm(x, (x.shape[-1],), w, b))",
+        "return torch.ops.mine_arena.conv(x, self.ln.weight, self.ln.bias)",
+        "MINE = torch.library.Library('mine_arena', 'DEF')\n"
+        "MINE.define('conv(Tensor x, Tensor w, Tensor b) -> Tensor')\n"
+        "MINE.impl('conv', lambda x, w, b: F.relu(F.layer_norm(x, (x.shape[-1],), w, b)), 'CPU')",
         "own work",
     ),
     "PyTorch's operators in a profiler's scope named conv": Attack(
