@@ -188,6 +188,7 @@ def test_a_read_only_cache(project: Project, monkeypatch: pytest.MonkeyPatch, tm
 def test_a_full_disk(project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, what: str, size: str) -> None:
     """The disk of the cache or of the builds: a line, no entry, and with room again the same command succeeds."""
     full = tmp_path / "full"
+    project.config.write_text(CONFIG.replace("trials: 6", "trials: 2"))
     with mounted(full, size):
         if what == "cache":
             monkeypatch.setenv("TUNER_CACHE_DIR", str(full))
@@ -218,7 +219,7 @@ def test_a_refused_shape_is_said_before_the_first_search(project: Project) -> No
 @pytest.mark.slow
 def test_what_was_found_before_a_fault_is_said_all_the_same(project: Project) -> None:
     (project.root / "other.yaml").write_text(CONFIG + "shapes: [[4, 8, 8]]\n")
-    code, out, err = project.run("search", "tiny.yaml", "other.yaml", "--json")
+    code, out, err = project.run("search", "tiny.yaml", "other.yaml", "--json", "--trials", "1")
     assert code == 2 and "other.yaml: shapes: " in err
     (result,) = json.loads(out)
     assert result["stored"]

@@ -1,0 +1,97 @@
+"""What worker processes are asked about a problem: each service, how it is opened, and its requests.
+
+Light: torch is imported when a service is opened, in the worker.
+"""
+
+from __future__ import annotations
+
+from tuner.measurement.protocol.answer import Answer
+from tuner.measurement.protocol.baseline import BaselineService, OpenBaseline, SampleBaseline, WarmBaseline
+from tuner.measurement.protocol.bench import (
+    AskParameters,
+    BenchService,
+    IsAsItWas,
+    Launch,
+    Load,
+    Loaded,
+    OpenBench,
+    Rename,
+    RunForwards,
+    Sample,
+    Sampled,
+    Sit,
+)
+from tuner.measurement.protocol.inspector import (
+    DeviceEnvironment,
+    InspectorService,
+    MachineService,
+    OpenInspector,
+    OpenMachine,
+    OwnWorkload,
+    RequireWorkload,
+)
+from tuner.measurement.protocol.judge import (
+    AskPaper,
+    AskPlan,
+    AskVerdict,
+    BeginExam,
+    CheckSuite,
+    Describe,
+    Description,
+    JudgeService,
+    LayoutFault,
+    Mark,
+    MarkTimed,
+    NextPaper,
+    OpenJudge,
+    ParametersFault,
+    Preparation,
+    Prepare,
+    Sanitize,
+    SelfCheckAnswer,
+)
+
+__all__ = [
+    "Answer",
+    "AskPaper",
+    "AskParameters",
+    "AskPlan",
+    "AskVerdict",
+    "BaselineService",
+    "BeginExam",
+    "BenchService",
+    "CheckSuite",
+    "Describe",
+    "Description",
+    "DeviceEnvironment",
+    "InspectorService",
+    "IsAsItWas",
+    "JudgeService",
+    "Launch",
+    "LayoutFault",
+    "Load",
+    "Loaded",
+    "MachineService",
+    "Mark",
+    "MarkTimed",
+    "NextPaper",
+    "OpenBaseline",
+    "OpenBench",
+    "OpenInspector",
+    "OpenJudge",
+    "OpenMachine",
+    "OwnWorkload",
+    "ParametersFault",
+    "Preparation",
+    "Prepare",
+    "Rename",
+    "RequireWorkload",
+    "RunForwards",
+    "Sample",
+    "SampleBaseline",
+    "Sampled",
+    "Sanitize",
+    "SelfCheckAnswer",
+    "Sit",
+    "WarmBaseline",
+]
