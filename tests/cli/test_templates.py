@@ -44,3 +44,14 @@ def test_templates_lists_variants_knobs_and_constraints(project: Project) -> Non
     plain, gpu = json.loads(out)
     assert (code, plain["points"], gpu["device"]) == (0, 32, "cuda")
     assert plain["knobs"]["fast"] == {"choices": [False, True], "default": False, "doc": ""}
+
+
+def test_validate_takes_a_folder_and_tells_all_its_faults(project: Project) -> None:
+    code, out, _ = project.run("validate", "templates/tiny")
+    assert (code, out) == (0, "templates/tiny: ok (tiny)\n")
+    for name in ("problem.py", "model_new.py"):
+        (project.template / name).write_text("x = (")
+    code, out, err = project.run("validate", "templates/tiny", "tiny.yaml")
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 4
+    assert all(f"tiny/{name}:1: SyntaxError" in err for name in ("problem.py", "model_new.py"))

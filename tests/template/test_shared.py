@@ -101,7 +101,7 @@ def test_a_module_of_that_name_which_the_process_has_is_neither_used_nor_lost(
 
 def test_a_fault_in_what_is_shared_is_the_template_s(tiny_folder: Path) -> None:
     path = list(sys.path)
-    with pytest.raises(TemplateError, match=r"template.py: ZeroDivisionError"):
+    with pytest.raises(TemplateError, match=r"template.py:1: ZeroDivisionError"):
         template.load(sharing(tiny_folder, "1 / 0"))
     assert sys.path == path and "sizes" not in sys.modules
 

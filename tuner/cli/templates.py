@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from pydantic import BaseModel
 
-from tuner.cli.configs import WrongConfigs, configs_argument, read
+from tuner.cli.configs import WrongConfigs, configs_argument
 from tuner.cli.output import json_option, print_json
 from tuner.errors import TunerError
 from tuner.space import Choice
@@ -94,18 +94,24 @@ def _choice(value: Choice, default: Choice) -> str:
 @configs_argument
 @json_option
 def validate(configs: tuple[Path, ...], as_json: bool) -> None:
-    """Check CONFIG files without running anything; every fault of every file is said."""
+    """Check CONFIG files or template folders without running anything; every fault of every file is said."""
+    from tuner import settings
+    from tuner.settings import static
+
     checked: list[dict[str, object]] = []
     faults: list[TunerError] = []
     for path in configs:
         try:
-            one, kernel = read(path)
+            one = settings.load(path)
+            found = static.faults(one)
         except TunerError as fault:
-            faults.append(fault)
+            found = [str(fault)]
+        faults += map(TunerError, found)
+        if found:
             continue
         checked.append({"config": str(path), "settings": one.model_dump(mode="json")})
         if not as_json:
-            click.echo(f"{path}: ok ({kernel.name})")
+            click.echo(f"{path}: ok ({Path(one.template).name})")
     if as_json:
         print_json(checked)
     if faults:

@@ -37,6 +37,12 @@ def _template(settings: Settings) -> Template:
         return template.find(settings.template, Path("/"))  # a path is absolute by now
 
 
+def template_folder(settings: Settings) -> Path:
+    """Where the template of a config lies, sound or not. A fault names the place of its key."""
+    with settings.blame("template"):
+        return template.folder_of(settings.template, Path("/"))
+
+
 def problem_path(settings: Settings, kernel: Template) -> Path:
     """The reference's file: the config's own, else the template's."""
     return settings.problem or kernel.problem

@@ -20,7 +20,7 @@ from tuner.settings.project import working_folder
 
 
 def load(path: Path, overrides: Mapping[str, str | None] | None = None) -> Settings:
-    """The settings of a config file.
+    """The settings of a config file; those of a template's folder are all default.
 
     `overrides` are the command line's options by key, as text; None or a missing key is not
     given. An option or variable for a list or mapping is read as YAML; a list may also be
@@ -29,7 +29,7 @@ def load(path: Path, overrides: Mapping[str, str | None] | None = None) -> Setti
 
     Raises ConfigError.
     """
-    values = yaml.read(path)
+    values = {"template": os.path.abspath(path)} if (path / "template.py").is_file() else yaml.read(path)
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: wants a mapping of keys such as `template: NAME`, not {faults.kind(values)}")
     given_by = {str(key): f"{path}: {key}" for key in values}

@@ -25,21 +25,15 @@ def faults(folder: Path, variants: tuple[Variant, ...]) -> Iterator[str]:
     """Whatever a file of the folder lacks of what another needs of it, with file and, where there is one, line."""
     missing = [name for name in ("problem.py", "model_new.py") if not (folder / name).is_file()]
     yield from (f"{folder / 'template.py'}: {name} is not a file of {folder}" for name in missing)
-    if "model_new.py" not in missing:
-        yield from _told(_model_new_faults(folder / "model_new.py"))
     found: dict[str, None] = {}  # variants share files
+    if "model_new.py" not in missing:
+        found |= dict.fromkeys(_told(_model_new_faults(folder / "model_new.py")))
     for variant in variants:
         if not (folder / variant.source).is_file():
             found[f"{folder / 'template.py'}: {variant.source} is not a file of {folder}"] = None
         else:
             found |= dict.fromkeys(_told(_variant_faults(folder, variant)))
     yield from found
-
-
-def check_files(folder: Path, variants: tuple[Variant, ...]) -> None:
-    """Raise TemplateError for the first of `faults`."""
-    for fault in faults(folder, variants):
-        raise TemplateError(fault)
 
 
 def _told(found: Iterator[str]) -> Iterator[str]:
@@ -115,7 +109,9 @@ def _parsed(path: Path) -> ast.Module:
         return ast.parse(read(path))
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
-        raise TemplateError(f"{path}{f':{line}' if line else ''}: {error.__class__.__name__}: {error}") from None
+        raise TemplateError(
+            f"{path}{f':{line}' if line else ''}: {error.__class__.__name__}: {getattr(error, 'msg', error)}"
+        ) from None
 
 
 def _definitions(tree: ast.Module, kind: type[ast.FunctionDef] | type[ast.ClassDef]) -> list[str]:

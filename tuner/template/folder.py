@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,7 @@ from typing import Any
 
 from tuner.errors import ConfigError, TemplateError
 from tuner.space import Branch, Choice, Facts, Knob, Space
-from tuner.template.checks import check_files
+from tuner.template import checks
 from tuner.template.shared import shared_modules, shipped_folder, shipped_names
 from tuner.template.variant import Variant
 
@@ -155,21 +156,42 @@ def find(name: str, relative_to: Path) -> Template:
 
     Raises ConfigError when there is none.
     """
+    return load(folder_of(name, relative_to))
+
+
+def folder_of(name: str, relative_to: Path) -> Path:
+    """Where the template called so lies; not whether it is a sound one. Raises ConfigError when there is none."""
     if "/" in name or name.startswith("."):
         folder = (relative_to / name).resolve()
         if not os.path.isfile(folder / "template.py"):
             raise ConfigError(f"template: {name}: no template.py in {folder}")
-        return load(folder)
+        return folder
     if not re.fullmatch(r"[A-Za-z0-9_]+", name):
         raise ConfigError(f"template: {name!r} is neither a name (letters, digits, _) nor a path with a /")
     if name not in shipped_names():
         raise ConfigError(f"template: {name!r} is not one of {', '.join(shipped_names())}")
-    return load(shipped_folder() / name)
+    return shipped_folder() / name
 
 
 def load(folder: Path) -> Template:
     """Read a template folder. Raises TemplateError when a part is missing or contradicts another."""
-    folder = folder.resolve()
+    template = _executed(folder.resolve())
+    for fault in checks.faults(template.folder, template.variants):
+        raise TemplateError(fault)
+    return template
+
+
+def faults(folder: Path) -> list[str]:
+    """Everything that keeps `load` from reading a folder, each with its file; [] for a sound template."""
+    try:
+        template = _executed(folder.resolve())
+    except TemplateError as fault:
+        return [str(fault)]
+    return list(checks.faults(template.folder, template.variants))
+
+
+def _executed(folder: Path) -> Template:
+    """What template.py says, whatever the other files do."""
     path = folder / "template.py"
     spec = importlib.util.spec_from_file_location(f"tuner_template_{folder.name}", path)
     if spec is None or spec.loader is None or not path.is_file():
@@ -182,13 +204,19 @@ def load(folder: Path) -> Template:
         with shared_modules(folder):
             spec.loader.exec_module(module)
     except TemplateError as error:
-        raise TemplateError(f"{path}: {error}") from error
+        raise TemplateError(f"{_at(path, error)}: {error}") from error
     except (Exception, SystemExit) as error:  # the template's own code
-        raise TemplateError(f"{path}: {type(error).__name__}: {error}") from error
+        raise TemplateError(f"{_at(path, error)}: {type(error).__name__}: {error}") from error
     variants, axes = getattr(module, "VARIANTS", None), getattr(module, "axes", None)
     if not callable(axes) or not isinstance(variants, tuple) or not variants:
         raise TemplateError(f"{path}: wants a function axes(init, shapes) and a tuple VARIANTS")
     if not all(isinstance(v, Variant) for v in variants) or len({v.name for v in variants}) != len(variants):
         raise TemplateError(f"{path}: VARIANTS wants Variant values with different names")
-    check_files(folder, variants)
     return Template(folder.name, folder, variants, axes)
+
+
+def _at(path: Path, error: BaseException) -> str:
+    """The file, with the line of it that an exception came from."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+    return f"{path}:{line}" if line else str(path)
