@@ -76,7 +76,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "shapes"),
     [
-        ("n, c = 3, 4\n", None),
+        ("n, c = 3, 4\n", [(3, 4)]),
         ("n = 2 * 3\nc = -(-7 // 2)\n", [(6, 4)]),
         ("n = int('3')\nc = 4\n", None),
         ("import os\nn = 3\nc = 4\n", [(3, 4)]),

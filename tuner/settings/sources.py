@@ -29,7 +29,7 @@ def load(path: Path, overrides: Mapping[str, str | None] | None = None) -> Setti
 
     Raises ConfigError.
     """
-    values = {"template": os.path.abspath(path)} if (path / "template.py").is_file() else yaml.read(path)
+    values = {"template": os.path.abspath(path)} if os.path.isfile(path / "template.py") else yaml.read(path)
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: wants a mapping of keys such as `template: NAME`, not {faults.kind(values)}")
     given_by = {str(key): f"{path}: {key}" for key in values}
