@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -193,8 +194,43 @@ def test_an_altered_pair_is_never_executed(root: Path, put: Put, tiny_folder: Pa
 def test_a_name_that_is_no_template_is_no_attribute() -> None:
     with pytest.raises(AttributeError, match=r"has no kernel 'nope'; there are .*gn_mean"):
         kernels.nope  # noqa: B018
-    with pytest.raises(ImportError):
+    with pytest.raises(ImportError, match=r'no kernel .nope.; there are .*gn_mean.*; load\("./path/to/nope"\) takes'):
         from tuner.kernels import nope  # noqa: F401
+
+
+def test_a_project_s_template_is_imported_by_name(
+    root: Path, put: Put, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(tiny_folder, project / "kernels" / "tiny")
+    (project / "pyproject.toml").touch()
+    monkeypatch.chdir(project)
+    put(root)
+    assert "tiny" in dir(kernels)
+    from tuner.kernels import tiny
+
+    assert tiny is load(tiny_folder)
+
+
+def test_a_cached_model_is_unpickled_in_a_fresh_process(
+    root: Path, put: Put, tiny_folder: Path, tmp_path: Path
+) -> None:
+    import torch
+
+    put(root)
+    model = load(tiny_folder)(8)
+    model.weight.data.fill_(3.0)
+    torch.save(model, tmp_path / "model.pt")
+    code = (
+        "import sys, torch\n"
+        "model = torch.load(sys.argv[1], weights_only=False)\n"
+        "print(model.__class__.__module__, float(model.weight.detach().sum()), model.name_in_graphs)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "model.pt"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [model.__class__.__module__, "24.0", "0"]
 
 
 def test_the_names_of_the_templates_are_listed() -> None:

@@ -14,6 +14,9 @@ Importing this module loads neither torch nor anything heavy.
 
 from __future__ import annotations
 
+import copyreg
+import dis
+import functools
 import os
 import sys
 from collections.abc import Sequence
@@ -29,17 +32,30 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    from tuner.template import shipped_names
-
-    if name not in shipped_names():
-        raise AttributeError(f"tuner.kernels has no kernel {name!r}; there are {', '.join(shipped_names())}")
+    if name.startswith("__"):
+        raise AttributeError(f"tuner.kernels has no attribute {name!r}")
+    known = _known()
+    if name not in known:
+        text = (
+            f"tuner.kernels has no kernel {name!r}; there are {', '.join(known)}; "
+            f'load("./path/to/{name}") takes a template folder anywhere'
+        )
+        caller = sys._getframe(1)
+        if caller.f_code.co_code[caller.f_lasti] == dis.opmap["IMPORT_FROM"]:  # which keeps no AttributeError's words
+            raise ImportError(text)
+        raise AttributeError(text)
     return load(name)
 
 
 def __dir__() -> list[str]:
-    from tuner.template import shipped_names
+    return sorted([*globals(), *_known()])
 
-    return sorted([*globals(), *shipped_names()])
+
+def _known() -> list[str]:
+    """Names of the project's own templates and of the shipped ones."""
+    from tuner import settings
+
+    return sorted(settings.template_folders(settings.working_folder()))
 
 
 def load(
@@ -51,7 +67,7 @@ def load(
 ) -> Any:
     """The class `ModelNew` with all winners of a template for a device.
 
-    `name` is a shipped template or the path of a template folder (with a /); `init` keeps
+    `name` is a template of the project or a shipped one, or the path of a template folder (with a /); `init` keeps
     only winners tuned for these constructor arguments. Raises CacheError on a miss.
     """
     return _module(name, device, precision, init, accept).ModelNew
@@ -74,14 +90,14 @@ def _module(name: str, device: str, precision: Precision, init: Sequence[Any] | 
     from tuner import backends, settings, store
     from tuner.backends import toolchain
     from tuner.records import Precision
-    from tuner.template import find, render
+    from tuner.template import folder, render
 
     accept = accept or os.environ.get("TUNER_ACCEPT") or "exact"
     if accept not in ("exact", "same_device"):
         raise ConfigError(f"accept (TUNER_ACCEPT): {accept!r} is not exact or same_device")
     if precision not in get_args(Precision):
         raise ConfigError(f"precision: {precision!r} is not one of {', '.join(get_args(Precision))}")
-    template = find(name, settings.working_folder())
+    template = folder.load(settings.folder_of(name, settings.working_folder()))
     digests = store.Digests(template)
     here = backends.of(backends.resolve(device)).environment()
     roots = list(
@@ -154,4 +170,20 @@ def _execute(candidate: Any, name: str) -> ModuleType:
         except BaseException:
             del sys.modules[key]
             raise
+        # A fresh process knows no such module: the text goes with the model.
+        copyreg.pickle(module.ModelNew, functools.partial(_reduced, candidate.text, name))
     return sys.modules[key]
+
+
+def _reduced(text: str, name: str, model: Any) -> tuple[Any, ...]:
+    return _blank, (text, name), model.__getstate__()
+
+
+def _blank(text: str, name: str) -> Any:
+    """What an unpickled model is made of before its state: its class, executed from the text that it was saved with."""
+    from tuner.backends import toolchain
+    from tuner.template.render import Candidate
+
+    toolchain.use_here()
+    model_new = _execute(Candidate(text), name).ModelNew
+    return model_new.__new__(model_new)

@@ -55,3 +55,11 @@ def test_validate_takes_a_folder_and_tells_all_its_faults(project: Project) -> N
     assert (code, out) == (2, "")
     assert len(err.splitlines()) == 4
     assert all(f"tiny/{name}:1: SyntaxError" in err for name in ("problem.py", "model_new.py"))
+
+
+def test_templates_of_the_project_are_listed_and_known_by_name(project: Project) -> None:
+    (project.root / "kernels").symlink_to("templates")
+    code, out, _ = project.run("templates")
+    assert code == 0 and "tiny plain (cpu): one loop" in out and "gn_mean fused_cpu" in out
+    project.config.write_text(CONFIG.replace("templates/tiny/", "tiny"))
+    assert project.run("validate", "tiny.yaml")[:2] == (0, "tiny.yaml: ok (tiny)\n")

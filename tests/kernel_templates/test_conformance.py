@@ -16,6 +16,7 @@ import pytest
 import torch
 from helpers import shipped
 from helpers.shipped import CPU, DEADLINE_S, H200, LEAST, ODD, Builds, kernels, question, run_alone, small, variants
+from torch._subclasses import FakeTensorMode
 
 from tuner import problem, settings, template
 from tuner.backends import toolchain
@@ -191,6 +192,32 @@ def test_what_it_does_not_take_is_refused_in_words(kernel: Template, variant: Va
     for dtype in (torch.float64, torch.float16, torch.bfloat16):
         assert f"found an input that is torch.strided {dtype} on cpu" in refusal(model, *[x.to(dtype) for x in inputs])
     assert "found a parameter that is torch.strided torch.float64" in refusal(model.double(), *inputs)
+
+
+@pytest.mark.skipif(not hasattr(torch.library, "register_fake"), reason="PyTorch before 2.4")
+@pytest.mark.parametrize(("kernel", "variant"), variants("cpu"))
+def test_tensors_without_values_give_the_reference_s_sizes(kernel: Template, variant: Variant) -> None:
+    """What torch.compile and torch.export ask of the operation; nothing is compiled."""
+    workload, reference = small(kernel, BATCH), problem.load(kernel.problem).model
+    with FakeTensorMode():
+        inputs = [torch.rand(shape) for shape in workload.shapes]
+        wanted = reference(*workload.init)(*inputs)
+        given = executed(kernel, variant)["ModelNew"](*workload.init)(*inputs)
+    assert (given.shape, given.stride(), given.dtype) == (wanted.shape, wanted.stride(), wanted.dtype)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(torch.library, "opcheck"), reason="PyTorch before 2.4")
+@pytest.mark.parametrize(("kernel", "variant"), variants("cpu"))
+def test_the_operation_passes_opcheck(
+    kernel: Template, variant: Variant, builds: Builds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(builds.extensions))
+    workload = small(kernel, BATCH)
+    model = executed(kernel, variant)["ModelNew"](*workload.init)
+    state = [tensor.detach() for tensor in (*model.parameters(), *model.buffers())]
+    inputs = [torch.rand(shape) for shape in workload.shapes]
+    torch.library.opcheck(model.operation, (model.name_in_graphs, inputs, state))
 
 
 @pytest.mark.parametrize(("kernel", "variant"), variants("cuda"))

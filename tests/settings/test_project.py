@@ -91,3 +91,48 @@ def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Path, "home", no_home)
     with pytest.raises(ConfigError, match=r"^no home folder is known for this user: set HOME, or TUNER_CACHE_DIR$"):
         settings.cache_root(Path("/somewhere"))
+
+
+# ---- the project's own templates --------------------------------------------------------------------
+
+
+def template(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "template.py").touch()
+    return folder
+
+
+def test_templates_of_the_project_are_known_by_name(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'x'\n")
+    mine, other = template(tmp_path / "kernels" / "mine"), template(tmp_path / "kernel_templates" / "other")
+    template(tmp_path / "elsewhere" / "hidden")
+    known = settings.template_folders(tmp_path / "configs")
+    assert (known["mine"], known["other"]) == (mine, other)
+    assert "gn_mean" in known and "hidden" not in known
+    assert settings.folder_of("mine", tmp_path) == mine
+
+
+def test_pyproject_names_the_folders(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.tuner]\ntemplates = ["elsewhere"]\n')
+    found, hidden = template(tmp_path / "elsewhere" / "mine"), template(tmp_path / "kernels" / "hidden")
+    assert settings.template_folders(tmp_path)["mine"] == found
+    assert hidden.name not in settings.template_folders(tmp_path)
+
+
+def test_one_of_the_name_of_a_shipped_one_goes_before_it(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    assert settings.folder_of("gn_mean", template(tmp_path / "kernels" / "gn_mean")) == tmp_path / "kernels/gn_mean"
+
+
+@pytest.mark.parametrize("text", ["[tool.tuner", "[tool]\ntuner = 3", "[tool.tuner]\ntemplates = 'kernels'"])
+def test_a_pyproject_that_cannot_be_used_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "pyproject.toml").write_text(text)
+    with pytest.raises(ConfigError, match=r"pyproject\.toml: "):
+        settings.template_folders(tmp_path)
+
+
+def test_an_unknown_name_lists_those_that_are_known(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    template(tmp_path / "kernels" / "mine")
+    with pytest.raises(ConfigError, match=r"'nope' is not one of .*gn_mean.*mine"):
+        settings.folder_of("nope", tmp_path)

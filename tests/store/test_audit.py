@@ -156,7 +156,7 @@ def test_a_winner_of_an_unknown_template_is_no_fault(root: Path, keep: Keep) -> 
     folder = keep()
     (found,) = verify(root)
     assert (found.folder, found.ok) == (folder, True)
-    assert found.said.startswith("not checked: its template tiny is not among the shipped ones")
+    assert found.said.startswith("not checked: its template tiny is none of the project's")
 
 
 def test_a_damaged_winner_of_an_unknown_template_is_one(root: Path, keep: Keep) -> None:

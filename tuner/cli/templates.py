@@ -60,7 +60,8 @@ def templates(names: tuple[str, ...], as_json: bool) -> None:
     from tuner import settings, template
     from tuner.cli import tables
 
-    found = [template.find(name, settings.working_folder()) for name in names or template.shipped_names()]
+    here = settings.working_folder()
+    found = [template.load(settings.folder_of(name, here)) for name in names or sorted(settings.template_folders(here))]
     listings = [VariantListing.of(kernel, variant) for kernel in found for variant in kernel.variants]
     if as_json:
         print_json([listing.model_dump(mode="json") for listing in listings])

@@ -1,7 +1,7 @@
 """What a search is asked to do: YAML, environment variables and options."""
 
 from tuner.settings.model import SCHEMA_FILE, Settings, json_schema, json_schema_text
-from tuner.settings.project import cache_root, cache_roots, project_root, working_folder
+from tuner.settings.project import cache_root, cache_roots, folder_of, project_root, template_folders, working_folder
 from tuner.settings.sources import load
 
 __all__ = [
@@ -9,9 +9,11 @@ __all__ = [
     "Settings",
     "cache_root",
     "cache_roots",
+    "folder_of",
     "json_schema",
     "json_schema_text",
     "load",
     "project_root",
+    "template_folders",
     "working_folder",
 ]

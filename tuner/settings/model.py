@@ -110,6 +110,11 @@ class Settings(BaseModel):
         self._file, self._given_by = str(file), dict(by)
         return self
 
+    @property
+    def folder(self) -> Path:
+        """The config's own, around which its project lies."""
+        return Path(self._file).absolute().parent
+
     def place(self, key: str) -> str:
         """Where `key` was given: "FILE: key", a variable or an option; for a default, the file."""
         return self._given_by.get(key, self._file)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tomllib
 from pathlib import Path
 
+from tuner import template
 from tuner.errors import ConfigError
+from tuner.template import shipped_folder, shipped_names
 
+TEMPLATE_FOLDERS = ("kernel_templates", "kernels")
 MARKS = ("pyproject.toml", ".git", "kernel_templates")
 
 
@@ -58,6 +62,48 @@ def cache_roots(start: Path) -> list[Path]:
         return [root]
     own = _of_own_templates(root)
     return [root, *sorted(own.iterdir())] if own.is_dir() else [root]
+
+
+def template_folders(start: Path) -> dict[str, Path]:
+    """Every template that is known by name alone: those of the project around `start`, then the shipped ones.
+
+    A project's lie in the folders that `[tool.tuner]` of its pyproject.toml names (`templates = ["kernels"]`), by
+    default kernel_templates/ and kernels/. Raises ConfigError where that cannot be read.
+    """
+    found: dict[str, Path] = {}
+    root = project_root(start)
+    for place in () if root is None else _places(root):
+        found |= {file.parent.name: file.parent for file in sorted(place.glob("*/template.py"))}
+    return {name: shipped_folder() / name for name in shipped_names()} | found
+
+
+def folder_of(name: str, start: Path) -> Path:
+    """The folder of a template: a path (it holds a `/`), or a name that is known. Raises ConfigError for another."""
+    if "/" in name or name.startswith("."):
+        return template.folder_of(name, start)
+    known = template_folders(start)
+    if name in known:
+        return known[name]
+    try:
+        return template.folder_of(name, start)
+    except ConfigError:
+        if not name.isidentifier():
+            raise
+        raise ConfigError(f"template: {name!r} is not one of {', '.join(sorted(known))}") from None
+
+
+def _places(root: Path) -> list[Path]:
+    file = root / "pyproject.toml"
+    try:
+        own = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("tuner", {})
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        own = {}
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    names = own.get("templates", TEMPLATE_FOLDERS) if isinstance(own, dict) else None
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f'{file}: tool.tuner.templates wants a list of folders such as ["kernels"]')
+    return [root / name for name in names]
 
 
 def _absolute(path: Path) -> Path:

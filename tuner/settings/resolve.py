@@ -10,7 +10,7 @@ from tuner import backends, template
 from tuner.execution.job import PREPARE_DEADLINE_S
 from tuner.measurement.protocol import DeviceEnvironment, OpenInspector, OpenMachine, OwnWorkload
 from tuner.records import Environment, Precision, TensorSpec, Workload
-from tuner.settings import Settings
+from tuner.settings import Settings, folder_of
 from tuner.template import Template
 from tuner.workers.worker import Worker
 
@@ -33,14 +33,15 @@ def template_and_device(settings: Settings) -> tuple[Template, str]:
 
 
 def _template(settings: Settings) -> Template:
+    folder = template_folder(settings)
     with settings.blame("template"):
-        return template.find(settings.template, Path("/"))  # a path is absolute by now
+        return template.load(folder)
 
 
 def template_folder(settings: Settings) -> Path:
     """Where the template of a config lies, sound or not. A fault names the place of its key."""
     with settings.blame("template"):
-        return template.folder_of(settings.template, Path("/"))
+        return folder_of(settings.template, settings.folder)
 
 
 def problem_path(settings: Settings, kernel: Template) -> Path:

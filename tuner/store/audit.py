@@ -12,7 +12,7 @@ from tuner import backends, store, template
 from tuner.backends import toolchain
 from tuner.errors import CacheError, TunerError
 from tuner.execution import verdict
-from tuner.settings import Settings, resolve, working_folder
+from tuner.settings import Settings, folder_of, resolve, template_folders, working_folder
 from tuner.store import Entry
 from tuner.template import Template
 
@@ -56,9 +56,11 @@ class Finding:
 def verify_cache(cache: Path, run: bool, templates: Sequence[str], say: Callable[[str], None]) -> list[Finding]:
     """Judge every entry; a damaged one is moved to the quarantine. With `run` the suite judges them as well.
 
-    `templates` are those to know beside the shipped ones, and before them.
+    `templates` are those to know beside the project's and the shipped ones, and before them.
     """
-    kernels = {k.name: k for k in (template.find(n, working_folder()) for n in [*template.shipped_names(), *templates])}
+    here = working_folder()
+    folders = [*template_folders(here).values(), *(folder_of(name, here) for name in templates)]
+    kernels = {kernel.name: kernel for kernel in map(template.load, folders)}
     variables = toolchain.environment()
     devices = {resolve.here(d, variables).slug: d for d in (backends.available() if run else ())}
 
@@ -84,7 +86,9 @@ def _look_at(folder: Path, kernels: Mapping[str, Template], suite: Callable[[Ent
         name = entry.record.template
         if name not in kernels:
             return Finding(
-                folder, True, f"not checked: its template {name} is not among the shipped ones; --template names others"
+                folder,
+                True,
+                f"not checked: its template {name} is none of the project's or the shipped ones; --template names more",
             )
         store.load_checked(entry, kernels[name])
         fault = suite(entry, kernels[name])
