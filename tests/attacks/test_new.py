@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 from helpers.arena import Arena
-from helpers.attacks import Attack
 from helpers.new_attacks import ANSWERS, BENCH, HARM, TELLS
 
 from tuner.records import Status
@@ -21,15 +20,31 @@ def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     made.close()
 
 
-@pytest.mark.parametrize("attack", (BENCH | TELLS | ANSWERS).values(), ids=(BENCH | TELLS | ANSWERS))
-def test_is_refused(arena: Arena, attack: Attack) -> None:
+SLOW = {"a ring of 64 buffers", "the first timed forward computes all that will be asked", "stops itself"}
+REFUSED = BENCH | TELLS | ANSWERS
+
+
+def marked(names: Iterable[str]) -> list[object]:
+    """Parameters of a test, those that take long marked."""
+    return [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in names]
+
+
+@pytest.mark.parametrize("name", marked(REFUSED))
+def test_is_refused(arena: Arena, name: str) -> None:
+    attack = REFUSED[name]
     fault = arena.verify(attack.forward, attack.top)
     assert fault != ""
     assert attack.said in fault
 
 
-@pytest.mark.parametrize("name", HARM)
+@pytest.mark.parametrize("name", marked(HARM))
 def test_the_next_candidate_is_not_harmed(arena: Arena, name: str) -> None:
     assert arena.trial(top=HARM[name]).status is not None
     evaluation = arena.trial()
     assert (evaluation.status, evaluation.detail) == (Status.OK, "")
+
+
+def test_a_clock_that_stands_still_costs_its_own_trial_alone(arena: Arena) -> None:
+    attack = BENCH["a clock that stands still"]
+    evaluation = arena.trial(attack.forward, attack.top)
+    assert (evaluation.status, evaluation.detail) == (Status.BENCHMARK, "0 ms is no time that a forward takes")

@@ -149,6 +149,9 @@ class Examination:
             raise Failed(sampled.fault)
         if len(sampled.times_ms) != forwards:
             raise Untrusted(f"{len(sampled.times_ms)} times were given for {forwards} forwards")
+        odd = next((ms for ms in sampled.times_ms if not 0 < ms < math.inf), None)
+        if odd is not None:
+            raise Untrusted(f"{odd:g} ms is no time that a forward takes")
         if plan.keep:
             fault = self.sides.judge(MarkTimed(plan, sampled.kept, self.sides.folder))
             if fault:

@@ -84,13 +84,16 @@ def verify(
             raise WrongFile(f"{file}: {failure}") from None
 
 
-def examine(lane: Lane, path: Path, sha256: str) -> Correctness:
-    """Every case there is for one file, on a bench of its own. Raises WorkerFailure when it ends its process."""
+def examine(lane: Lane, path: Path, sha256: str, claimed_ms: float = math.inf) -> Correctness:
+    """Every case there is for one file, on a bench of its own. Raises WorkerFailure when it ends its process.
+
+    `claimed_ms` is its time as it was measured elsewhere: that, too, has to agree with the clock outside.
+    """
     with lane.lock:  # until the candidate's process is gone, which could take the lock and keep it
         bench = lane.new_bench()
         try:
             sides = lane.sides(bench, time.monotonic() + PREPARE_DEADLINE_S)
-            return _examined(lane, bench, Examination(sides, SEAT, path, sha256))
+            return _examined(lane, bench, Examination(sides, SEAT, path, sha256), claimed_ms)
         except WorkerBug as bug:
             last = str(bug).strip().splitlines()[-1]
             return _refused("construction", f"the process failed: {last}"[:500])
@@ -99,7 +102,7 @@ def examine(lane: Lane, path: Path, sha256: str) -> Correctness:
             bench.close()
 
 
-def _examined(lane: Lane, bench: Worker[BenchService], examined: Examination) -> Correctness:
+def _examined(lane: Lane, bench: Worker[BenchService], examined: Examination, claimed_ms: float) -> Correctness:
     sides = examined.sides
     try:
         examined.load()
@@ -113,7 +116,7 @@ def _examined(lane: Lane, bench: Worker[BenchService], examined: Examination) ->
     found = examined.examine(complete=True)
     if found.fault:
         return found
-    cases = [*found.cases, *_timed(lane, bench, examined), *sides.judge(Sanitize(examined.path))]
+    cases = [*found.cases, *_timed(lane, bench, examined, claimed_ms), *sides.judge(Sanitize(examined.path))]
     return found.with_cases(cases)
 
 
@@ -122,7 +125,7 @@ def _refused(name: str, detail: str) -> Correctness:
     return Correctness(cases=(case,), error_ratio=0.0, agrees_with_eager=False)
 
 
-def _timed(lane: Lane, bench: Worker[BenchService], examined: Examination) -> list[CaseResult]:
+def _timed(lane: Lane, bench: Worker[BenchService], examined: Examination, elsewhere_ms: float) -> list[CaseResult]:
     """What the candidate claims of its time, and what becomes of many forwards by the clock of this process."""
     try:
         claimed_ms = statistics.median(examined.samples(CLAIMED_SAMPLES, Values.MARKED))
@@ -130,7 +133,8 @@ def _timed(lane: Lane, bench: Worker[BenchService], examined: Examination) -> li
         cases = [CaseResult(name="timed values", ok=True)]
     except (Failed, Untrusted) as fault:
         return [CaseResult(name="timed values", ok=False, detail=str(fault))]
-    return [*cases, _repeats(examined.sides, claimed_ms), _outside(lane, bench, examined.sides, claimed_ms)]
+    outside = _outside(lane, bench, examined.sides, min(claimed_ms, elsewhere_ms))
+    return [*cases, _repeats(examined.sides, claimed_ms), outside]
 
 
 def _repeats(sides: Sides, claimed_ms: float) -> CaseResult:

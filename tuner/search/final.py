@@ -92,4 +92,5 @@ class Final:
         candidate = self.run.candidate(trial.point)
         job = replace(self.run.job, seed=secrets.randbits(31))
         with contextlib.closing(Lane(job, self.run.folder, self.run.observer.stage)) as lane:
-            return verdict.examine(lane, self.run.folder / f"{candidate.sha256}.py", candidate.sha256)
+            path = self.run.folder / f"{candidate.sha256}.py"
+            return verdict.examine(lane, path, candidate.sha256, self.contest.samples.median_ms(str(trial.point)))
