@@ -47,7 +47,7 @@ def test_the_error_is_infinite_when_the_masks_differ(
 
 
 def test_eight_times_the_reference_s_error_and_four_roundings_are_allowed() -> None:
-    allowed = criterion.allowed_error(0.25, tensor(1.0, -3.0, INF, NAN), torch.float32, error_budget=8)
+    allowed = criterion.allowed_error(0.25, criterion.largest_finite(tensor(1.0, -3.0, INF, NAN)), torch.float32, 8)
     assert allowed == 8 * 0.25 + 4 * 2**-23 * 3
 
 

@@ -94,6 +94,14 @@ class Backend(ABC):
         """The compute capability that kernels are compiled for; None where there is no such thing."""
 
     @abstractmethod
+    def memory_bytes(self) -> int:
+        """The device's memory. Imports torch where a GPU has it."""
+
+    @abstractmethod
+    def free_bytes(self) -> int:
+        """How much of it nobody holds at this moment; what torch keeps for later tensors is held."""
+
+    @abstractmethod
     def compile_processes(self) -> int:
         """How many candidates are compiled at once; 1 unless that goes on beside measuring."""
 

@@ -55,7 +55,7 @@ class Cpu(Backend):
             device_name=plain(model_name()),
             capability=(0, 0),
             cores=cores(),
-            memory_bytes=psutil.virtual_memory().total,
+            memory_bytes=self.memory_bytes(),
             driver=toolchain.NONE,
             toolkit=toolchain.compiler_version(),
             **common_environment(),
@@ -71,6 +71,12 @@ class Cpu(Backend):
 
     def target(self, environment: Environment) -> None:
         return None
+
+    def memory_bytes(self) -> int:
+        return int(psutil.virtual_memory().total)
+
+    def free_bytes(self) -> int:
+        return int(psutil.virtual_memory().available)
 
     def compile_processes(self) -> int:
         return 1

@@ -85,6 +85,16 @@ class Cuda(Backend):
     def target(self, environment: Environment) -> tuple[int, int]:
         return environment.capability
 
+    def memory_bytes(self) -> int:
+        import torch
+
+        return int(torch.cuda.get_device_properties(torch.device(self.torch_device)).total_memory)
+
+    def free_bytes(self) -> int:
+        import torch
+
+        return int(torch.cuda.mem_get_info(torch.device(self.torch_device))[0])
+
     def compile_processes(self) -> int:
         return max(1, min(MOST_COMPILERS, (os.cpu_count() or 2) - 1))
 

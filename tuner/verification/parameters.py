@@ -61,5 +61,5 @@ def draw_affine(state: State, rng: torch.Generator) -> State:
             noise = torch.randn(value.shape, generator=rng, device=rng.device).to(value)
             drawn[name] = (1.0 if name.endswith("weight") else 0.0) + 0.5 * noise
         else:
-            drawn[name] = value.clone()
+            drawn[name] = value  # shared: matrices are the most of it, and no state is written to
     return drawn

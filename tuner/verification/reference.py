@@ -20,6 +20,7 @@ from tuner.verification.criterion import (
     ExpectedTensor,
     allowed_error,
     error_of,
+    largest_finite,
 )
 from tuner.verification.guards import same_bits
 from tuner.verification.operators import Operators
@@ -182,7 +183,8 @@ class Reference:
     ) -> ExpectedTensor:
         if not eager.is_floating_point():
             return ExpectedTensor(name, oracle, eager, 0.0, 0.0, tie)
-        return ExpectedTensor(name, oracle, eager, error, allowed_error(error, oracle, eager.dtype, self.error_budget))
+        allowed = allowed_error(error, largest_finite(oracle), eager.dtype, self.error_budget)
+        return ExpectedTensor(name, oracle, eager, error, allowed)
 
     def _own_errors(self, state: State, inputs: Tensors, oracle: Answer, eager: Answer) -> list[float]:
         """E of each result: over the eager call and, where there is a batch, the eager call on its reverse.

@@ -105,7 +105,9 @@ def _read_bytes(path: Path, size: int) -> bytearray:
         with open(handle, "rb") as file:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise Wrong("an answer is no plain file")
-            return bytearray(file.read(size + 1))
+            raw = bytearray(min(size, os.fstat(handle).st_size) + 1)
+            del raw[file.readinto(raw) :]
+            return raw
     except OSError:
         raise Wrong("an answer is not there") from None
 
@@ -113,7 +115,7 @@ def _read_bytes(path: Path, size: int) -> bytearray:
 def _write_bytes(x: torch.Tensor, path: Path) -> None:
     flat = x.reshape(-1).view(torch.uint8).cpu() if x.numel() else torch.empty(0, dtype=torch.uint8)
     path.unlink(missing_ok=True)  # ext4 waits for the disk when a file is cut short and written anew
-    path.write_bytes(flat.numpy().tobytes())
+    path.write_bytes(flat.numpy().data)
 
 
 def _name(dtype: torch.dtype) -> str:

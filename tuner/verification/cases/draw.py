@@ -113,7 +113,7 @@ def _rounded_mean(norm: Norm) -> torch.Tensor:
 
 def within_domain(case: Case) -> Case | CaseResult:
     """The case; where its oracle is not finite, so that its values are none of the problem's, a result that says so."""
-    if all(bool(part.oracle.isfinite().all()) for part in case.expected.parts):
+    if all(part.kind.all_finite for part in case.expected.parts):
         return case
     return CaseResult(
         name=case.name, ok=True, detail="not judged: outside the problem's domain, its result is not finite"
@@ -126,12 +126,12 @@ def judgeable(case: Case, useless: float = USELESS) -> Case | CaseResult:
     It is not when its error, relative to the largest result, is above `useless`, or infinite.
     """
     for part in case.expected.parts:
-        scale = part.scale if bool(part.oracle.isfinite().any()) else 1.0
-        own = part.reference_error
+        kind, own = part.kind, part.reference_error
+        scale = kind.scale if kind.any_finite else 1.0
         if own == math.inf or (own > 0 and own > useless * scale):
             dtype = str(part.eager.dtype).removeprefix("torch.")
             said = f"not judged: the {dtype} reference itself is not right here"
             return CaseResult(name=case.name, ok=True, detail=said)
-        if part.ties is not None and part.ties.numel() and bool(part.ties.all()):
+        if kind.undecided:
             return CaseResult(name=case.name, ok=True, detail="not judged: a rounding decides every element")
     return case

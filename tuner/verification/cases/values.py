@@ -40,8 +40,9 @@ def _with_edges(model: nn.Module, state: State, edge: float) -> State:
     main = main_parameters(model)
     for name, value in state.items():
         if name not in main and name.endswith("bias") and value.numel() > 1:
-            value.view(-1)[0] += edge
-            value.view(-1)[-1] -= edge
+            state[name] = edged = value.clone()
+            edged.view(-1)[0] += edge
+            edged.view(-1)[-1] -= edge
     return state
 
 
