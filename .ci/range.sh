@@ -47,7 +47,7 @@ for python in ${PYTHONS:-3.11 3.12 3.13}; do
     printf 'template: gn_mean\ndevice: cpu\ninit: [3, 8, 3, 4]\nshapes: [[4, 3, 8, 10, 12]]\ntrials: 3\nfinal_budget_s: 2\nbaselines: [eager]\n' >"$project/small.yaml"
     try doctor env CUDA_VISIBLE_DEVICES= "$bin/tuner" doctor && doctor=$outcome
     try search "$bin/tuner" search "$project/small.yaml" && search=$outcome
-    try tests "$bin/python" -m pytest -m 'not slow and not gpu' -p no:cacheprovider && tests=$outcome
+    STEP_S=${TESTS_S:-3600} try tests "$bin/python" -m pytest -m 'not slow and not gpu' -p no:cacheprovider && tests=$outcome
     rows+=("| $release | ok | $doctor | $search | $tests: $(tail -n 1 "$folder/$name-tests.log" | tr -d '=' | xargs) |")
   done
 done
