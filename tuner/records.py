@@ -286,6 +286,7 @@ class Record(Stored):
     environment: Environment
     error_budget: float
     evaluation: Evaluation
+    leaves: tuple[str, ...] = ()  # operators that its template declares to leave to PyTorch
     confirmed: bool = True  # False for the best of a search that was interrupted: no final, no thorough check
     baselines: tuple[Comparison, ...] = ()
     runner_up: Comparison | None = None
@@ -309,6 +310,7 @@ class Record(Stored):
         baselines: Sequence[Comparison],
         runner_up: Comparison | None,
         runner_up_point: Point | None,
+        leaves: tuple[str, ...] = (),
     ) -> Record:
         """The record of the final's winner, which may be another trial than the search's best."""
         return self._with(
@@ -316,6 +318,7 @@ class Record(Stored):
             template_digest=template_digest,
             candidate_sha256=trial.candidate_sha256,
             evaluation=evaluation,
+            leaves=leaves,
             confirmed=True,
             baselines=tuple(baselines),
             runner_up=runner_up,

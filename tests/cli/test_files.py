@@ -55,3 +55,26 @@ def test_verify_has_three_verdicts(tmp_path: Path, reference: str, result: str, 
     (project.root / "new.py").write_text(CANDIDATE.format(result=result))
     ended, out, err = project.run("verify", "new.py", "--problem", "problem.py", "--device", "cpu", "--json")
     assert (ended, json.loads(out)["verdict"]) == (code, word), out + err
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("needs_compiler")
+@pytest.mark.parametrize(("leaves", "code"), [((), 1), (("--leaves", "cumsum"), 0)])
+def test_verify_takes_what_may_be_left_to_pytorch(tmp_path: Path, leaves: tuple[str, ...], code: int) -> None:
+    project = Project(tmp_path / "project")
+    (project.root / "problem.py").write_text(PROBLEM.format(reference="x.cumsum(1)"))
+    (project.root / "new.py").write_text(CANDIDATE.format(result="x.cumsum(1)"))
+    ended, out, err = project.run("verify", "new.py", "--problem", "problem.py", "--device", "cpu", "--json", *leaves)
+    assert ended == code, out + err
+    found = json.loads(out)
+    assert found["leaves"] == list(leaves[1:])
+    assert {case["name"]: case["detail"] for case in found["cases"]}["own work"] == (
+        "leaves cumsum to PyTorch" if leaves else "falls back to PyTorch's own cumsum"
+    )
+
+
+def test_verify_refuses_to_leave_what_pytorch_does_not_have(tmp_path: Path) -> None:
+    project = Project(tmp_path / "project")
+    (project.root / "new.py").write_text(CANDIDATE.format(result="x"))
+    code, _, err = project.run("verify", "new.py", "--problem", "problem.py", "--leaves", "cumsum,gelo")
+    assert code == 2 and err.count("\n") == 1 and "--leaves: PyTorch" in err and "no operator aten::gelo" in err

@@ -40,6 +40,7 @@ def test_templates_lists_variants_knobs_and_constraints(project: Project) -> Non
     assert code == 0
     assert "tiny plain (cpu): one loop\n  32 points before constraints\n" in out
     assert "1 [2] 4 8" in out and "[0] 1" in out and "constraints: unroll<=C" in out
+    assert "leaves to PyTorch" not in out
     code, out, _ = project.run("templates", "templates/tiny/", "--json")
     plain, gpu = json.loads(out)
     assert (code, plain["points"], gpu["device"]) == (0, 32, "cuda")
@@ -63,3 +64,17 @@ def test_templates_of_the_project_are_listed_and_known_by_name(project: Project)
     assert code == 0 and "tiny plain (cpu): one loop" in out and "gn_mean fused_cpu" in out
     project.config.write_text(CONFIG.replace("templates/tiny/", "tiny"))
     assert project.run("validate", "tiny.yaml")[:2] == (0, "tiny.yaml: ok (tiny)\n")
+
+
+def test_templates_names_what_a_variant_leaves_to_pytorch(project: Project) -> None:
+    path = project.template / "template.py"
+    path.write_text(path.read_text().replace('doc="one loop",', 'doc="one loop",\n        leaves=("gelu", "sum"),'))
+    assert "  leaves to PyTorch: gelu, sum\n" in project.run("templates", "templates/tiny/")[1]
+    plain, gpu = json.loads(project.run("templates", "templates/tiny/", "--json")[1])
+    assert (plain["leaves"], gpu["leaves"]) == (["gelu", "sum"], [])
+
+
+def test_a_variant_that_leaves_what_pytorch_does_not_have_is_refused(project: Project) -> None:
+    path = project.template / "template.py"
+    path.write_text(path.read_text().replace('doc="one loop",', 'leaves=("gelo",),'))
+    assert "variant plain: leaves: PyTorch" in refused(project, "templates", "templates/tiny/")

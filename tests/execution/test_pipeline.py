@@ -354,8 +354,8 @@ def test_results_come_in_order_as_far_as_they_are_ready(tmp_path: Path) -> None:
         candidates = [injected.candidate(tmp_path / f"t{i}", kernel=f"// {i}") for i in range(4)]
         for number, candidate in enumerate(candidates):
             pipeline.submit(number, candidate)
-        for _, future in pipeline.under_way.values():
-            future.result()
+        for each in pipeline.under_way.values():
+            each.build.result()
         assert [pipeline.next()[0] for _ in candidates] == [0, 1, 2, 3]
         assert lane.order == tuple(c.sha256 for c in candidates)
     finally:
@@ -369,7 +369,7 @@ def test_closing_waits_for_no_compiler(own_rig: MakeRig, tmp_path: Path) -> None
     hung = compiler(tmp_path, f'case "$*" in *main.cpp*) echo $$ > {pids}; sleep 600;; *) exec g++ "$@";; esac')
     rig = own_rig(compile_timeout_s=NEVER_S, CXX=hung)
     rig.pipeline.submit(1, injected.candidate(rig.root / "template"))
-    _, build = rig.pipeline.under_way[1]
+    build = rig.pipeline.under_way[1].build
     compiling = int(written(pids, lambda: not build.done()))
     rig.pipeline.close()
     assert gone_within(10, compiling)

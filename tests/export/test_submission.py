@@ -93,6 +93,12 @@ def test_a_gpu_is_described_by_its_own_words(make_record: MakeRecord) -> None:
     assert ", CUDA toolkit gcc 12.2.0, driver 580.1, cuDNN 9.1\n" in text(gpu)
 
 
+def test_it_says_what_is_left_to_pytorch(record: Record) -> None:
+    said = "- What it declares to leave to PyTorch: "
+    assert f"{said}`gelu`, `sum`.\n" in text(changed(record, leaves=("gelu", "sum")))
+    assert said not in text(record)
+
+
 def test_each_record_has_a_part_of_its_own(make_record: MakeRecord) -> None:
     whole = text(make_record(latency_ms=0.25), make_record(latency_ms=0.75, shape=(16, 8)))
     assert re.findall(r"^## Input (\S+)|^\| ModelNew \| (\S+)", whole, re.MULTILINE) == [

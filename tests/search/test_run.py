@@ -103,6 +103,16 @@ def test_ctrl_c_keeps_the_best(tmp_path: Path) -> None:
     assert len(project.trials()) == 3
 
 
+def test_what_a_template_leaves_to_pytorch_is_in_the_record(tmp_path: Path) -> None:
+    project = Project(tmp_path, CONFIG.replace("trials: 6", "trials: 2"), host="return x * model.weight")
+    path = project.template / "template.py"
+    path.write_text(path.read_text().replace('doc="one loop",', 'leaves=("mul",),'))
+    record = tuned(project).record
+    assert record is not None and record.confirmed and record.leaves == ("mul",)
+    assert record.evaluation.correctness is not None
+    assert "leaves mul to PyTorch" in [case.detail for case in record.evaluation.correctness.cases]
+
+
 def test_faulty_points_cost_their_trials_and_nothing_else(tmp_path: Path) -> None:
     """Every point with unroll=8 crashes and with unroll=4 is wrong: all others come out as without them."""
     config = CONFIG.replace("trials: 6", "trials: 100\nsampler: exhaustive\nknobs: {order: [rows], fast: [false]}")

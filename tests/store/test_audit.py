@@ -192,7 +192,7 @@ def test_with_run_the_suite_judges_this_devices_winners(
     keep(), keep(device_name="Another CPU")
     judged = []
 
-    def suite(file: Path, *arguments: object) -> NoReturn:
+    def suite(file: Path, *arguments: object, **more: object) -> NoReturn:
         judged.append(file)
         raise verdict.WrongFile(f"{file}: it crashed")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tuner.records import Record
-from tuner.store.seal import BrokenSeal, opened, sealed
+from tuner.store.seal import BrokenSeal, opened, seal_of, sealed
 
 
 def test_a_sealed_record_opens(make_record: Callable[..., Record]) -> None:
@@ -32,6 +32,12 @@ def test_an_edited_one_does_not(make_record: Callable[..., Record], edit: Callab
     edit(plain)
     with pytest.raises(BrokenSeal, match="was edited: it is not what its sha256 says"):
         opened(json.dumps(plain).encode())
+
+
+def test_one_that_was_sealed_before_its_model_gained_a_field_opens(make_record: Callable[..., Record]) -> None:
+    record = make_record()
+    plain = record.model_dump(mode="json", exclude={"leaves"})
+    assert opened(json.dumps({**plain, "sha256": seal_of(plain)}).encode()) == record
 
 
 def test_one_without_a_seal_does_not(make_record: Callable[..., Record]) -> None:

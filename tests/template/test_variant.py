@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,9 @@ KNOBS = (Knob("unroll", (1, 2), 1),)
         ({"host": "../plain"}, "host is a lower-case identifier, not '../plain'"),
         ({"host": "class"}, "host is a lower-case identifier, not 'class'"),
         ({"knobs": KNOBS * 2}, "two knobs have one name"),
+        ({"leaves": "gelu"}, "leaves wants a tuple of operators' names, not 'gelu'"),
+        ({"leaves": ("aten::gelu",)}, "leaves: 'aten::gelu' is not an operator's name such as 'gelu'"),
+        ({"leaves": ("gelo",)}, "leaves: PyTorch .* has no operator aten::gelo"),
         ({"minimum": 80}, "minimum is a compute capability"),
     ],
 )
@@ -35,6 +39,13 @@ def test_a_field_that_cannot_be_is_refused(changes: dict[str, object], fault: st
 def test_the_host_is_the_variant_s_own_unless_it_says_otherwise() -> None:
     assert Variant("plain", "cpu", "plain.cpp", KNOBS).host == "plain"
     assert Variant("plain", "cpu", "plain.cpp", KNOBS, host="shared").host == "shared"
+
+
+def test_another_declaration_of_what_is_left_to_pytorch_is_another_digest(tiny: template.Template) -> None:
+    plain = tiny.variant("plain")
+    leaving = dataclasses.replace(plain, leaves=("gelu",))
+    other = dataclasses.replace(tiny, variants=(leaving,))
+    assert render.digest(other, leaving) != render.digest(tiny, plain)
 
 
 def sharing(folder: Path, host: Path) -> template.Template:

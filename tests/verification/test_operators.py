@@ -84,6 +84,21 @@ def test_the_case_names_what_was_left_to_pytorch() -> None:
     assert own_work(set()).ok
 
 
+def test_what_is_declared_may_be_left_to_pytorch_in_place_or_not() -> None:
+    case = own_work({"relu_", "_softmax"}, ("relu", "softmax"))
+    assert (case.ok, case.detail) == (True, "leaves _softmax, relu_ to PyTorch")
+
+
+def test_what_is_declared_covers_nothing_else() -> None:
+    case = own_work({"sum", "relu"}, ("relu",))
+    assert (case.ok, case.detail) == (False, "falls back to PyTorch's own sum")
+
+
+def test_what_is_declared_and_not_called_is_fine() -> None:
+    case = own_work(set(), ("relu",))
+    assert (case.ok, case.detail) == (True, "")
+
+
 LIBRARY = torch.library.Library("tuner_tests", "DEF")  # its operators last as long as it does
 LIBRARY.define("conv(Tensor x) -> Tensor")
 LIBRARY.impl("conv", lambda x: x.tanh(), "CPU")
@@ -103,6 +118,12 @@ def test_a_profiler_s_scope_hides_nothing_whatever_its_name(name: str) -> None:
     with Everywhere() as everywhere, torch.profiler.record_function(name):
         x.tanh()
     assert "tanh" in fallbacks(everywhere.work, 100)
+
+
+def test_what_an_operator_calls_inside_itself_is_its_own() -> None:
+    with Everywhere() as everywhere:
+        torch.ones(4, 25).logsumexp(1)
+    assert everywhere.work == {"logsumexp": 100}
 
 
 def test_what_a_product_calls_inside_itself_is_its_own() -> None:

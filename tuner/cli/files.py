@@ -44,6 +44,7 @@ def export(config: Path, output: Path, device: str | None, precision: str | None
 @click.option("--device", default="auto", help="auto, cuda, cuda:N or cpu")
 @click.option("--precision", default="match", type=click.Choice(["match", "ieee", "tf32"]))
 @click.option("--error-budget", default=8.0, type=click.FloatRange(min=0, min_open=True, max=1e6))
+@click.option("--leaves", help="operators that FILE may leave to PyTorch, separated by commas, such as gelu,sum")
 @json_option
 def verify(
     file: Path,
@@ -53,6 +54,7 @@ def verify(
     device: str,
     precision: Any,
     error_budget: float,
+    leaves: str | None,
     as_json: bool,
 ) -> None:
     """Judge whether FILE's ModelNew computes what PROBLEM's Model does.
@@ -66,11 +68,14 @@ def verify(
     from tuner.settings import resolve
 
     verdict.require_file(file)
+    left = _leaves(leaves)
     workload = resolve.stated_workload(problem, _shapes(shapes), _init(init), precision, toolchain.environment())
     torch_device = backends.resolve(device)
     correctness, reason = None, ""
     try:
-        correctness = verdict.verify(file, problem, workload, torch_device, error_budget, say(as_json), mutants=True)
+        correctness = verdict.verify(
+            file, problem, workload, torch_device, error_budget, say(as_json), mutants=True, leaves=left
+        )
         word = "wrong" if correctness.fault else "right"
     except UnjudgeableError as fault:
         word, reason = "cannot be judged", str(fault)
@@ -78,7 +83,7 @@ def verify(
         word, reason = "wrong", str(fault)
     if as_json:
         found = correctness.model_dump(mode="json") if correctness else {}
-        print_json({"verdict": word, "ok": word == "right", "reason": reason, **found})
+        print_json({"verdict": word, "ok": word == "right", "reason": reason, "leaves": left, **found})
     else:
         if correctness:
             tables.console().print(tables.cases(correctness))
@@ -97,6 +102,17 @@ def _shapes(texts: tuple[str, ...]) -> tuple[tuple[int, ...], ...] | None:
         return TypeAdapter[tuple[tuple[int, ...], ...]](Inputs).validate_python(given)
     except ValueError:  # pydantic's, too
         raise ConfigError(f"--shape: {' '.join(texts)[:60]!r} is not a shape such as 128x3x32x32x32") from None
+
+
+def _leaves(text: str | None) -> tuple[str, ...]:
+    """The operators that may be left to PyTorch, none where none were given."""
+    from tuner.template.operators import operators_fault
+
+    names = tuple(name.strip() for name in text.split(",")) if text is not None else ()
+    fault = operators_fault(names)
+    if fault:
+        raise ConfigError(f"--leaves: {fault}")
+    return names
 
 
 def _init(text: str | None) -> list[Any] | None:

@@ -38,6 +38,7 @@ class VariantListing(BaseModel):
     doc: str
     knobs: dict[str, KnobListing]
     constraints: list[str]
+    leaves: list[str]
 
     @classmethod
     def of(cls, template: Template, variant: Variant) -> VariantListing:
@@ -49,6 +50,7 @@ class VariantListing(BaseModel):
             doc=variant.doc,
             knobs={k.name: KnobListing(choices=list(k.choices), default=k.default, doc=k.doc) for k in variant.knobs},
             constraints=[constraint.name for constraint in variant.constraints],
+            leaves=list(variant.leaves),
         )
 
 
@@ -83,6 +85,8 @@ def _print(listing: VariantListing, console: Console) -> None:
     console.print(tables.listing(["  knob", "choices (default in brackets)", ""], rows))
     if listing.constraints:
         click.echo(f"  constraints: {', '.join(listing.constraints)}")
+    if listing.leaves:
+        click.echo(f"  leaves to PyTorch: {', '.join(listing.leaves)}")
     click.echo()
 
 

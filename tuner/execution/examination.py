@@ -64,10 +64,13 @@ class Sides:
 
 
 class Examination:
-    """The candidate of one file, on a seat of the bench, and how far it has come."""
+    """The candidate of one file, on a seat of the bench, and how far it has come.
 
-    def __init__(self, sides: Sides, seat: str, path: Path, sha256: str) -> None:
-        self.sides, self.seat, self.path, self.sha256 = sides, seat, path, sha256
+    `leaves` are the operators of PyTorch that it may leave to it.
+    """
+
+    def __init__(self, sides: Sides, seat: str, path: Path, sha256: str, leaves: tuple[str, ...] = ()) -> None:
+        self.sides, self.seat, self.path, self.sha256, self.leaves = sides, seat, path, sha256, leaves
         self.status = Status.LOAD
 
     def evaluate(self, best_ms: float | None, floor_ms: float, beside: str | None) -> Evaluation:
@@ -115,7 +118,7 @@ class Examination:
     def examine(self, complete: bool) -> Correctness:
         """The verdict on the cases of a trial, which end with the first that fails, or on all there are."""
         judge, folder = self.sides.judge, self.sides.folder
-        judge(BeginExam(complete))
+        judge(BeginExam(complete, self.leaves))
         while (paper := judge(AskPaper()).paper) is not None:
             sitting = self.sides.bench(Sit(self.seat, paper, folder))
             ok = judge(Mark(sitting, folder)).ok

@@ -81,21 +81,25 @@ class Lane:
         answers.mkdir(exist_ok=True)
         return Sides(self.ask_judge, ask_bench, self.prepare(), answers)
 
-    def measure(self, path: Path, sha256: str, best_ms: float | None, floor_ms: float) -> Evaluation:
+    def measure(
+        self, path: Path, sha256: str, best_ms: float | None, floor_ms: float, leaves: tuple[str, ...] = ()
+    ) -> Evaluation:
         """Verify and time one candidate. However it ends, it costs this trial alone."""
         with self.lock:  # until its process is gone, which could take the lock and keep it
             try:
-                return self._measured(path, sha256, best_ms, floor_ms)
+                return self._measured(path, sha256, best_ms, floor_ms, leaves)
             finally:
                 if self.backend.fresh_benches:
                     self.bench.stop()
 
-    def _measured(self, path: Path, sha256: str, best_ms: float | None, floor_ms: float) -> Evaluation:
+    def _measured(
+        self, path: Path, sha256: str, best_ms: float | None, floor_ms: float, leaves: tuple[str, ...]
+    ) -> Evaluation:
         self.prepare()
         self.bench.start()
         sides = self.sides(self.bench, time.monotonic() + self.job.run_timeout_s)
         try:
-            evaluation = Examination(sides, SEAT, path, sha256).evaluate(
+            evaluation = Examination(sides, SEAT, path, sha256, leaves).evaluate(
                 best_ms, floor_ms * self.backend.proof_share, BEST
             )
             self._keep_or_replace(evaluation, best_ms)

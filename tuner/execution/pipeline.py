@@ -26,6 +26,13 @@ PTXAS_LOG_BYTES = 2**18  # ptxas says a few lines for each kernel of the source
 
 
 @dataclass(frozen=True)
+class _UnderWay:
+    candidate: Candidate
+    leaves: tuple[str, ...]
+    build: Future[Build]
+
+
+@dataclass(frozen=True)
 class Build:
     """What the pool made of a candidate; `failure` is its evaluation when it cannot be measured."""
 
@@ -50,7 +57,7 @@ class Pipeline:
         for compiler in self.all_compilers:
             self.compilers.put(compiler)
         self.threads = ThreadPoolExecutor(self.pool_size, thread_name_prefix="compile")
-        self.under_way: dict[int, tuple[Candidate, Future[Build]]] = {}
+        self.under_way: dict[int, _UnderWay] = {}
         self.closing = threading.Event()
 
     @property
@@ -61,9 +68,10 @@ class Pipeline:
     def path(self, candidate: Candidate) -> Path:
         return self.folder / f"{candidate.sha256}.py"
 
-    def submit(self, number: int, candidate: Candidate) -> None:
+    def submit(self, number: int, candidate: Candidate, leaves: tuple[str, ...] = ()) -> None:
+        """`leaves` are the operators that its template's variant leaves to PyTorch."""
         self.path(candidate).write_text(candidate.text)
-        self.under_way[number] = candidate, self.threads.submit(self._compile, candidate)
+        self.under_way[number] = _UnderWay(candidate, leaves, self.threads.submit(self._compile, candidate))
 
     def _compile(self, candidate: Candidate) -> Build:
         if self.closing.is_set():
@@ -89,16 +97,18 @@ class Pipeline:
 
     def next(self) -> tuple[int, str, Evaluation]:
         """Measure the oldest candidate that is compiled, waiting when none is."""
-        if not any(future.done() for _, future in self.under_way.values()):
-            wait([future for _, future in self.under_way.values()], return_when=FIRST_COMPLETED)
-        number = min(n for n, (_, future) in self.under_way.items() if future.done())
-        candidate, future = self.under_way.pop(number)
-        build = future.result()
+        if not any(each.build.done() for each in self.under_way.values()):
+            wait([each.build for each in self.under_way.values()], return_when=FIRST_COMPLETED)
+        number = min(n for n, each in self.under_way.items() if each.build.done())
+        ready = self.under_way.pop(number)
+        candidate, build = ready.candidate, ready.build.result()
         if build.failure is not None:
             if toolchain.no_space(self.folder):  # the failure says nothing about the candidate
                 raise DeviceError(f"{self.folder}: no space left to build in; free some, or set TMPDIR")
             return number, candidate.sha256, build.failure
-        evaluation = self.lane.measure(self.path(candidate), candidate.sha256, self.best_ms, self.floor_ms)
+        evaluation = self.lane.measure(
+            self.path(candidate), candidate.sha256, self.best_ms, self.floor_ms, ready.leaves
+        )
         if evaluation.status is Status.OK:
             self.best_ms = min(evaluation.latency_ms, self.best_ms or evaluation.latency_ms)
             log = evaluation.log  # of a good build only ptxas's figures are worth keeping

@@ -61,9 +61,11 @@ def verify(
     error_budget: float,
     say: Callable[[str], None],
     mutants: bool = False,
+    leaves: tuple[str, ...] = (),
 ) -> Correctness:
-    """Every case there is on one file; with `mutants` the suite proves first that it can judge the problem.
+    """Every case there is on one file, which may leave the operators `leaves` to PyTorch.
 
+    With `mutants` the suite proves first that it can judge the problem.
     Raises WrongFile for a file that ends its process, UnjudgeableError for a problem that cannot be judged.
     """
     toolchain.need_toolchain()
@@ -79,12 +81,14 @@ def verify(
         say(f"building and verifying {file}")
         sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
         try:
-            return examine(lane, file.resolve(), sha256)
+            return examine(lane, file.resolve(), sha256, leaves=leaves)
         except WorkerFailure as failure:
             raise WrongFile(f"{file}: {failure}") from None
 
 
-def examine(lane: Lane, path: Path, sha256: str, claimed_ms: float = math.inf) -> Correctness:
+def examine(
+    lane: Lane, path: Path, sha256: str, claimed_ms: float = math.inf, leaves: tuple[str, ...] = ()
+) -> Correctness:
     """Every case there is for one file, on a bench of its own. Raises WorkerFailure when it ends its process.
 
     `claimed_ms` is its time as it was measured elsewhere: that, too, has to agree with the clock outside.
@@ -93,7 +97,7 @@ def examine(lane: Lane, path: Path, sha256: str, claimed_ms: float = math.inf) -
         bench = lane.new_bench()
         try:
             sides = lane.sides(bench, time.monotonic() + PREPARE_DEADLINE_S)
-            return _examined(lane, bench, Examination(sides, SEAT, path, sha256), claimed_ms)
+            return _examined(lane, bench, Examination(sides, SEAT, path, sha256, leaves), claimed_ms)
         except WorkerBug as bug:
             last = str(bug).strip().splitlines()[-1]
             return _refused("construction", f"the process failed: {last}"[:500])

@@ -85,6 +85,8 @@ def _one(record: Record) -> list[str]:
         + ("agrees" if correctness.agrees_with_eager else "does not agree")
         + " with the eager result.",
     ]
+    if record.leaves:
+        lines.append(f"- What it declares to leave to PyTorch: {', '.join(f'`{name}`' for name in record.leaves)}.")
     if record.floor is not None and record.floor.floor_ms > 0:
         floor = record.floor.floor_ms
         lines.append(

@@ -43,8 +43,8 @@ def export_winners(
     def verify(file: Path) -> None:
         for record in records:
             correctness = verdict.verify(
-                file, problem, record.workload, torch_device, settings.error_budget, say
-            )  # fmt: skip
+                file, problem, record.workload, torch_device, settings.error_budget, say, leaves=record.leaves
+            )
             if correctness.fault:
                 raise verdict.WrongFile(f"{output}: not written: {correctness.fault}")
 

@@ -73,8 +73,8 @@ class Judging:
     def parameters_fault(self, sitting: Sitting, folder: Path) -> str:
         return self.judge.parameters_fault(sitting, folder)
 
-    def begin(self, complete: bool) -> None:
-        self.judge.begin(complete)
+    def begin(self, complete: bool, leaves: tuple[str, ...]) -> None:
+        self.judge.begin(complete, leaves)
 
     def next_paper(self) -> NextPaper:
         self.report("the next case")

@@ -51,6 +51,7 @@ class Final:
             trial,
             render.digest(self.run.template, self.run.template.variant(trial.point.variant)),
             trial.evaluation.confirmed_by(samples.performance(winner), correctness),
+            leaves=self.run.leaves(trial.point),
             baselines=[samples.compared(winner, way) for way in contest.baselines],
             runner_up=samples.compared(winner, others[0]) if others else None,
             runner_up_point=contest.finalists[others[0]].point if others else None,
@@ -93,4 +94,5 @@ class Final:
         job = replace(self.run.job, seed=secrets.randbits(31))
         with contextlib.closing(Lane(job, self.run.folder, self.run.observer.stage)) as lane:
             path = self.run.folder / f"{candidate.sha256}.py"
-            return verdict.examine(lane, path, candidate.sha256, self.contest.samples.median_ms(str(trial.point)))
+            measured_ms = self.contest.samples.median_ms(str(trial.point))
+            return verdict.examine(lane, path, candidate.sha256, measured_ms, self.run.leaves(trial.point))

@@ -76,6 +76,10 @@ class Run:
     def ledger(self) -> Path:
         return runs_folder(self.cache) / f"{self.name}.jsonl"
 
+    def leaves(self, point: Point) -> tuple[str, ...]:
+        """What the point's variant leaves to PyTorch."""
+        return self.template.variant(point.variant).leaves
+
     def candidate(self, point: Point) -> Candidate:
         return render.for_point(self.template, point, self.workload, self.environment)
 
@@ -170,6 +174,7 @@ class Run:
             environment=self.environment,
             error_budget=self.settings.error_budget,
             evaluation=best.evaluation,
+            leaves=self.leaves(best.point),
             confirmed=False,
             floor=self.description.floor,
             trials=counts,
@@ -189,7 +194,7 @@ class _Rendering:
         return self.pipeline.waited_s
 
     def submit(self, number: int, point: Point) -> None:
-        self.pipeline.submit(number, self.run.candidate(point))
+        self.pipeline.submit(number, self.run.candidate(point), self.run.leaves(point))
 
     def next(self) -> tuple[int, str, Evaluation]:
         return self.pipeline.next()

@@ -69,7 +69,9 @@ def verify_cache(cache: Path, run: bool, templates: Sequence[str], say: Callable
         if here is None:
             return ""
         file = entry.folder / store.TEXT
-        return verdict.verify(file, kernel.problem, record.workload, here, record.error_budget, say).fault
+        return verdict.verify(
+            file, kernel.problem, record.workload, here, record.error_budget, say, leaves=record.leaves
+        ).fault
 
     with contextlib.suppress(CacheError):  # a cache that cannot be written is judged as it lies
         store.sweep(cache)

@@ -123,6 +123,8 @@ def _altered(record: Record, template: Template) -> str | None:
             return f"knob {name} has a value that is not among the template's choices"
     if not re.fullmatch(r"[A-Za-z0-9 ()@.,:+_-]+", record.environment.device_name):
         return "its device_name is not a device's name"
+    if record.leaves != template.variant(record.point.variant).leaves:
+        return "it leaves to PyTorch what its variant does not"
     if record.workload.dtype not in ("float32", "float16", "bfloat16", "float64"):
         return "its dtype is unknown"
     return None

@@ -166,8 +166,9 @@ def digest(template: Template, variant: Variant) -> str:
     """Hash of all that a candidate of this variant is made of, short of its own knob values, and of the problem.
 
     Taken over a candidate with every knob at its first choice, so that whatever
-    changes the rendered text changes the digest too.
+    changes the rendered text, or what it may leave to PyTorch, changes the digest too.
     """
     first = Point(variant.name, tuple((knob.name, knob.choices[0]) for knob in variant.knobs))
     text = candidate(template, [Tuned(first, ((1,),), "float32", "", "match")]).text
-    return hashlib.sha256((text + read(template.problem)).encode()).hexdigest()
+    leaves = "".join(f"leaves {name}\n" for name in variant.leaves)  # another declaration, another verdict
+    return hashlib.sha256((text + read(template.problem) + leaves).encode()).hexdigest()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tuner.errors import TemplateError
 from tuner.space import Constraint, Knob
+from tuner.template.operators import operators_fault
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -21,6 +22,9 @@ class Variant:
 
     `host` names the function `def HOST(model, kernel, *inputs)` in HOST.py of the folder or of include/; left
     out, it is the variant's own name. Variants that share a host export what it launches under the same symbols.
+
+    `leaves` names the operators that its host leaves to PyTorch, without namespace and overload ("gelu"): beside
+    products and moving data, which every candidate may, these count as no fall-back, and every record says so.
     """
 
     name: str
@@ -32,6 +36,7 @@ class Variant:
     exact: bool = False
     doc: str = ""
     host: str = ""
+    leaves: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         # The host becomes a Python function's name, the source a file's of the template's own folder.
@@ -51,6 +56,11 @@ class Variant:
             raise TemplateError(f"variant {self.name}: two knobs have one name")
         if not isinstance(self.constraints, tuple) or not all(isinstance(c, Constraint) for c in self.constraints):
             raise TemplateError(f"variant {self.name}: constraints wants a tuple of Constraint")
+        if not isinstance(self.leaves, tuple):
+            raise TemplateError(f"variant {self.name}: leaves wants a tuple of operators' names, not {self.leaves!r}")
+        fault = operators_fault(self.leaves)
+        if fault:
+            raise TemplateError(f"variant {self.name}: leaves: {fault}")
         minimum = self.minimum
         if not isinstance(minimum, tuple) or len(minimum) != 2 or not all(type(n) is int and n >= 0 for n in minimum):
             raise TemplateError(f"variant {self.name}: minimum is a compute capability such as (9, 0), not {minimum!r}")

@@ -92,10 +92,13 @@ class Judge:
 
     # ---- an exam ----------------------------------------------------------------------------------
 
-    def begin(self, complete: bool) -> None:
-        """Start an exam: the cases of a trial, or with `complete` all there are."""
+    def begin(self, complete: bool, leaves: tuple[str, ...] = ()) -> None:
+        """Start an exam: the cases of a trial, or with `complete` all there are.
+
+        `leaves` are the operators of PyTorch that this candidate may leave to it.
+        """
         questions = exams.complete(self.suite) if complete else exams.trial(self.suite)
-        self.exam = Exam(questions, Outcome())
+        self.exam = Exam(questions, Outcome(leaves))
 
     def next_paper(self) -> Paper | None:
         """The next paper; None when all have been set, or when a trial's case has been failed."""

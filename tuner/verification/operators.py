@@ -1,7 +1,7 @@
 """Whose work it is: which operators of PyTorch a forward calls, and on how many elements.
 
-A candidate may leave products to PyTorch, and move data with it. Any other
-operator on a tensor of the reference's own size is a fall-back.
+A candidate may leave products to PyTorch, move data with it, and leave to it what its template
+declares. Any other operator on a tensor of the reference's own size is a fall-back.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,18 @@ def both(one: Work, other: Work) -> Work:
     return {name: max(one.get(name, 0), other.get(name, 0)) for name in one | other}
 
 
-def own_work(found: set[str]) -> CaseResult:
-    """The case that a candidate passes when it leaves no more than products to PyTorch; `found` are its fall-backs."""
-    detail = f"falls back to PyTorch's own {', '.join(sorted(found))}" if found else ""
-    return CaseResult(name="own work", ok=not found, detail=detail)
+def own_work(found: set[str], leaves: Collection[str] = ()) -> CaseResult:
+    """The case that a candidate passes when it leaves to PyTorch no more than products and what it declares.
+
+    `found` are the operators that did its work; one in `leaves` stands for its in-place form as well.
+    """
+    declared = {name.strip("_") for name in leaves}
+    left = {name for name in found if name.strip("_") in declared}
+    if found - left:
+        return CaseResult(
+            name="own work", ok=False, detail=f"falls back to PyTorch's own {', '.join(sorted(found - left))}"
+        )
+    return CaseResult(name="own work", ok=True, detail=f"leaves {', '.join(sorted(left))} to PyTorch" if left else "")
 
 
 class Operators(DispatchMode):
@@ -88,7 +96,8 @@ class Operators(DispatchMode):
 class Everywhere:
     """Notes PyTorch's operators by its execution trace: on every thread, and where its modes are disabled.
 
-    What a product (a convolution, say) calls inside itself is the product's.
+    What a product (a convolution, say) calls inside itself is the product's; what an operator
+    that is noted calls inside itself is its own, with the elements of the largest of them.
     """
 
     def __init__(self) -> None:
@@ -112,20 +121,29 @@ class Everywhere:
         overloads: dict[int, str] = {node["id"]: _overload(node) for node in nodes}
         names = {at: overload[6:].partition(".")[0] for at, overload in overloads.items()}
 
-        def in_a_product(at: int) -> bool:
+        def is_noted(at: int) -> bool:
+            plain = names[at].strip("_")
+            return bool(plain) and plain not in _ALLOWED and not _is_product(plain) and not _is_composite(overloads[at])
+
+        def outermost(at: int) -> int | None:
+            """The call whose work a noted one is: the outermost noted one that it lies in; None inside a product."""
+            found = at
             while at in names and caller[at] != at:
                 at = caller[at]
                 if _is_product(names.get(at, "").strip("_")):
-                    return True
-            return False
+                    return None
+                if at in names and is_noted(at):
+                    found = at
+            return found
 
+        calls: dict[int, int] = {}  # elements of each outermost call
         for node in nodes:
-            name = names[node["id"]]
-            plain = name.strip("_")
-            if not name or plain in _ALLOWED or _is_product(plain) or _is_composite(overloads[node["id"]]):
-                continue
-            if not in_a_product(node["id"]):
-                self.work[name] = self.work.get(name, 0) + max(_elements(_shapes(node, k)) for k in ("input", "output"))
+            outer = outermost(node["id"]) if is_noted(node["id"]) else None
+            if outer is not None:
+                elements = max(_elements(_shapes(node, k)) for k in ("input", "output"))
+                calls[outer] = max(elements, calls.get(outer, 0))
+        for outer, elements in calls.items():
+            self.work[names[outer]] = self.work.get(names[outer], 0) + elements
 
 
 def _shapes(node: dict[str, Any], which: str) -> Any:

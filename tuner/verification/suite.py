@@ -34,6 +34,7 @@ OnCase = Callable[[str], None]
 class Outcome:
     """What became of a candidate's cases so far."""
 
+    leaves: tuple[str, ...] = ()  # operators of PyTorch that may do the candidate's work
     results: list[CaseResult] = field(default_factory=list)
     left: set[str] = field(default_factory=set)  # operators of PyTorch that did the candidate's work
     error_ratio: float = 0.0  # the largest
@@ -47,7 +48,7 @@ class Outcome:
 
     def correctness(self) -> Correctness:
         """All of it as it is persisted, with a case that says whose work it was."""
-        cases = (*self.results, own_work(self.left))
+        cases = (*self.results, own_work(self.left, self.leaves))
         return Correctness(cases=cases, error_ratio=self.error_ratio, agrees_with_eager=self.agrees_with_eager)
 
 

@@ -55,7 +55,7 @@ class JudgeService(Protocol):
 
     def parameters_fault(self, sitting: Sitting, folder: Path) -> str: ...
 
-    def begin(self, complete: bool) -> None: ...
+    def begin(self, complete: bool, leaves: tuple[str, ...]) -> None: ...
 
     def next_paper(self) -> NextPaper: ...
 
@@ -142,12 +142,13 @@ class ParametersFault(Request[JudgeService, str]):
 
 @dataclass(frozen=True)
 class BeginExam(Request[JudgeService, None]):
-    """The cases of a trial, or with `complete` all there are."""
+    """The cases of a trial, or with `complete` all there are, for a candidate that leaves `leaves` to PyTorch."""
 
     complete: bool
+    leaves: tuple[str, ...]
 
     def run(self, service: JudgeService) -> None:
-        service.begin(self.complete)
+        service.begin(self.complete, self.leaves)
 
 
 @dataclass(frozen=True)
