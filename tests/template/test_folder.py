@@ -31,7 +31,7 @@ def test_every_shipped_template_loads() -> None:
         assert template.load(template.shipped_folder() / name).name == name
 
 
-@pytest.mark.parametrize("name", ["problem.py", "model_new.py", "plain.py", "plain.cpp"])
+@pytest.mark.parametrize("name", ["problem.py", "plain.py", "plain.cpp"])
 def test_a_missing_part_is_named(tiny_folder: Path, name: str) -> None:
     (tiny_folder / name).unlink()
     with pytest.raises(TemplateError, match=name):

@@ -16,6 +16,7 @@ from tuner.cli.cache import cache
 from tuner.cli.configs import WrongConfigs
 from tuner.cli.doctor import doctor
 from tuner.cli.files import export, verify
+from tuner.cli.new import new
 from tuner.cli.output import complain
 from tuner.cli.search import search
 from tuner.cli.templates import templates, validate
@@ -32,7 +33,7 @@ def cli() -> None:
     """Tune GPU and CPU kernels written as templates with knobs."""
 
 
-for command in (search, validate, export, verify, templates, doctor, cache):
+for command in (new, search, validate, export, verify, templates, doctor, cache):
     cli.add_command(command)
 
 

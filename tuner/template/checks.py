@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tuner.errors import TemplateError
 from tuner.template.calls import launch_faults, launches
+from tuner.template.model_new import model_new
 from tuner.template.shared import file_of, host_file, inline_includes, read
 from tuner.template.signatures import place, signatures, without_comments
 from tuner.template.variant import Variant
@@ -23,11 +24,11 @@ _GUARD = r"^[ \t]*#[ \t]*(?:ifndef|ifdef|define|undef)[ \t]+{}\b.*$"
 
 def faults(folder: Path, variants: tuple[Variant, ...]) -> Iterator[str]:
     """Whatever a file of the folder lacks of what another needs of it, with file and, where there is one, line."""
-    missing = [name for name in ("problem.py", "model_new.py") if not (folder / name).is_file()]
-    yield from (f"{folder / 'template.py'}: {name} is not a file of {folder}" for name in missing)
     found: dict[str, None] = {}  # variants share files
-    if "model_new.py" not in missing:
-        found |= dict.fromkeys(_told(_model_new_faults(folder / "model_new.py")))
+    if (folder / "problem.py").is_file():
+        found |= dict.fromkeys(_told(_model_new_faults(folder)))
+    else:
+        found[f"{folder / 'template.py'}: problem.py is not a file of {folder}"] = None
     for variant in variants:
         if not (folder / variant.source).is_file():
             found[f"{folder / 'template.py'}: {variant.source} is not a file of {folder}"] = None
@@ -44,8 +45,11 @@ def _told(found: Iterator[str]) -> Iterator[str]:
         yield str(fault)
 
 
-def _model_new_faults(path: Path) -> Iterator[str]:
-    if "ModelNew" not in _definitions(_parsed(path), ast.ClassDef):
+def _model_new_faults(folder: Path) -> Iterator[str]:
+    path = folder / "model_new.py"
+    if not path.is_file():
+        model_new(folder)  # which is derived
+    elif "ModelNew" not in _definitions(_parsed(path), ast.ClassDef):
         yield f"{path}: defines no class ModelNew"
 
 

@@ -16,6 +16,7 @@ from tuner.errors import TemplateError
 from tuner.records import Environment, Workload
 from tuner.space import Choice, Point
 from tuner.template import Template, Variant
+from tuner.template.model_new import model_new
 from tuner.template.shared import host_file, inline_includes, read
 from tuner.template.signatures import signatures
 
@@ -58,9 +59,11 @@ def candidate(template: Template, tuned: Sequence[Tuned], note: str = "") -> Can
     variants = {t.point.variant: template.variant(t.point.variant) for t in tuned}
     parts = [_docstring(template, tuned, note), _IMPORTS, *(path.read_text() for path in _RUNTIME)]
     hosts = dict.fromkeys(variant.host for variant in variants.values())  # each once
-    parts += [_body(host_file(template.folder, host)) for host in hosts]
+    files = [host_file(template.folder, host) for host in hosts]
+    parts += [_body(read(file), file) for file in files]
     kernels = "".join(_kernel(template, variants[t.point.variant], t) for t in tuned)
-    parts += [f"KERNELS = (\n{kernels})\n", _body(template.folder / "model_new.py"), _REGISTERED]
+    skeleton = _body(model_new(template.folder), template.folder / "model_new.py")
+    parts += [f"KERNELS = (\n{kernels})\n", skeleton, _REGISTERED]
     return Candidate("\n\n".join(part.strip("\n") for part in parts) + "\n")
 
 
@@ -97,9 +100,8 @@ def _docstring(template: Template, tuned: Sequence[Tuned], note: str) -> str:
     return "\n".join([*lines, '"""'])
 
 
-def _body(path: Path) -> str:
+def _body(text: str, path: Path) -> str:
     """A host file from its first function or class on; what comes before serves editors only."""
-    text = read(path)
     start = re.search(r"^(?:def|class|@|[A-Z_]+ =)", text, re.MULTILINE)
     if start is None:
         raise TemplateError(f"{path}: defines nothing")

@@ -1,0 +1,41 @@
+"""Knobs that a source's own defaults propose."""
+
+from __future__ import annotations
+
+import pytest
+
+from tuner.scaffold.source import knobs
+
+
+@pytest.mark.parametrize(
+    ("default", "choices"),
+    [
+        (0, (0, 1)),
+        (1, (1, 2, 4)),
+        (2, (1, 2, 4, 8)),
+        (64, (16, 32, 64, 128, 256)),
+        (12, (6, 12, 24)),
+    ],
+)
+def test_choices_lie_around_the_default(default: int, choices: tuple[int, ...]) -> None:
+    text = f"#ifndef TILE  // of a block\n#define TILE {default}\n#endif\n"
+    assert knobs(text, "a.cu") == {"tile": (choices, default)}
+
+
+def test_a_block_has_no_more_threads_than_the_device_takes() -> None:
+    text = "#ifndef BLOCK_SIZE\n#define BLOCK_SIZE 512\n#endif\n"
+    assert knobs(text, "a.cu")["block_size"][0] == (128, 256, 512, 1024)
+    assert knobs(text, "a.cpp")["block_size"][0][-1] == 2048
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#define TILE 4\n",
+        "#ifndef SCALAR\n#define SCALAR float\n#endif\n",
+        "#ifndef GUARD_H\n#define GUARD_H\n#endif\n",
+        "// #ifndef TILE\n// #define TILE 4\n",
+    ],
+)
+def test_what_is_no_number_is_no_knob(text: str) -> None:
+    assert knobs(text, "a.cu") == {}

@@ -1,0 +1,60 @@
+"""ModelNew as it is derived from a problem where a template has no model_new.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tuner import template
+from tuner.errors import TemplateError
+from tuner.space import Point
+from tuner.template import render
+from tuner.template.model_new import model_new
+
+POINT = Point("plain", (("unroll", 2), ("order", "rows"), ("fast", False), ("threads", 1)))
+
+
+def test_a_file_of_the_folder_is_taken_as_it_is(tiny_folder: Path) -> None:
+    assert model_new(tiny_folder) == (tiny_folder / "model_new.py").read_text()
+
+
+def test_without_one_the_problem_s_constructor_is_taken(tiny_folder: Path) -> None:
+    (tiny_folder / "model_new.py").unlink()
+    assert model_new(tiny_folder) == (
+        "class ModelNew(nn.Module):\n"
+        "    def __init__(self, size):\n"
+        "        super().__init__()\n"
+        "        self.weight = nn.Parameter(torch.arange(1.0, size + 1))\n\n"
+        "    def forward(self, x):\n"
+        "        return run(self, x)\n"
+    )
+
+
+def test_a_candidate_of_it_has_the_reference_s_parameters(tiny_folder: Path) -> None:
+    (tiny_folder / "model_new.py").unlink()
+    tuned = render.Tuned(POINT, ((4, 8),), "float32", "Test CPU", "match")
+    names: dict[str, Any] = {}
+    exec(render.candidate(template.load(tiny_folder), [tuned]).text, names)
+    names["KERNELS"][0].host = lambda model, kernel, x: x * model.weight
+    x = torch.rand(4, 8)
+    assert torch.equal(names["ModelNew"](8)(x), x * torch.arange(1.0, 9))
+
+
+def test_what_the_constructor_uses_comes_with_it(tiny_folder: Path) -> None:
+    (tiny_folder / "model_new.py").unlink()
+    problem = tiny_folder / "problem.py"
+    more = "def first():\n    return second()\n\n\ndef second():\n    return 1.0\n\n\ndef other(): ...\n\n\nclass Model"
+    problem.write_text(problem.read_text().replace("class Model", more).replace("arange(1.0", "arange(first()"))
+    text = model_new(tiny_folder)
+    assert "def first" in text and "def second" in text and "other" not in text
+
+
+def test_a_constructor_that_uses_more_is_refused(tiny_folder: Path) -> None:
+    (tiny_folder / "model_new.py").unlink()
+    problem = tiny_folder / "problem.py"
+    problem.write_text("START = 1.0\n" + problem.read_text().replace("arange(1.0", "arange(START"))
+    with pytest.raises(TemplateError, match=r"problem\.py: the constructor of Model uses START; write .*model_new\.py"):
+        template.load(tiny_folder)

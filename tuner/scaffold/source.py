@@ -1,0 +1,163 @@
+"""What a source says of itself, and the files that follow from it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+from tuner.errors import TemplateError
+from tuner.problem import static
+from tuner.template.signatures import Signature, signatures, without_comments
+
+_DEFAULT = re.compile(
+    r"^[ \t]*#[ \t]*ifndef[ \t]+(\w+)[ \t]*\n[ \t]*#[ \t]*define[ \t]+\1[ \t]+(\d+)[ \t]*$", re.MULTILINE
+)
+MOST_THREADS = 1024  # of a block
+
+
+def launcher(text: str, file: Path) -> Signature:
+    """The function that a call begins with: the first that is exported and writes somewhere. Raises TemplateError."""
+    for signature in signatures(text).values():
+        pointers = [p for p in signature.arguments if p.is_pointer]
+        if pointers and signature.returns in ("int", "void"):
+            return signature
+    raise TemplateError(f'{file}: exports nothing that can be called; a launcher is declared extern "C" int NAME(...)')
+
+
+def knobs(text: str, file: str) -> dict[str, tuple[tuple[int, ...], int]]:
+    """Choices and default of each macro that the source gives a whole number as its default under #ifndef."""
+    found = {}
+    for macro, number in _DEFAULT.findall(without_comments(text)):
+        default = int(number)
+        choices = _choices(default)
+        if file.endswith(".cu") and re.search("BLOCK|THREADS", macro):
+            choices = tuple(choice for choice in choices if choice <= max(MOST_THREADS, default))
+        if macro.lower().isidentifier() and macro == macro.upper():
+            found[macro.lower()] = choices, default
+    return found
+
+
+def _choices(default: int) -> tuple[int, ...]:
+    """Powers of two around one, whole numbers around any other; 0 and 1 are on and off."""
+    if default <= 1:
+        return (0, 1) if default == 0 else (1, 2, 4)
+    if default & (default - 1) == 0:
+        return tuple(sorted({max(1, default // 4), max(1, default // 2), default, 2 * default, 4 * default}))
+    return tuple(sorted({max(1, default // 2), default, 2 * default}))
+
+
+def template_text(name: str, file: str, found: dict[str, tuple[tuple[int, ...], int]]) -> str:
+    device = "cuda" if file.endswith(".cu") else "cpu"
+    lines = [f'            Knob("{knob}", {choices}, {default}),\n' for knob, (choices, default) in found.items()]
+    return f'''"""The search space of {file}: its knobs, and what no point may be. Plain Python, without torch."""
+
+from tuner.space import Constraint, Knob  # noqa: F401
+from tuner.template import Variant
+
+
+def axes(init, shapes):
+    """Named sizes of a workload, for constraints: size1_0 is the first of the second input."""
+    return {{f"size{{i}}_{{j}}": size for i, shape in enumerate(shapes) for j, size in enumerate(shape)}}
+
+
+VARIANTS = (
+    Variant(
+        name="{name}",
+        device="{device}",
+        source="{file}",
+        knobs=(
+{"".join(lines)}        ),
+        # Rules: k has the knobs, f has the sizes and the device's limits, such as
+        # Constraint("whole vectors", lambda k, f: f.size0_1 % k.vector_width == 0),
+        constraints=(),
+    ),
+)
+'''
+
+
+def host_text(name: str, function: Signature, text: str, problem: Path) -> str:
+    """The host function: what the call most likely is, from the names and types of the launcher's parameters."""
+    forward = static.arguments(problem, "Model", "forward")
+    inputs = [argument.arg for argument in forward.args[1:]] if forward else ["x"]
+    attributes, first = _attributes(problem), inputs[0] if inputs else "x"
+    written = _written(function, text)
+    sizes = [p for p in function.arguments if not p.is_pointer and p.type not in ("float", "double")]
+    own = static.own_workload(problem)
+    dimensions = len(own[1][0]) if own else 2
+    tensors, numbers = list(inputs), _sizes(first, len(sizes), dimensions)
+    values = []
+    for parameter in function.arguments:
+        if parameter.is_pointer and parameter.name == written:
+            values.append("out")
+        elif parameter.is_pointer and parameter.name in attributes:
+            values.append(f"aligned(model.{parameter.name})")
+        elif parameter.is_pointer:
+            values.append(f"aligned({tensors.pop(0)})" if tensors else "None")
+        elif parameter.type in ("float", "double"):
+            values.append(f"model.{parameter.name}" if parameter.name in attributes else "1.0")
+        elif parameter.name in ("threads", "num_threads"):
+            values.append("torch.get_num_threads()")
+        else:
+            values.append(numbers.pop(0) if numbers else f"{first}.numel()")
+    call = ", ".join([f'"{function.name}"', *values])
+    return f'''"""Host side of {name}, as far as the launcher's signature tells: see that it is right."""
+
+import torch
+
+
+def {name}(model, kernel, {", ".join(inputs)}):
+    out = torch.empty_like({first}, memory_format=torch.contiguous_format)
+    # {function.name}({", ".join(f"{p.type} {p.name}" for p in function.arguments)})
+    kernel.launch({call})
+    return out
+'''
+
+
+def _written(function: Signature, text: str) -> str:
+    """The pointer that the result goes to: one named so, else the last that is not const."""
+    pointers = [p.name for p in function.arguments if p.is_pointer]
+    named = [name for name in pointers if name in ("out", "output", "y", "result", "dst")]
+    declared = text[text.index(function.name) :] if function.name in text else ""
+    inside = declared[: declared.find("{")]
+    open_ones = [name for name in pointers if not re.search(rf"const[^,]*\b{name}\b", inside)]
+    return (named or open_ones or pointers)[-1]
+
+
+def _sizes(tensor: str, count: int, dimensions: int) -> list[str]:
+    if count == dimensions:
+        return [f"{tensor}.shape[{i}]" for i in range(dimensions)]
+    if count == 2:
+        return [f"{tensor}.numel() // {tensor}.shape[-1]", f"{tensor}.shape[-1]"]
+    return [f"{tensor}.numel()"] * count
+
+
+def _attributes(problem: Path) -> set[str]:
+    """What the constructor of Model assigns to self."""
+    tree = ast.parse(problem.read_bytes())
+    targets = [t for n in ast.walk(tree) if isinstance(n, ast.Assign) for t in n.targets]
+    return {t.attr for t in targets if isinstance(t, ast.Attribute) and ast.unparse(t.value) == "self"}
+
+
+def skeleton_text(problem: Path, name: str) -> str:
+    """A source whose one function is declared for the problem, and still to be written."""
+    forward = static.arguments(problem, "Model", "forward")
+    inputs = [argument.arg for argument in forward.args[1:]] if forward else ["x"]
+    pointers = ", ".join(f"const float* {name}" for name in inputs)
+    return f"""// Computes what the Model of problem.py does: yours to write.
+#include "core/parallel.hpp"
+
+#ifndef THREADS
+#define THREADS 2
+#endif
+
+extern "C" const char* tuner_error(int) {{ return "its body is still to be written"; }}
+
+extern "C" int run_{name}({pointers}, float* out, long long count, void*) {{
+  int todo = 0;
+  parallel_for(count, 1024, THREADS, [&](long long begin, long long end) {{
+    for (long long i = begin; i < end; i++) out[i] = {inputs[0] if inputs else "0"}[i];  // the kernel goes here
+  }});
+  return todo - 1;  // 0 once it is right
+}}
+"""
