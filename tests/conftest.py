@@ -10,12 +10,11 @@ from typing import Any
 
 import hypothesis
 import pytest
-from helpers.tiny import HERE, TINY, MakeRecord, Put, changed, text_of
+from helpers.tiny import EVIDENCE, HERE, TINY, MakeRecord, Put, changed, text_of
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from tuner import store, template
 from tuner.records import (
-    CaseResult,
     Comparison,
     Correctness,
     Evaluation,
@@ -73,7 +72,6 @@ def make_record(tiny: template.Template) -> MakeRecord:
         workload = Workload(init=(shape[-1],), inputs=(TensorSpec(shape=shape),), precision=precision)
         performance = Performance(latency_ms=latency_ms, q25_ms=latency_ms, q75_ms=latency_ms, samples=9)
         eager = Performance(latency_ms=2.0, q25_ms=1.9, q75_ms=2.1, samples=9)
-        cases = (CaseResult(name="A", ok=True, error=1e-7, allowed=8e-7, reference_error=1e-7),)
         record = Record(
             template="tiny",
             template_digest=render.digest(tiny, variant),
@@ -85,7 +83,7 @@ def make_record(tiny: template.Template) -> MakeRecord:
             error_budget=error_budget,
             evaluation=Evaluation(
                 status=Status.OK,
-                correctness=Correctness(cases=cases, error_ratio=1.25, agrees_with_eager=True),
+                correctness=Correctness(cases=EVIDENCE, error_ratio=1.25, agrees_with_eager=True),
                 performance=performance,
             ),
             confirmed=confirmed,

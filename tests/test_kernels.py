@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from helpers.cache import edit, only, without_case
 from helpers.tiny import HERE, Put, changed, text_of
 
 from tuner import kernels, store
@@ -121,6 +122,12 @@ def test_a_miss_names_what_is_cached_and_the_field_that_differs(
 ) -> None:
     record = put(root, **changed)
     assert f"{record.workload.slug}: {said}" in miss(tiny_folder)
+
+
+def test_a_winner_without_the_judge_s_evidence_is_a_miss(root: Path, put: Put, tiny_folder: Path) -> None:
+    put(root)
+    edit(only(root), without_case("own work"))
+    assert "confirmed: cached yes, without the judge's evidence: no own work" in miss(tiny_folder)
 
 
 def test_a_changed_template_is_a_miss(root: Path, put: Put, tiny_folder: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.tiny import MakeRecord
+from helpers.tiny import MakeRecord, changed
 from pydantic import ValidationError
 
 from tuner.records import CaseResult, Correctness, Evaluation, Performance, Record, Status, TensorSpec, Trial, Workload
@@ -115,6 +115,42 @@ def test_the_final_confirms_a_record_with_another_trial_than_the_search_s_best(m
     assert (after.confirmed, after.point, after.candidate_sha256) == (True, trial.point, "c" * 64)
     assert (after.template_digest, after.baselines, after.workload) == ("d" * 64, (), before.workload)
     assert after.measured_under({"sm": "1980 MHz"}).conditions == {"sm": "1980 MHz"}
+
+
+def without(record: Record, name: str) -> Record:
+    """The record less its case of this name."""
+    correctness = record.evaluation.correctness
+    assert correctness is not None
+    correctness = correctness.with_cases(case for case in correctness.cases if case.name != name)
+    return changed(record, evaluation=changed(record.evaluation, correctness=correctness))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("A random affine", "no case of a trial"),
+        ("A random affine, seed 3", "no case with seed 3"),
+        ("G NaN in one sample", "no case G"),
+        ("own work", "no own work"),
+        ("100 repeats", "no repeats"),
+        ("timed values", "no timed values"),
+        ("time from outside", "no time from outside"),
+    ],
+)
+def test_what_is_confirmed_holds_the_cases_of_a_complete_exam(make_record: MakeRecord, name: str, said: str) -> None:
+    record = make_record()
+    assert record.evidence_fault == ""
+    assert without(record, name).evidence_fault == said
+    assert without(changed(record, confirmed=False), name).evidence_fault == ""
+
+
+def test_nothing_is_confirmed_without_the_judge_s_evidence(make_record: MakeRecord) -> None:
+    before = without(make_record(confirmed=False), "timed values")
+    trial = Trial(
+        number=9, point=Point("gpu", ()), candidate_sha256="c" * 64, evaluation=before.evaluation, finished=""
+    )
+    with pytest.raises(ValueError, match="without the judge's evidence: no timed values"):
+        before.confirmed_by(trial, "d" * 64, before.evaluation, [], None, None)
 
 
 @pytest.mark.parametrize("path", sorted(shipped_cache().glob("*/*/*/record.json")), ids=lambda path: path.parts[-3])

@@ -137,8 +137,8 @@ def _miss(
     from tuner import store
 
     record = entry.record
-    if not record.confirmed:
-        return store.UNCONFIRMED
+    if unconfirmed := store.unconfirmed(record):
+        return unconfirmed
     wanted = record.workload.with_precision(precision)
     if init is not None:
         wanted = wanted.with_init(init)

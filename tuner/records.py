@@ -11,6 +11,7 @@ import enum
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidat
 from tuner.space import Point
 
 Precision = Literal["match", "ieee", "tf32"]
+EXAM_SEEDS = 3  # sets of values on which a complete exam asks the cases of a trial
 FiniteMs = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -157,9 +159,26 @@ class Correctness(Stored):
         """The first case that failed, in one line; "" when all passed."""
         return next((f"case {case.name}: {case.detail}" for case in self.cases if not case.ok), "")
 
+    @property
+    def evidence_fault(self) -> str:
+        """What a complete exam has and these cases have not, in one line; "" when they are one's."""
+        names = [case.name for case in self.cases]
+        missing = [what for what, name in _EVIDENCE.items() if not any(re.fullmatch(name, each) for each in names)]
+        return f"no {', no '.join(missing)}" if missing else ""
+
     def with_cases(self, cases: Iterable[CaseResult]) -> Correctness:
         """The same figures with these cases in the place of its own."""
         return self._with(cases=tuple(cases))
+
+
+# What every complete exam has a case for, whatever the problem, and how the case's name begins or reads.
+_EVIDENCE = {
+    "case of a trial": r"[A-D] [^,]*",
+    **{f"case with seed {number}": rf"[A-D] .*, seed {number}" for number in range(2, EXAM_SEEDS + 1)},
+    **{f"case {letter}": f"{letter} .*" for letter in "EFGHIJ"},
+    **{name: name for name in ("own work", "timed values", "time from outside")},
+    "repeats": r"\d+ repeats",
+}
 
 
 class Performance(Stored):
@@ -287,7 +306,7 @@ class Record(Stored):
     error_budget: float
     evaluation: Evaluation
     leaves: tuple[str, ...] = ()  # operators that its template declares to leave to PyTorch
-    confirmed: bool = True  # False for the best of a search that was interrupted: no final, no thorough check
+    confirmed: bool = True  # by the cases of a complete exam, which it holds; False for an interrupted search's best
     baselines: tuple[Comparison, ...] = ()
     runner_up: Comparison | None = None
     runner_up_point: StoredPoint | None = None
@@ -302,6 +321,14 @@ class Record(Stored):
         """The winner's median."""
         return self.evaluation.latency_ms
 
+    @property
+    def evidence_fault(self) -> str:
+        """What of the judge's evidence is missing where it says to be confirmed; "" for nothing."""
+        correctness = self.evaluation.correctness
+        if not self.confirmed:
+            return ""
+        return correctness.evidence_fault if correctness else "no cases"
+
     def confirmed_by(
         self,
         trial: Trial,
@@ -312,8 +339,11 @@ class Record(Stored):
         runner_up_point: Point | None,
         leaves: tuple[str, ...] = (),
     ) -> Record:
-        """The record of the final's winner, which may be another trial than the search's best."""
-        return self._with(
+        """The record of the final's winner, which may be another trial than the search's best.
+
+        Raises ValueError unless the evaluation's cases are those of a complete exam.
+        """
+        made = self._with(
             point=trial.point,
             template_digest=template_digest,
             candidate_sha256=trial.candidate_sha256,
@@ -324,6 +354,9 @@ class Record(Stored):
             runner_up=runner_up,
             runner_up_point=runner_up_point,
         )
+        if made.evidence_fault:
+            raise ValueError(f"nothing is confirmed without the judge's evidence: {made.evidence_fault}")
+        return made
 
     def measured_under(self, conditions: Mapping[str, str]) -> Record:
         """With the card's conditions while the final ran."""

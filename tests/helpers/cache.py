@@ -52,6 +52,16 @@ def edit(entry: store.Entry, change: Change) -> None:
     (entry.folder / store.RECORD).write_text(json.dumps(value))
 
 
+def without_case(name: str) -> Change:
+    """Take the case of this name out of a record."""
+
+    def change(value: dict[str, Any]) -> None:
+        correctness = value["evaluation"]["correctness"]
+        correctness["cases"] = [case for case in correctness["cases"] if case["name"] != name]
+
+    return change
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
 

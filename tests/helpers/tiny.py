@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from tuner import store, template
-from tuner.records import Environment, Record, Stored
+from tuner.records import CaseResult, Environment, Record, Stored
 from tuner.template import render
 
 S = TypeVar("S", bound=Stored)
@@ -141,6 +141,17 @@ HERE = Environment(
     python="3.11.7",
     tuner="0.1.0",
 )
+
+
+# The cases of a complete exam, as short as it can be.
+EVIDENCE = tuple(
+    CaseResult(name=name, ok=True, error=1e-7, allowed=8e-7, reference_error=1e-7)
+    for name in (
+        "A random affine", "A random affine, seed 2", "A random affine, seed 3", "E constant", "F denormals",
+        "G NaN in one sample", "H transposed", "I batch 1, A", "J negated", "own work", "timed values",
+        "100 repeats", "time from outside",
+    )
+)  # fmt: skip
 
 
 def changed(value: S, **fields: Any) -> S:

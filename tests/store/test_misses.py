@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.cache import DAMAGES, Damage, edit, files_of, newer, only
+from helpers.cache import DAMAGES, Damage, edit, files_of, newer, only, without_case
 from helpers.tiny import MakeRecord, Put, changed
 
 from tuner import store
@@ -70,6 +70,13 @@ def test_why_names_the_template_version(
 
 def test_why_says_that_a_search_was_interrupted(root: Path, put: Put, explain: Explain) -> None:
     assert explain(put(root, confirmed=False)) == [store.UNCONFIRMED]
+
+
+def test_why_says_that_the_judge_s_evidence_is_not_there(root: Path, put: Put, explain: Explain) -> None:
+    record = put(root)
+    edit(only(root), without_case("timed values"))
+    said = "confirmed: cached yes, without the judge's evidence: no timed values; search again"
+    assert explain(record) == [said]
 
 
 def test_why_names_the_workload_and_lists_the_nearest_first(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from helpers.cache import DAMAGES, Change, Damage, cut, edit, only
+from helpers.cache import DAMAGES, Change, Damage, cut, edit, only, without_case
 from helpers.tiny import MakeRecord, Put, text_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -150,3 +150,11 @@ def test_any_byte_altered_in_an_entry_is_noticed_or_harmless(
         text = None
         assert len(str(error).splitlines()) == 1  # noqa: PT017
     assert text in (None, text_of(tiny, record).text)
+
+
+def test_one_without_the_judge_s_evidence_is_a_miss_and_stays_where_it_is(root: Path, put: Put, tiny: Template) -> None:
+    put(root)
+    edit(only(root), without_case("time from outside"))
+    with pytest.raises(store.StaleEntry, match="without the judge's evidence: no time from outside; search again"):
+        store.load_checked(only(root), tiny)
+    assert store.folders(root)

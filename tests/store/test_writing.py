@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 
 import pytest
 from filelock import FileLock
-from helpers.cache import DAMAGES, Damage, child, edit, files_of, newer, only
-from helpers.tiny import HERE, MakeRecord, Put, changed, text_of
+from helpers.cache import DAMAGES, Damage, child, edit, files_of, newer, only, without_case
+from helpers.tiny import EVIDENCE, HERE, MakeRecord, Put, changed, text_of
 
 from tuner import store, template
 from tuner.errors import CacheError
@@ -63,6 +63,25 @@ def test_an_unconfirmed_result_never_replaces_a_confirmed_one(root: Path, put: P
     first = put(root, latency_ms=1.0)
     put(root, latency_ms=0.5, confirmed=False, knobs={"unroll": 8})
     assert only(root).record == first
+
+
+def test_one_without_the_judge_s_evidence_keeps_no_other_out(root: Path, put: Put) -> None:
+    put(root, latency_ms=0.5)
+    edit(only(root), without_case("time from outside"))
+    assert only(root).record != put(root, latency_ms=1.0)
+    assert only(root).record.latency_ms == 1.0
+
+
+def test_nothing_is_stored_as_confirmed_without_the_judge_s_evidence(
+    root: Path, tiny: Template, make_record: MakeRecord
+) -> None:
+    record = make_record()
+    assert record.evaluation.correctness is not None
+    correctness = record.evaluation.correctness.with_cases(EVIDENCE[:-1])
+    record = changed(record, evaluation=changed(record.evaluation, correctness=correctness))
+    with pytest.raises(ValueError, match="no time from outside"):
+        store.put(root, record, text_of(tiny, record).text)
+    assert store.folders(root) == []
 
 
 def test_a_confirmed_result_replaces_an_unconfirmed_one(root: Path, put: Put) -> None:

@@ -58,6 +58,7 @@ def cache_ls(folder: Path | None, as_json: bool) -> None:
 
 
 def _row(entry: Entry) -> list[str]:
+    from tuner import store
     from tuner.cli import tables
 
     record = entry.record
@@ -68,7 +69,7 @@ def _row(entry: Entry) -> list[str]:
         record.workload.precision,
         record.environment.device_name,
         f"{record.latency_ms:.4g} ms",
-        eager if record.confirmed else "unconfirmed",  # of a search that was interrupted
+        "unconfirmed" if store.unconfirmed(record) else eager,  # of a search that was interrupted, say
         str(record.point),
     ]
 

@@ -3,7 +3,7 @@
 from tuner.store.entry import CorruptEntry, Entry, EntryFault, StaleEntry
 from tuner.store.key import SOFTWARE, Digests, Key, differences, explain, record_key, tuned
 from tuner.store.layout import LOCK, NEW_RECORD, NEW_TEXT, QUARANTINE, RECORD, TEXT, folder_of, folders, shipped_cache
-from tuner.store.misses import UNCONFIRMED, Answer, nearest, why
+from tuner.store.misses import UNCONFIRMED, Answer, nearest, unconfirmed, why
 from tuner.store.reading import entries, fetch, get, load_checked, scan, winners
 from tuner.store.writing import put, remove, sweep
 
@@ -39,6 +39,7 @@ __all__ = [
     "shipped_cache",
     "sweep",
     "tuned",
+    "unconfirmed",
     "why",
     "winners",
 ]

@@ -32,7 +32,7 @@ class CorruptEntry(EntryFault):
 
 
 class StaleEntry(EntryFault):
-    """A sound entry made from another version of the template: a miss."""
+    """A sound entry made from another version of the template, or judged by less than is asked now: a miss."""
 
 
 @dataclass(frozen=True)
@@ -103,11 +103,19 @@ def check(entry: Entry, template: Template, digests: Digests | None = None) -> N
             f"template_digest differs: {short(record.template_digest)} when it was tuned, "
             f"{short(digest)} now: {template.name} has changed since",
         )
+    if record.evidence_fault:
+        raise StaleEntry(entry.folder, without_evidence(record))
     fault = _altered(record, template)
     if fault is None and render.candidate(template, [tuned(record)]).text != entry.text:
         fault = f"{TEXT} is not what the template renders with the record's knobs"
     if fault is not None:
         raise CorruptEntry(entry.folder, fault)
+
+
+def without_evidence(record: Record) -> str:
+    """What is said of a record that says to be confirmed and lacks the judge's evidence; "" of any other."""
+    fault = record.evidence_fault
+    return f"confirmed: cached yes, without the judge's evidence: {fault}; search again" if fault else ""
 
 
 def _altered(record: Record, template: Template) -> str | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuner.records import Environment, Workload
-from tuner.store.entry import CorruptEntry, Entry, StaleEntry, check
+from tuner.records import Environment, Record, Workload
+from tuner.store.entry import CorruptEntry, Entry, StaleEntry, check, without_evidence
 from tuner.store.key import Digests, Key, differences, explain, record_key, short
 from tuner.store.reading import entries, scan
 from tuner.template import Template
@@ -48,16 +48,20 @@ def nearest(root: Path, digests: Digests, workload: Workload, environment: Envir
     return sorted(found, key=lambda each: (len(differences(each[1], each[2])), str(each[0].folder)))
 
 
+def unconfirmed(record: Record) -> str:
+    """Why nobody can rely on a record's having been judged; "" when its judge's evidence is in it."""
+    return without_evidence(record) if record.confirmed else UNCONFIRMED
+
+
 def _reason(entry: Entry, digests: Digests, cached: Key, here: Key, problem_sha256: str) -> str:
     said = [explain(cached, here, differences(cached, here))]
     try:
         check(entry, digests.template, digests)
     except StaleEntry:
-        pass  # template_digest is among the differences
+        pass  # template_digest is among the differences, or its evidence is said below
     except CorruptEntry as fault:
         said.append(fault.reason)
     if entry.record.problem_sha256 != problem_sha256:
         said.append(f"problem: cached {short(entry.record.problem_sha256)}, here {short(problem_sha256)}")
-    if not entry.record.confirmed:
-        said.append(UNCONFIRMED)
+    said.append(unconfirmed(entry.record))
     return "; ".join(part for part in said if part)

@@ -54,6 +54,8 @@ def put(
     """
     if record.evaluation.status is not Status.OK or render.Candidate(text).sha256 != record.candidate_sha256:
         raise ValueError("only a record that is ok, with the very text that it names, can be stored")
+    if record.evidence_fault:
+        raise ValueError(f"only what the judge has confirmed is stored as confirmed: {record.evidence_fault}")
     folder = folder_of(root, record.environment.slug, record.template, record.workload.slug)
     with locked(root):
         _refuse_link(folder)
@@ -93,7 +95,11 @@ def _standing(folder: Path, new: Record, template: Template | None, say: Callabl
     except CorruptEntry as fault:
         say(str(moved_aside(fault)))
         return None
-    if entry is None or (template is None and entry.record.template_digest != new.template_digest):
+    if (
+        entry is None
+        or entry.record.evidence_fault
+        or (template is None and entry.record.template_digest != new.template_digest)
+    ):
         return None  # without the template, another variant is not told from another version
     return entry.record
 

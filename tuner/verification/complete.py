@@ -14,14 +14,13 @@ from collections.abc import Callable, Iterator
 
 from torch import nn
 
-from tuner.records import CaseResult, Correctness
+from tuner.records import EXAM_SEEDS, CaseResult, Correctness
 from tuner.verification.cases import WINNER, Case, Draw
 from tuner.verification.criterion import Wrong
 from tuner.verification.guarded_model import GuardedModel
 from tuner.verification.reference import Reference
 from tuner.verification.suite import OnCase, Outcome, Suite, build, run_case
 
-SEEDS = 3
 BATCH = 4  # samples of a case that is not about the batch
 REPEATS, MOST_REPEATS = 100, 1000
 REPEAT_S = 2.0  # beyond the least number, as many as the reference takes this long for
@@ -40,7 +39,7 @@ def run_completely(
     suite: Suite,
     model_new: Callable[..., nn.Module],
     on_case: OnCase = lambda name: None,
-    seeds: int = SEEDS,
+    seeds: int = EXAM_SEEDS,
 ) -> Correctness:
     """Every case for one candidate, which is built anew for other constructor's arguments."""
     found = suite.run(suite.build(model_new), on_case)

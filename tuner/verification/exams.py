@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import torch
 
-from tuner.records import CaseResult
+from tuner.records import EXAM_SEEDS, CaseResult
 from tuner.verification.answers import Answer
 from tuner.verification.cases import Case
-from tuner.verification.complete import SEEDS, winner_cases, with_seed
+from tuner.verification.complete import winner_cases, with_seed
 from tuner.verification.criterion import judge
 from tuner.verification.suite import Suite
 
@@ -57,7 +57,7 @@ def agreement(suite: Suite) -> Question:
 def complete(suite: Suite) -> Iterator[Question | CaseResult]:
     """The cases of a trial with several seeds, then those that a winner has to survive."""
     yield from trial(suite)
-    for number in range(2, SEEDS + 1):
+    for number in range(2, EXAM_SEEDS + 1):
         for case in with_seed(suite, number).cases:
             yield Question(case)
     for made in winner_cases(suite.reference):
