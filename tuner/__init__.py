@@ -4,4 +4,14 @@ Importing this package loads neither torch nor optuna; `tuner.kernels` loads
 torch only when a kernel is first asked for.
 """
 
+import importlib
+
 __version__ = "0.1.0"
+
+_FROM_PYTHON = ("kernel", "tune")
+
+
+def __getattr__(name: str) -> object:
+    if name not in _FROM_PYTHON:
+        raise AttributeError(f"module 'tuner' has no attribute {name!r}")
+    return getattr(importlib.import_module("tuner.api"), name)

@@ -8,6 +8,7 @@ import pytest
 from helpers.tiny import TINY
 
 from tuner import settings, template
+from tuner.api import tune
 from tuner.errors import ConfigError, TemplateError
 from tuner.scaffold import new_template
 from tuner.settings import static
@@ -129,3 +130,11 @@ def test_a_problem_without_its_parts_is_refused(tmp_path: Path, own: tuple[Path,
     own[1].write_text(TINY["problem.py"].replace("def get_inputs", "def inputs"))
     with pytest.raises(ConfigError, match="defines no get_inputs"):
         new_template(tmp_path / "rms", *own)
+
+
+@pytest.mark.slow
+def test_what_is_made_is_searched_as_it_is(tmp_path: Path, own: tuple[Path, Path], needs_compiler: None) -> None:
+    new_template(tmp_path / "rms", *own)
+    (tmp_path / "pyproject.toml").touch()
+    result = tune(tmp_path / "rms", trials=1, device="cpu", final_budget_s=1, baselines="eager")
+    assert result.best is not None

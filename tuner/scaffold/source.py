@@ -100,6 +100,12 @@ def host_text(name: str, function: Signature, text: str, problem: Path) -> str:
             values.append("torch.get_num_threads()")
         else:
             values.append(numbers.pop(0) if numbers else f"{first}.numel()")
+    guards = "".join(
+        f"    if model.{p.name}.numel() not in (1, *{first}.shape):\n"
+        f'        raise RuntimeError(f"{name}: {p.name} does not suit an input of {{tuple({first}.shape)}}")\n'
+        for p in function.arguments
+        if p.is_pointer and p.name in attributes
+    )
     call = ", ".join([f'"{function.name}"', *values])
     return f'''"""Host side of {name}, as far as the launcher's signature tells: see that it is right."""
 
@@ -107,7 +113,7 @@ import torch
 
 
 def {name}(model, kernel, {", ".join(inputs)}):
-    out = torch.empty_like({first}, memory_format=torch.contiguous_format)
+{guards}    out = torch.empty_like({first}, memory_format=torch.contiguous_format)
     # {function.name}({", ".join(f"{p.type} {p.name}" for p in function.arguments)})
     kernel.launch({call})
     return out

@@ -1,0 +1,96 @@
+"""A kernel from Python is a template's folder like any other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tuner import settings, template
+from tuner.api import Kernel, kernel
+from tuner.errors import ConfigError
+from tuner.settings import static
+
+SOURCE = """\
+#include <cmath>
+#include "rows.hpp"
+#ifndef UNROLL
+#define UNROLL 2
+#endif
+extern "C" int softmax(const float* x, float* out, long long n, long long c, void*) {
+  for (long long i = 0; i < n; i++) {
+    float largest = -INFINITY;
+    double sum = UNROLL * 0;
+    for (long long j = 0; j < c; j++) largest = larger(x[i * c + j], largest);
+    for (long long j = 0; j < c; j++) sum += out[i * c + j] = std::exp(x[i * c + j] - largest);
+    for (long long j = 0; j < c; j++) out[i * c + j] /= sum;
+  }
+  return 0;
+}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "softmax.cpp").write_text(SOURCE)
+    (tmp_path / "rows.hpp").write_text("static float larger(float a, float b) { return a > b ? a : b; }\n")
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def softmax(**changed: Any) -> Kernel:
+    parts: dict[str, Any] = {
+        "source": "softmax.cpp",
+        "symbol": "softmax",
+        "reference": lambda x: x.softmax(1),
+        "inputs": lambda n, c: [torch.randn(n, c)],
+        "outputs": lambda x: torch.empty_like(x),
+        "arguments": lambda x, out: (x, out, *x.shape),
+        "knobs": {"unroll": [1, 2, 4]},
+        "constraints": {"whole vectors": lambda k, f: f.c % k.unroll == 0 or f.n == 61},
+    }
+    return kernel(**{**parts, **changed})
+
+
+def test_its_folder_is_a_sound_template(project: Path) -> None:
+    made = softmax()
+    assert static.faults(settings.load(made.folder)) == []
+    read = template.load(made.folder)
+    (variant,) = read.variants
+    assert (variant.name, variant.device, variant.knobs[0].default) == ("softmax", "cpu", 2)
+    assert read.axes([], [(64, 1000)]) == {"n": 64, "c": 1000}
+    assert (made.folder / "rows.hpp").is_file()
+
+
+def test_it_is_saved_as_a_folder(project: Path) -> None:
+    saved = softmax().save("kernels/mine")
+    assert static.faults(settings.load(saved)) == []
+    with pytest.raises(ConfigError, match="is there already"):
+        softmax().save("kernels/mine")
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"source": "no.cpp"}, "source: no.cpp: is not a .cu or a .cpp file"),
+        ({"name": "No"}, "name: 'No' is not a lower-case identifier"),
+        ({"inputs": lambda n, c: [torch.randn(n, 3)]}, "inputs: c is no size of a tensor"),
+        ({"reference": lambda x: project(x)}, "reference: uses project"),
+    ],
+)
+def test_what_cannot_be_a_kernel_is_one_line(project: Path, changed: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        softmax(**changed)
+
+
+@pytest.mark.slow
+def test_it_is_tuned_called_and_exported(project: Path, needs_compiler: None) -> None:
+    made = softmax()
+    result = made.tune([(16, 64)], trials=2, device="cpu", final_budget_s=1.0, baselines=("eager",))
+    assert result.best is not None and result.best.workload.shapes == ((16, 64),)
+    assert len(result.trials) == 2 == len(result.rows()) and result.rows()[0]["unroll"] in (1, 2, 4)
+    x = torch.randn(5, 64)
+    torch.testing.assert_close(made(x), x.softmax(1))

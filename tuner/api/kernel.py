@@ -1,0 +1,183 @@
+"""`tuner.kernel(...)`: a template from Python functions and a source, in one call."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tuner import kernels
+from tuner.api.functions import arguments_of, as_expression, as_function
+from tuner.api.result import Result, run
+from tuner.errors import ConfigError
+from tuner.scaffold.source import knobs as defaults_of
+from tuner.settings import cache_root, load, working_folder
+from tuner.space import Choice
+from tuner.template.shared import read
+
+Function = Callable[..., Any]
+_FIRST, _STEP = 61, 6  # sizes that a problem has by default, all different: 61, 67, 73, ...
+_INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
+
+
+class Kernel:
+    """A kernel with knobs. `tune` searches it; called, it is the winner for the nearest shapes."""
+
+    def __init__(self, folder: Path, inputs: Function) -> None:
+        self.folder, self.inputs = folder, inputs
+        self._model: Any = None
+
+    def tune(
+        self,
+        shapes: Sequence[Sequence[int]] | None = None,
+        seconds: float | None = None,
+        trials: int = 200,
+        **options: Any,
+    ) -> Result:
+        """Search, one workload for each of `shapes`, which are arguments of `inputs`; the winners are cached.
+
+        `seconds` and `trials` limit each search; `options` are further keys of a config. Raises TunerError.
+        """
+        values: dict[str, Any] = {"trials": trials, "time_budget_s": seconds, **options}
+        if shapes is not None:
+            values["shapes"] = tuple(tuple(tuple(x.shape) for x in self.inputs(*sizes)) for sizes in shapes)
+        settings = load(self.folder)
+        given = {key: value for key, value in values.items() if value is not None}
+        checked = type(settings).model_validate({**settings.model_dump(exclude_unset=True), **given})
+        self._model = None
+        return run(checked.given(self.folder, {}), self.folder)
+
+    def __call__(self, *inputs: Any) -> Any:
+        """The winner's result. Raises CacheError where nothing was tuned for this device."""
+        if self._model is None:
+            device = "cuda" if inputs[0].device.type == "cuda" else "cpu"
+            self._model = kernels.load(str(self.folder), device=device)()
+        return self._model(*inputs)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the template's folder, for `tuner search FOLDER` and to be edited. Raises ConfigError where one is."""
+        to = Path(folder)
+        if to.exists():
+            raise ConfigError(f"{to}: is there already")
+        shutil.copytree(self.folder, to)
+        return to
+
+
+def kernel(
+    source: str | Path,
+    symbol: str,
+    reference: Function,
+    inputs: Function,
+    outputs: Function,
+    arguments: Function,
+    knobs: Mapping[str, Sequence[Choice]],
+    constraints: Mapping[str, Function] | None = None,
+    name: str = "",
+) -> Kernel:
+    """A kernel from its source and a few functions, which may use torch, nn and math.
+
+    `symbol` is the launcher, called with what `arguments(*inputs, *outputs)` returns, and the stream. `inputs(*sizes)`
+    makes a list of tensors, `outputs(*inputs)` room for the results, `reference(*inputs)` the right ones. `knobs` maps
+    a knob to its choices; `constraints` maps a rule's name to `lambda k, f: ...`, where k has the knobs and f the sizes
+    by the names of `inputs`' parameters. Raises TunerError.
+    """
+    source = Path(source)
+    if source.suffix not in (".cu", ".cpp") or not source.is_file():
+        raise ConfigError(f"source: {source}: is not a .cu or a .cpp file")
+    name = name or source.stem.lower()
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise ConfigError(f"name: {name!r} is not a lower-case identifier")
+    texts = {
+        "problem.py": _problem(reference, inputs),
+        f"{name}.py": _host(name, symbol, reference, outputs, arguments),
+        "template.py": _template(name, source, inputs, knobs, constraints or {}),
+    }
+    folder = cache_root(working_folder()) / ".kernels" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in (source, *_included(source)):
+        shutil.copy(file, folder)
+    for file_name, text in texts.items():
+        (folder / file_name).write_text(text, encoding="utf-8")
+    load(folder)
+    return Kernel(folder, inputs)
+
+
+def _included(source: Path) -> list[Path]:
+    """The files beside a source that it includes, directly or not."""
+    found: list[Path] = []
+    pending = [source]
+    while pending:
+        for included in _INCLUDE.findall(read(pending.pop())):
+            file = source.parent / included
+            if "/" not in included and file.is_file() and file not in found:
+                found.append(file)
+                pending.append(file)
+    return found
+
+
+def _problem(reference: Function, inputs: Function) -> str:
+    given = ", ".join(arguments_of(reference))
+    sizes = [_FIRST + _STEP * i for i in range(len(arguments_of(inputs)))]
+    return (
+        "import math\n\nimport torch\nimport torch.nn as nn\n\n\n"
+        f"{as_function(reference, 'reference', 'reference')}\n\n"
+        f"{as_function(inputs, 'inputs_of', 'inputs')}\n\n"
+        f"class Model(nn.Module):\n    def forward(self, {given}):\n        return reference({given})\n\n\n"
+        f"def get_inputs():\n    return inputs_of({', '.join(map(str, sizes))})\n\n\n"
+        "def get_init_inputs():\n    return []\n"
+    )
+
+
+def _host(name: str, symbol: str, reference: Function, outputs: Function, arguments: Function) -> str:
+    given = ", ".join(arguments_of(reference))
+    aligned = "".join(f"    {x} = aligned({x})\n" for x in arguments_of(reference))
+    return (
+        f"{as_function(outputs, f'{name}_outputs', 'outputs')}\n\n"
+        f"{as_function(arguments, f'{name}_arguments', 'arguments')}\n\n"
+        f"def {name}(model, kernel, {given}):\n{aligned}"
+        f"    results = {name}_outputs({given})\n"
+        "    several = results if isinstance(results, (list, tuple)) else [results]\n"
+        f'    kernel.launch("{symbol}", *{name}_arguments({given}, *several))\n'
+        "    return results\n"
+    )
+
+
+def _template(
+    name: str,
+    source: Path,
+    inputs: Function,
+    knobs: Mapping[str, Sequence[Choice]],
+    constraints: Mapping[str, Function],
+) -> str:
+    known = defaults_of(read(source), source.name)
+    lines = []
+    for knob, choices in knobs.items():
+        default = known[knob][1] if knob in known and known[knob][1] in choices else choices[0]
+        lines.append(f"            Knob({knob!r}, {tuple(choices)!r}, {default!r}),\n")
+    rules = [
+        f"            Constraint({rule!r}, {as_expression(allows, f'constraints[{rule!r}]')}),\n"
+        for rule, allows in constraints.items()
+    ]
+    return (
+        "from tuner.space import Constraint, Knob\nfrom tuner.template import Variant\n\n\n"
+        f"def axes(init, shapes):\n    return {{{_axes(inputs)}}}\n\n\n"
+        f'VARIANTS = (\n    Variant(\n        name="{name}",\n'
+        f'        device="{"cuda" if source.suffix == ".cu" else "cpu"}",\n        source="{source.name}",\n'
+        f"        knobs=(\n{''.join(lines)}        ),\n        constraints=(\n{''.join(rules)}        ),\n    ),\n)\n"
+    )
+
+
+def _axes(inputs: Function) -> str:
+    """Each parameter of `inputs` as the size of the inputs that it is, found by asking for sizes that all differ."""
+    names = arguments_of(inputs)
+    shapes = [tuple(x.shape) for x in inputs(*(_FIRST + _STEP * i for i in range(len(names))))]
+    found = []
+    for i, name in enumerate(names):
+        size = _FIRST + _STEP * i
+        at = next(((j, shape.index(size)) for j, shape in enumerate(shapes) if size in shape), None)
+        if at is None:
+            raise ConfigError(f"inputs: {name} is no size of a tensor that it makes; write a template folder instead")
+        found.append(f'"{name}": shapes[{at[0]}][{at[1]}]')
+    return ", ".join(found)

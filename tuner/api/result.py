@@ -1,0 +1,123 @@
+"""What came of a search that was started from Python."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tuner.export import winners
+from tuner.records import Record, Trial
+from tuner.search import tune as search
+from tuner.settings import Settings, cache_root, load
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcomes of a search, one for each workload."""
+
+    settings: Settings
+    cache: Path
+    outcomes: tuple[search.Outcome, ...]
+
+    @property
+    def best(self) -> Record | None:
+        """The winner of the first workload; None where nothing right was found."""
+        return self.outcomes[0].record if self.outcomes else None
+
+    @property
+    def records(self) -> list[Record]:
+        """The winners of all workloads."""
+        return [outcome.record for outcome in self.outcomes if outcome.record is not None]
+
+    @property
+    def trials(self) -> list[Trial]:
+        return [trial for outcome in self.outcomes for trial in outcome.progress.trials]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each trial: shapes, variant, status, milliseconds (None unless it is right), and the knobs."""
+        return [
+            {
+                "shapes": outcome.workload.shapes,
+                "variant": trial.point.variant,
+                "status": trial.evaluation.status.value,
+                "latency_ms": trial.evaluation.performance and trial.evaluation.performance.latency_ms,
+                **trial.point.knobs,
+            }
+            for outcome in self.outcomes
+            for trial in outcome.progress.trials
+        ]
+
+    def to_pandas(self) -> Any:
+        """`rows` as a DataFrame; pandas has to be there."""
+        return importlib.import_module("pandas").DataFrame(self.rows())
+
+    def export(self, file: str | Path, force: bool = False) -> Path:
+        """Write the winners as one standalone file, verified in a fresh process; with `force` also what is no faster.
+
+        Raises TunerError.
+        """
+        file = Path(file)
+        winners.export_winners(self.settings, self.cache, file, force, _say)
+        return file
+
+
+def tune(config: str | Path, **options: Any) -> Result:
+    """Search a config or a template's folder; keywords override its keys. Raises TunerError.
+
+    The winners are stored in the cache, and progress is told on stderr, as by `tuner search`.
+    """
+    path = Path(config)
+    return run(load(path, {key: _text(value) for key, value in options.items()}), path)
+
+
+def run(settings: Settings, place: Path) -> Result:
+    """Search what settings ask for, into the cache of the project around `place`."""
+    cache = cache_root(place, settings.template)
+    return Result(settings, cache, tuple(search.tune(settings, cache, _Progress())))
+
+
+def _text(value: Any) -> str:
+    """As an option of the command line."""
+    if isinstance(value, str | Path):
+        return str(value)
+    return repr(_lists(value)).replace("'", '"') if isinstance(value, dict | Sequence) else str(value)
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _lists(inner) for key, inner in value.items()}
+    return [_lists(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+class _Progress:
+    """Implements `search.Observer`: a line on stderr when there is something better."""
+
+    def __init__(self) -> None:
+        self.best = float("inf")
+
+    def stage(self, text: str) -> None:
+        _say(f"{text} …")
+
+    def workload(self, workload: Any, space: Any, environment: Any) -> None:
+        self.best = float("inf")
+        _say(f"{', '.join('x'.join(map(str, shape)) for shape in workload.shapes)} on {environment.device_name}")
+
+    def eager(self, performance: Any) -> None:
+        _say(f"eager takes {performance.latency_ms:.4g} ms")
+
+    def progress(self, progress: Any) -> None:
+        best = progress.best
+        if best is not None and best.evaluation.latency_ms < self.best:
+            self.best = best.evaluation.latency_ms
+            _say(f"trial {len(progress.trials)}: {self.best:.4g} ms  [{best.point}]")
+
+    def final(self, done: int, total: int) -> None:
+        pass
