@@ -38,6 +38,11 @@ def test_a_slug_shows_shape_dtype_and_precision() -> None:
     assert workload().slug.startswith("2x3-float32-match-")
 
 
+def test_a_slug_shows_every_dtype_where_they_differ() -> None:
+    inputs = (TensorSpec(shape=(2, 3), dtype="float16"), TensorSpec(shape=(2,), dtype="int64"))
+    assert workload(inputs=inputs).slug.startswith("2x3_2-float16_int64-match-")
+
+
 @pytest.mark.parametrize(
     "changes", [{"init": (4,)}, {"inputs": (TensorSpec(shape=(2, 4)),)}, {"precision": "ieee"}, {"init": (3, (1, 8))}]
 )
@@ -46,7 +51,7 @@ def test_every_part_of_a_workload_is_in_its_slug(changes: dict[str, Any]) -> Non
 
 
 def test_a_slug_is_a_short_plain_name_whatever_the_shapes() -> None:
-    slug = workload(inputs=(TensorSpec(shape=(10**9,) * 40),)).slug
+    slug = workload(inputs=(TensorSpec(shape=(10**9,) * 40), TensorSpec(shape=(), dtype="bfloat16"))).slug
     assert len(slug) < 128
     assert "/" not in slug
 

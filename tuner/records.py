@@ -64,6 +64,16 @@ class Workload(Stored):
         """The first input's dtype."""
         return self.inputs[0].dtype
 
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """The inputs' dtypes, in order."""
+        return tuple(spec.dtype for spec in self.inputs)
+
+    @property
+    def dtype_names(self) -> str:
+        """The dtype that all inputs have, or each input's, separated by commas."""
+        return self.dtype if len(set(self.dtypes)) == 1 else ", ".join(self.dtypes)
+
     def with_init(self, init: Sequence[Any]) -> Workload:
         """The same inputs for other constructor arguments."""
         return self._with(init=tuple(init))
@@ -93,7 +103,8 @@ class Workload(Stored):
         shapes = "_".join("x".join(map(str, spec.shape)) for spec in self.inputs)
         canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         tail = hashlib.sha256(canonical.encode()).hexdigest()[:8]
-        return f"{shapes[:80]}-{self.dtype}-{self.precision}-{tail}"
+        dtypes = self.dtype_names.replace(", ", "_")
+        return f"{shapes[:80]}-{dtypes[:24]}-{self.precision}-{tail}"
 
 
 class Environment(Stored):

@@ -78,3 +78,16 @@ def test_verify_refuses_to_leave_what_pytorch_does_not_have(tmp_path: Path) -> N
     (project.root / "new.py").write_text(CANDIDATE.format(result="x"))
     code, _, err = project.run("verify", "new.py", "--problem", "problem.py", "--leaves", "cumsum,gelo")
     assert code == 2 and err.count("\n") == 1 and "--leaves: PyTorch" in err and "no operator aten::gelo" in err
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("needs_compiler")
+def test_verify_of_another_shape_keeps_the_inputs_own_dtype(tmp_path: Path) -> None:
+    """Numbers of floating point have no bits to mask."""
+    project = Project(tmp_path / "project")
+    integers = PROBLEM.replace("torch.rand(8, 16)", "torch.randint(0, 99, (8, 16))")
+    (project.root / "problem.py").write_text(integers.format(reference="x & 7"))
+    (project.root / "new.py").write_text(CANDIDATE.format(result="x & 7"))
+    given = ("--shape", "4x12", "--init", "[]", "--leaves", "bitwise_and", "--device", "cpu")
+    ended, out, err = project.run("verify", "new.py", "--problem", "problem.py", *given)
+    assert ended == 0, out + err

@@ -50,7 +50,9 @@ def test_what_a_template_lacks_is_blamed_on_its_key(config: WriteConfig, text: s
 
 
 def test_workloads_that_are_stated_whole_ask_no_problem(config: WriteConfig) -> None:
-    one = settings.load(config("template: gn_mean\ninit: [8]\nshapes: [[4, 8], [5, 8]]\nprecision: ieee\n"))
+    one = settings.load(
+        config("template: gn_mean\ninit: [8]\nshapes: [[4, 8], [5, 8]]\nprecision: ieee\ndtype: float32\n")
+    )
     found = resolve.workloads(one, Path("/no/such/problem.py"), {})
     assert [each.shapes for each in found] == [((4, 8),), ((5, 8),)]
     assert {(each.init, each.precision, each.dtype) for each in found} == {((8,), "ieee", "float32")}
@@ -64,3 +66,33 @@ def test_what_a_config_leaves_out_is_the_problem_s_own(config: WriteConfig, monk
     assert [(w.init, w.shapes) for w in resolve.workloads(shaped, path, {})] == [((3,), ((7, 3),))]
     built = settings.load(config("template: gn_mean\ninit: []\n"))
     assert [(w.init, w.shapes) for w in resolve.workloads(built, path, {})] == [((), ((2, 3),))]
+
+
+MIXED = Workload.model_validate(
+    {"init": [3], "inputs": [{"shape": [2, 3], "dtype": "float16"}, {"shape": [2], "dtype": "int64"}]}
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "dtypes"),
+    [
+        ("", ("float16", "int64")),
+        ("init: [3]\nshapes: [[[4, 3], [4]]]\n", ("float16", "int64")),
+        ("shapes: [[[4, 3], [4], [1]]]\n", ("float16", "int64", "float32")),
+        ("dtype: float32\n", ("float32", "float32")),
+    ],
+    ids=["nothing said", "shapes and arguments said", "more inputs than there are", "named"],
+)
+def test_an_input_keeps_its_own_dtype_unless_one_is_named(
+    config: WriteConfig, monkeypatch: pytest.MonkeyPatch, text: str, dtypes: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(resolve, "own_workload", lambda problem, environment: MIXED)
+    (found,) = resolve.workloads(settings.load(config(f"template: gn_mean\n{text}")), Path("problem.py"), {})
+    assert found.dtypes == dtypes
+
+
+def test_stated_shapes_keep_the_inputs_own_dtypes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolve, "own_workload", lambda problem, environment: MIXED)
+    for init in (None, [3]):
+        found = resolve.stated_workload(Path("problem.py"), ((4, 3), (4,)), init, "match", {})
+        assert (found.shapes, found.dtypes) == (((4, 3), (4,)), ("float16", "int64"))

@@ -11,7 +11,7 @@ from helpers.cache import DAMAGES, Damage, edit, files_of, newer, only, without_
 from helpers.tiny import MakeRecord, Put, changed
 
 from tuner import store
-from tuner.records import Record
+from tuner.records import Record, TensorSpec
 from tuner.template import Template, render
 
 Explain = Callable[..., list[str]]
@@ -66,6 +66,13 @@ def test_why_names_the_template_version(
     newer(tiny_folder)
     now = render.digest(tiny, tiny.variant("plain"))
     assert explain(record) == [f"template_digest: cached {record.template_digest[:12]}, here {now[:12]}"]
+
+
+def test_why_compares_the_dtypes_of_all_inputs(root: Path, put: Put, explain: Explain) -> None:
+    record = put(root)
+    inputs = (*record.workload.inputs, TensorSpec(shape=(4,), dtype="int64"))
+    (said,) = explain(changed(record, workload=record.workload.with_inputs(inputs)))
+    assert "dtype: cached float32, here float32, int64" in said
 
 
 def test_why_says_that_a_search_was_interrupted(root: Path, put: Put, explain: Explain) -> None:

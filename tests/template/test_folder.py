@@ -86,6 +86,21 @@ def test_a_variant_beyond_the_capability_is_left_out(tiny: template.Template) ->
         tiny.space("cuda", old)
 
 
+def test_a_variant_that_takes_other_dtypes_is_left_out(tiny: template.Template) -> None:
+    half = dataclasses.replace(tiny.variant("plain"), name="half", dtypes=("float16", "int64"))
+    both = dataclasses.replace(tiny, variants=(*tiny.variants, half))
+    for dtypes, left in ((("float32",), ["plain"]), (("float16", "int64"), ["half"])):
+        assert [b.variant for b in both.space("cpu", facts(both), dtypes=dtypes).branches] == left
+
+
+def test_dtypes_that_no_variant_takes_are_refused_in_one_line(tiny: template.Template) -> None:
+    tiny.require_takes(["float32", "float32"], None, "cpu")
+    with pytest.raises(TemplateError) as caught:
+        tiny.require_takes(["float32", "int64"], None, "cpu")
+    said = "template tiny: no variant takes inputs of float32, int64: plain takes float32"
+    assert str(caught.value) == said
+
+
 def test_narrowing_keeps_the_default_where_it_can(tiny: template.Template) -> None:
     narrowed = tiny.space("cpu", facts(tiny), narrowing={"unroll": [8, 2], "order": ["columns"]})
     knobs = {knob.name: knob for knob in narrowed.branches[0].knobs}

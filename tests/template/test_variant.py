@@ -27,6 +27,8 @@ KNOBS = (Knob("unroll", (1, 2), 1),)
         ({"leaves": "gelu"}, "leaves wants a tuple of operators' names, not 'gelu'"),
         ({"leaves": ("aten::gelu",)}, "leaves: 'aten::gelu' is not an operator's name such as 'gelu'"),
         ({"leaves": ("gelo",)}, "leaves: PyTorch .* has no operator aten::gelo"),
+        ({"dtypes": "float32"}, r"dtypes wants a tuple of names such as \('float32',\)"),
+        ({"dtypes": ()}, "dtypes wants a tuple of names"),
         ({"minimum": 80}, "minimum is a compute capability"),
     ],
 )

@@ -50,7 +50,7 @@ class Screen:
     def workload(self, workload: Workload, space: Space, environment: Environment) -> None:
         variants = ", ".join(f"{b.variant} ({len(b)} points)" for b in space.branches)
         self.eager_ms, self._best = None, ""
-        self._line(f"{self.template}  {shapes(workload)} {workload.dtype}, precision {workload.precision}")
+        self._line(f"{self.template}  {shapes(workload)} {workload.dtype_names}, precision {workload.precision}")
         self._line(f"on {environment.device_name}, PyTorch {environment.torch}: {variants}")
 
     def eager(self, performance: Performance) -> None:

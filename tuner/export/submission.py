@@ -63,7 +63,7 @@ def _one(record: Record) -> list[str]:
     assert performance is not None, "a stored record is ok"
     assert correctness is not None, "a stored record is ok"
     lines = [
-        f"## Input {shapes} {record.workload.dtype}",
+        f"## Input {shapes} {record.workload.dtype_names}",
         "",
         f"Constructor arguments: {', '.join(map(str, record.workload.init))}. "
         f"Precision class `{record.workload.precision}`: {_PRECISIONS[record.workload.precision]}.",

@@ -64,7 +64,9 @@ class Run:
     def space(self) -> Space:
         limits = backends.of(self.job.torch_device).limits(self.environment)
         facts = self.template.facts(self.workload.init, self.workload.shapes, limits)
-        return self.template.space(self.environment.device_kind, facts, self.settings.variants, self.settings.knobs)
+        return self.template.space(
+            self.environment.device_kind, facts, self.settings.variants, self.settings.knobs, self.workload.dtypes
+        )
 
     @cached_property
     def name(self) -> str:

@@ -59,6 +59,8 @@ def tune(
     workloads = resolve.workloads(settings, problem, environment)
     with settings.blame("shapes"):
         _refuse_early(workloads, problem, template, environment)
+        for workload in workloads:
+            template.require_takes(workload.dtypes, settings.variants, torch_device)
     for workload in workloads:
         job = Job(
             problem=problem,

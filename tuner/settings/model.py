@@ -72,7 +72,9 @@ class Settings(BaseModel):
             "default: the problem's",
         ),
     ] = None
-    dtype: Literal["float32"] = "float32"
+    dtype: Annotated[
+        Literal["float32"] | None, Field(description="of every input; default: each input's own in the problem")
+    ] = None
     trials: Annotated[int, Field(ge=1, description="trials of a search")] = 200
     time_budget_s: Annotated[Seconds | None, Field(description="stop a search after that long")] = None
     patience: Annotated[int | None, Field(ge=1, description="stop after that many trials without improvement")] = None

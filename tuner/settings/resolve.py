@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -50,21 +51,22 @@ def problem_path(settings: Settings, kernel: Template) -> Path:
 
 
 def workloads(settings: Settings, problem: Path, environment: Mapping[str, str]) -> list[Workload]:
-    """The workloads that a config asks for; what it leaves out is the problem's own."""
+    """The workloads that a config asks for; what it leaves out, dtypes too, is the problem's own."""
     shapes = settings.input_shapes
     init: Sequence[Any] | None = settings.init
-    if shapes is None or init is None:
+    dtypes: Iterable[str] | None = None if settings.dtype is None else repeat(settings.dtype)
+    if shapes is None or init is None or dtypes is None:
         own = own_workload(problem, environment)
         shapes = shapes or (own.shapes,)
         init = own.init if init is None else init
-    return [
-        Workload(
-            init=tuple(init),
-            inputs=tuple(TensorSpec(shape=shape, dtype=settings.dtype) for shape in inputs),
-            precision=settings.precision,
-        )
-        for inputs in shapes
-    ]
+        dtypes = own.dtypes if dtypes is None else dtypes
+    return [Workload(init=tuple(init), inputs=_inputs(each, dtypes), precision=settings.precision) for each in shapes]
+
+
+def _inputs(shapes: Sequence[tuple[int, ...]], dtypes: Iterable[str]) -> tuple[TensorSpec, ...]:
+    """Inputs of these shapes. One more than there are dtypes is of float32: the problem will refuse it."""
+    each = chain(dtypes, repeat("float32"))
+    return tuple(TensorSpec(shape=shape, dtype=dtype) for shape, dtype in zip(shapes, each, strict=False))
 
 
 def own_workload(problem: Path, environment: Mapping[str, str]) -> Workload:
@@ -80,12 +82,9 @@ def stated_workload(
     precision: Precision,
     environment: Mapping[str, str],
 ) -> Workload:
-    """One workload; shapes and constructor arguments that are None are the problem's own."""
-    if shapes is not None and init is not None:
-        inputs = tuple(TensorSpec(shape=shape) for shape in shapes)
-        return Workload(init=tuple(init), inputs=inputs, precision=precision)
+    """One workload of the problem's own dtypes; shapes and constructor arguments that are None are its own, too."""
     own = own_workload(problem, environment)
-    inputs = tuple(TensorSpec(shape=shape) for shape in shapes) if shapes is not None else own.inputs
+    inputs = own.inputs if shapes is None else _inputs(shapes, own.dtypes)
     return Workload(init=own.init if init is None else tuple(init), inputs=inputs, precision=precision)
 
 

@@ -18,6 +18,8 @@ from tuner.store.layout import NEW_TEXT, RECORD, TEXT, folder_of, link_on_the_wa
 from tuner.store.seal import BrokenSeal, opened
 from tuner.template import Template, render
 
+_DTYPES = {"float64", "float32", "float16", "bfloat16", "bool", "uint8", "int8", "int16", "int32", "int64"}
+
 
 class EntryFault(CacheError):
     """Why an entry is not used; `reason` is the message without the folder that it begins with."""
@@ -133,6 +135,6 @@ def _altered(record: Record, template: Template) -> str | None:
         return "its device_name is not a device's name"
     if record.leaves != template.variant(record.point.variant).leaves:
         return "it leaves to PyTorch what its variant does not"
-    if record.workload.dtype not in ("float32", "float16", "bfloat16", "float64"):
+    if not set(record.workload.dtypes) <= _DTYPES:
         return "its dtype is unknown"
     return None

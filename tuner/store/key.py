@@ -38,7 +38,7 @@ class Key:
             template=template,
             init=json.dumps(workload.model_dump(mode="json")["init"]),
             shapes=", ".join("x".join(map(str, shape)) for shape in workload.shapes),
-            dtype=workload.dtype,
+            dtype=workload.dtype_names,
             precision=workload.precision,
             device_name=environment.device_name,
             capability=".".join(map(str, environment.capability)),

@@ -70,16 +70,18 @@ class Template:
         facts: Facts,
         variants: Sequence[str] | None = None,
         narrowing: Mapping[str, Sequence[Choice]] | None = None,
+        dtypes: Sequence[str] = (),
     ) -> Space:
         """The search space for one workload on one kind of device.
 
         `variants` keeps only these; `narrowing` maps a knob to the choices to keep: each variant
         that has the knob keeps those of them that it knows, and one that knows none is left out.
+        So is one that takes no inputs of `dtypes`.
         Raises ConfigError for an unknown variant, knob or choice and for a space without a point.
         """
         narrowing = narrowing or {}
         self.check_names(variants, narrowing, device=device)
-        kept = [v for v in self._asked_for(variants, device) if _runs_on(v, facts.capability)]
+        kept = [v for v in self._asked_for(variants, device) if _runs_on(v, facts.capability) and v.takes(dtypes)]
         if not kept:
             raise ConfigError(self._none_for(device))
         narrowed = [(v, [_narrow(k, narrowing.get(k.name)) for k in v.knobs]) for v in kept]
@@ -126,6 +128,15 @@ class Template:
         if all(lost.values()):
             why = "; ".join(f"{name} has {knob.name} {list(knob.choices)}" for name, knob in lost.items() if knob)
             raise ConfigError(f"knobs: no variant is left: {why}")
+
+    def require_takes(self, dtypes: Sequence[str], variants: Sequence[str] | None, device: str) -> None:
+        """Raise TemplateError when none of these variants takes inputs of these dtypes."""
+        kept = self._asked_for(variants, device)
+        if not any(variant.takes(dtypes) for variant in kept):
+            known = "; ".join(f"{variant.name} takes {', '.join(variant.dtypes)}" for variant in kept)
+            raise TemplateError(
+                f"template {self.name}: no variant takes inputs of {', '.join(dict.fromkeys(dtypes))}: {known}"
+            )
 
     def _none_for(self, device: str) -> str:
         kind = device.partition(":")[0]

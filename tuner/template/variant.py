@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tuner.errors import TemplateError
@@ -25,6 +26,8 @@ class Variant:
 
     `leaves` names the operators that its host leaves to PyTorch, without namespace and overload ("gelu"): beside
     products and moving data, which every candidate may, these count as no fall-back, and every record says so.
+
+    `dtypes` names the dtypes, as torch calls them, of which its inputs may be; a workload with another is not its.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Variant:
     doc: str = ""
     host: str = ""
     leaves: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = ("float32",)
 
     def __post_init__(self) -> None:
         # The host becomes a Python function's name, the source a file's of the template's own folder.
@@ -58,9 +62,15 @@ class Variant:
             raise TemplateError(f"variant {self.name}: constraints wants a tuple of Constraint")
         if not isinstance(self.leaves, tuple):
             raise TemplateError(f"variant {self.name}: leaves wants a tuple of operators' names, not {self.leaves!r}")
+        if not isinstance(self.dtypes, tuple) or not self.dtypes or not all(isinstance(d, str) for d in self.dtypes):
+            raise TemplateError(f"variant {self.name}: dtypes wants a tuple of names such as ('float32',)")
         fault = operators_fault(self.leaves)
         if fault:
             raise TemplateError(f"variant {self.name}: leaves: {fault}")
         minimum = self.minimum
         if not isinstance(minimum, tuple) or len(minimum) != 2 or not all(type(n) is int and n >= 0 for n in minimum):
             raise TemplateError(f"variant {self.name}: minimum is a compute capability such as (9, 0), not {minimum!r}")
+
+    def takes(self, dtypes: Iterable[str]) -> bool:
+        """Whether inputs of these dtypes are among those that it is written for."""
+        return set(dtypes) <= set(self.dtypes)
