@@ -256,7 +256,7 @@ def _verified(winner: Winner, path: Path, folder: Path, deadline_s: float, thoro
     job = winner.job
     scored = Worker(Scored(job.problem, job.workload, job.torch_device, folder / "extensions"), job.environment)
     try:
-        found = _correctness(lane, path, winner.record.candidate_sha256, thorough)
+        found = _correctness(lane, path, winner.record, thorough)
         lane.close()
         score = scored.call(Score(path, [secrets.randbits(31) for _ in range(2)]), deadline_s)
     finally:
@@ -272,11 +272,13 @@ def _verified(winner: Winner, path: Path, folder: Path, deadline_s: float, thoro
     }
 
 
-def _correctness(lane: Lane, path: Path, sha256: str, thorough: bool) -> Correctness:
+def _correctness(lane: Lane, path: Path, record: Record, thorough: bool) -> Correctness:
     """Every case there is, or those of a trial."""
+    sha256, leaves = record.candidate_sha256, record.leaves
     if thorough:
-        return verdict.examine(lane, path, sha256)
-    trial = Examination(lane.sides(lane.bench, time.monotonic() + lane.job.run_timeout_s), "trial", path, sha256)
+        return verdict.examine(lane, path, sha256, leaves=leaves)
+    sides = lane.sides(lane.bench, time.monotonic() + lane.job.run_timeout_s)
+    trial = Examination(sides, "trial", path, sha256, leaves)
     trial.load()
     trial.launch()
     return trial.examine(complete=False)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
+from helpers import problems
 from helpers.suites import Forward, Own, by_name, judged, make_suite, model_new
 
-from tuner.records import Correctness
-from tuner.verification import complete
+from tuner.records import CaseResult, Correctness
+from tuner.verification import complete, exams
 from tuner.verification.cases import Case
 from tuner.verification.suite import Suite
 
@@ -77,3 +79,27 @@ def test_on_a_gpu_the_reference_s_own_values_pass() -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     assert outcome(make_suite("gn_mean", 6, "cuda"), lambda own, x: own(x))[1] == {}
+
+
+@pytest.mark.parametrize(
+    ("forward", "parts"),
+    [
+        ("return x * 2", {"inputs": "torch.rand(())"}),
+        ("return x + 1", {"inputs": "torch.rand(0, 8)"}),
+        ("return self.layer(x)", {"layer": "nn.Embedding(32, 8)", "inputs": "torch.randint(0, 32, (16, 5))"}),
+        ("return self.layer(x)", {"layer": "nn.BatchNorm1d(8)"}),
+    ],
+    ids=["0-d", "empty", "integers", "buffers"],
+)
+def test_a_complete_exam_has_what_a_confirmed_record_holds_whatever_the_problem(
+    tmp_path: Path, forward: str, parts: dict[str, str]
+) -> None:
+    asked = []
+    for question in exams.complete(problems.make_suite(tmp_path, forward, **parts)):
+        if isinstance(question, CaseResult):
+            asked.append(question)
+        else:
+            question.done(True)
+            asked.append(CaseResult(name=question.case.name, ok=True))
+    found = Correctness(cases=tuple(asked), error_ratio=0.0, agrees_with_eager=True)
+    assert found.evidence_fault == "no own work, no timed values, no time from outside, no repeats"
