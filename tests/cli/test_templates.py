@@ -78,3 +78,11 @@ def test_a_variant_that_leaves_what_pytorch_does_not_have_is_refused(project: Pr
     path = project.template / "template.py"
     path.write_text(path.read_text().replace('doc="one loop",', 'leaves=("gelo",),'))
     assert "variant plain: leaves: PyTorch" in refused(project, "templates", "templates/tiny/")
+
+
+def test_new_makes_a_folder_that_is_sound(project: Project) -> None:
+    code, out, _ = project.run("new", "kernels/mine")
+    assert code == 0 and "kernels/mine/template.py\n" in out
+    assert out.endswith("next: tuner validate kernels/mine, then tuner search kernels/mine\n")
+    assert project.run("validate", "kernels/mine")[:2] == (0, "kernels/mine: ok (mine)\n")
+    assert "is there already" in refused(project, "new", "kernels/mine")
