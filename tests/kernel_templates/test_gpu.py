@@ -177,5 +177,28 @@ def test_the_file_stands_alone(
     assert run_alone(files, kernel, workload, DEVICE, tmp_path) == ["agrees"] * len(files)
 
 
+@pytest.mark.skipif(not hasattr(torch.library, "register_fake"), reason="PyTorch before 2.4")
+@pytest.mark.parametrize(("kernel", "variant"), CUDA)
+def test_a_model_is_compiled_and_exported_whole(
+    kernel: Template, variant: Variant, builds: Builds, points: dict[str, list[Point]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = points[f"{kernel.name} {variant.name}"]
+    if not mine:
+        pytest.skip("not for this device")
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(builds.extensions))
+    for name, value in toolchain.environment().items():
+        monkeypatch.setenv(name, value)
+    names: dict[str, Any] = {}
+    exec(shipped.text(kernel, mine[0], large(kernel)), names)
+    workload = small(kernel, 8)
+    torch._dynamo.reset()
+    model = names["ModelNew"](*workload.init).to(DEVICE)
+    inputs = tuple(torch.rand(shape, device=DEVICE) for shape in workload.shapes)
+    with torch.no_grad():
+        wanted = model(*inputs)
+        for made in (torch.compile(model, fullgraph=True), torch.export.export(model, inputs).module()):
+            torch.testing.assert_close(made(*inputs), wanted)
+
+
 def test_pytorch_sees_the_device() -> None:
     assert torch.cuda.is_available()
