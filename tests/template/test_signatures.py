@@ -120,4 +120,5 @@ def test_a_signature_says_where_it_stands() -> None:
 
 
 def test_comments_go_and_lines_stay() -> None:
+    assert without_comments("f('\"'); // \"") == "f('\"');     "
     assert without_comments('a // b\n/* c\n d */ "// e"') == 'a     \n    \n      "// e"'

@@ -25,7 +25,7 @@ _OTHER_NAMES = {
 }  # fmt: skip
 _WORDS_OF_SCALARS = {"unsigned", "signed", "long", "short", "int", "char", "float", "double", "bool"}
 _QUALIFIERS = r"\b(?:const|volatile|struct|register|restrict|__restrict__|__restrict|static|inline|extern|constexpr)\b"
-_COMMENT_OR_TEXT = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"', re.DOTALL)
+_COMMENT_OR_TEXT = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])\'', re.DOTALL)
 _ATTRIBUTE = re.compile(
     r"__attribute__\s*\(\((?:[^()]|\([^()]*\))*\)\)|\[\[[^\]]*\]\]|__declspec\s*\([^)]*\)|\bnoexcept\b"
 )
@@ -98,7 +98,7 @@ def without_comments(text: str) -> str:
     """C++ text with its comments blank; every line stays where it is."""
 
     def blank(match: re.Match[str]) -> str:
-        return match[0] if match[0].startswith('"') else re.sub(r"[^\n]", " ", match[0])
+        return match[0] if match[0][0] in "\"'" else re.sub(r"[^\n]", " ", match[0])
 
     return _COMMENT_OR_TEXT.sub(blank, text)
 
