@@ -72,6 +72,11 @@ def test_it_is_saved_as_a_folder(project: Path) -> None:
         softmax().save("kernels/mine")
 
 
+def test_it_is_known_by_name(project: Path) -> None:
+    made = softmax()
+    assert settings.folder_of("softmax", project) == made.folder
+
+
 @pytest.mark.parametrize(
     ("changed", "says"),
     [

@@ -13,7 +13,7 @@ from tuner.api.functions import arguments_of, as_expression, as_function
 from tuner.api.result import Result, run
 from tuner.errors import ConfigError
 from tuner.scaffold.source import knobs as defaults_of
-from tuner.settings import cache_root, load, working_folder
+from tuner.settings import load, python_templates, working_folder
 from tuner.space import Choice
 from tuner.template.shared import read
 
@@ -94,7 +94,7 @@ def kernel(
         f"{name}.py": _host(name, symbol, reference, outputs, arguments),
         "template.py": _template(name, source, inputs, knobs, constraints or {}),
     }
-    folder = cache_root(working_folder()) / ".kernels" / name
+    folder = python_templates(working_folder()) / name
     folder.mkdir(parents=True, exist_ok=True)
     for file in (source, *_included(source)):
         shutil.copy(file, folder)

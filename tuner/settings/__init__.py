@@ -1,7 +1,15 @@
 """What a search is asked to do: YAML, environment variables and options."""
 
 from tuner.settings.model import SCHEMA_FILE, Settings, json_schema, json_schema_text
-from tuner.settings.project import cache_root, cache_roots, folder_of, project_root, template_folders, working_folder
+from tuner.settings.project import (
+    cache_root,
+    cache_roots,
+    folder_of,
+    project_root,
+    python_templates,
+    template_folders,
+    working_folder,
+)
 from tuner.settings.sources import load
 
 __all__ = [
@@ -14,6 +22,7 @@ __all__ = [
     "json_schema_text",
     "load",
     "project_root",
+    "python_templates",
     "template_folders",
     "working_folder",
 ]

@@ -65,16 +65,25 @@ def cache_roots(start: Path) -> list[Path]:
 
 
 def template_folders(start: Path) -> dict[str, Path]:
-    """Every template that is known by name alone: those of the project around `start`, then the shipped ones.
+    """Every template that is known by name alone: the project's around `start`, the shipped ones, those from Python.
 
     A project's lie in the folders that `[tool.tuner]` of its pyproject.toml names (`templates = ["kernels"]`), by
     default kernel_templates/ and kernels/. Raises ConfigError where that cannot be read.
     """
-    found: dict[str, Path] = {}
     root = project_root(start)
+    found = _templates_in(python_templates(start)) | {name: shipped_folder() / name for name in shipped_names()}
     for place in () if root is None else _places(root):
-        found |= {file.parent.name: file.parent for file in sorted(place.glob("*/template.py"))}
-    return {name: shipped_folder() / name for name in shipped_names()} | found
+        found |= _templates_in(place)
+    return found
+
+
+def python_templates(start: Path) -> Path:
+    """Where the templates that `tuner.kernel` makes lie, in the cache."""
+    return cache_root(start) / ".kernels"
+
+
+def _templates_in(place: Path) -> dict[str, Path]:
+    return {file.parent.name: file.parent for file in sorted(place.glob("*/template.py"))}
 
 
 def folder_of(name: str, start: Path) -> Path:
