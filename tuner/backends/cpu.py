@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 import platform
@@ -73,7 +74,7 @@ class Cpu(Backend):
         return None
 
     def memory_bytes(self) -> int:
-        return int(psutil.virtual_memory().total)
+        return total_bytes()
 
     def free_bytes(self) -> int:
         return int(psutil.virtual_memory().available)
@@ -154,6 +155,12 @@ def model_name() -> str:
         if match:
             return match[1].strip()
     return platform.processor() or platform.machine()
+
+
+@functools.cache
+def total_bytes() -> int:
+    """The machine's memory."""
+    return int(psutil.virtual_memory().total)
 
 
 def cores() -> int:

@@ -26,8 +26,9 @@ from tuner.verification.answers import Answer
 from tuner.verification.criterion import Wrong
 from tuner.verification.guarded_model import GuardedModel, construct
 from tuner.verification.guards import GuardedAllocations
-from tuner.verification.papers import Construction, Paper, Plan, Sitting, TensorFile, TimedPaper
+from tuner.verification.papers import Construction, GivenAnswer, Paper, Plan, Sitting, TensorFile, TimedPaper
 from tuner.verification.parameters import State, Tensors, load_state
+from tuner.verification.pieces import is_large
 from tuner.workers.protocol import Report
 
 REFUSALS = (RuntimeError, ValueError, NotImplementedError)
@@ -119,7 +120,7 @@ class Bench:
         kept = GuardedAllocations()
         try:
             with self.outside.watched():
-                self._built(seat, paper.construction).call(self._tensors(paper.inputs), kept)
+                self._built(seat, paper.construction).call(self._inputs(paper.inputs), kept)
         except BaseException as error:
             return _said(error)
         return "" if kept.intact() else "wrote outside the tensors that it allocated"
@@ -127,23 +128,40 @@ class Bench:
     def sit(self, seat: str, paper: Paper, folder: Path) -> Sitting:
         """Answer one paper; the answers' bytes go into `folder`."""
         self.report("verify")
-        answers: list[Answer] = []
+        given: list[GivenAnswer] = []
+        answers: list[Answer] = []  # that are still to be given
         model: GuardedModel | None = None
         fault = raised = ""
         refused = False
         try:
             model = self._built(seat, paper.construction)
-            state, inputs = self._state(paper.state), self._tensors(paper.inputs)
-            with self.outside.watched():
-                answers += model.answers(state, inputs, paper.repeat)
+            state, inputs = self._state(paper.state), self._inputs(paper.inputs)
+            coming = model.answers(state, inputs, paper.repeat)
+            more = True
+            while more:
+                with self.outside.watched():
+                    answer = next(coming, None)
+                more = answer is not None
+                if answer is not None:
+                    answers.append(answer)
+                    if is_large(sum(y.nbytes for y in answer.tensors), self.backend):  # there may be no room for two
+                        given += self._given(answers, folder, len(given))
+                    del answer
         except Wrong as wrong:
             fault = words_of(wrong)
         except REFUSALS as error:
             raised, refused = _said(error), bool(words_of(error)) and self.backend.is_healthy()
         except BaseException as error:
             raised = _said(error)
-        given = tuple(tensor_files.give(answer, folder, number) for number, answer in enumerate(answers))
-        return Sitting(given, model.work if model else {}, fault or self._left_behind(), raised, refused)
+        given += self._given(answers, folder, len(given))
+        return Sitting(tuple(given), model.work if model else {}, fault or self._left_behind(), raised, refused)
+
+    @staticmethod
+    def _given(answers: list[Answer], folder: Path, first: int) -> list[GivenAnswer]:
+        """Write these answers and let them go."""
+        given = [tensor_files.give(answer, folder, first + number) for number, answer in enumerate(answers)]
+        answers.clear()
+        return given
 
     def _left_behind(self) -> str:
         """What the candidate changed or handed out; "" when the process is as it was."""
@@ -221,13 +239,31 @@ class Bench:
     def _timer(self, files: tuple[TensorFile, ...]) -> Timer:
         key = tuple(file.path for file in files)
         if key not in self.timers:
-            self.timers[key] = Timer(self._tensors(files), 0)
+            if self._are_large(files):  # one timer at a time, which alone has its inputs
+                self._let_timers_go()
+                self.timers[key] = Timer([tensor_files.read(file, self.device) for file in files], 0)
+            else:
+                self.timers[key] = Timer(self._tensors(files), 0)
         return self.timers[key]
 
     # ---- what the judge has written ---------------------------------------------------------------
 
     def _state(self, files: dict[str, TensorFile]) -> State:
         return dict(zip(files, self._tensors(tuple(files.values())), strict=True))
+
+    def _inputs(self, files: tuple[TensorFile, ...]) -> Tensors:
+        """Inputs of a paper. Large ones stay on the CPU, where they are mapped: a call has a copy of its own."""
+        if not self._are_large(files):
+            return self._tensors(files)
+        self._let_timers_go()
+        return [tensor_files.read(file, "cpu") for file in files]
+
+    def _are_large(self, files: tuple[TensorFile, ...]) -> bool:
+        return is_large(sum(file.path.stat().st_size for file in files), self.backend)
+
+    def _let_timers_go(self) -> None:
+        self.timers.clear()
+        self.backend.release_memory()
 
     def _tensors(self, files: tuple[TensorFile, ...]) -> Tensors:
         tensors = []

@@ -59,13 +59,18 @@ def run_completely(
 
 
 def with_seed(suite: Suite, number: int) -> Suite:
-    """The cases of a trial once more, on other values; on fewer samples where forwards are slow."""
-    light, batch = suite.workload, suite.reference.batch
-    if suite.reference.backend.small_cases and batch is not None and light.shapes[batch.inputs[0]][0] > BATCH:
-        light = batch.resized(light, BATCH)
+    """The cases of a trial once more, on other values; on fewer samples where forwards are slow or large."""
+    light, batch, whole = suite.workload, suite.reference.batch, suite.reference
+    smaller = whole.is_large and batch is None
+    if smaller:
+        light = whole.smaller.workload
+    elif whole.is_light and batch is not None and light.shapes[batch.inputs[0]][0] > BATCH:
+        light = batch.resized(light, min(BATCH, whole.most_samples) if whole.is_large else BATCH)
     budget = suite.reference.error_budget
     other = Suite(suite.problem, light, suite.reference.backend.torch_device, suite.seed + 7919 * number, budget)
-    other.cases = [dataclasses.replace(case, name=f"{case.name}, seed {number}") for case in other.cases]
+    other.cases = [
+        dataclasses.replace(case, name=f"{case.name}, seed {number}", may_refuse=smaller) for case in other.cases
+    ]
     return other
 
 
@@ -108,7 +113,7 @@ def _raised(case: Case, error: Exception) -> CaseResult:
 def _repeats(candidate: GuardedModel, case: Case) -> CaseResult:
     """Whether the same call again and again gives the same bits, each time in memory of its own."""
     reference = case.reference
-    batch = reference.batch if reference.backend.small_cases else None
+    batch = reference.batch if reference.is_light else None
     inputs = case.inputs if batch is None else batch.first(case.inputs, REPEAT_BATCH)
     count = max(REPEATS, min(MOST_REPEATS, int(REPEAT_S / reference.forward_s)))
     name = f"{count} repeats"

@@ -17,12 +17,22 @@ from tuner.backends import Backend
 from tuner.records import Workload
 from tuner.verification.answers import Answer
 from tuner.verification.criterion import Wrong
-from tuner.verification.guards import GuardedAllocations, guarded_copy, guarded_like, guards_intact, poison, same_bits
+from tuner.verification.guards import (
+    GuardedAllocations,
+    guarded_copy,
+    guarded_like,
+    guards_intact,
+    poison,
+    same_bits,
+    unchanged,
+)
 from tuner.verification.operators import Everywhere, Operators, Work, both
 from tuner.verification.parameters import State, Tensors, load_buffers, load_state
+from tuner.verification.pieces import is_large
 from tuner.verification.preconditions import same_answers
 
-HELD_BYTES = 2**28  # of earlier results that are kept, the last three calls' in any case
+HELD_BYTES = 2**28  # of earlier results that are kept, the last three calls' in any case, of large ones the last one's
+HELD_CALLS = 3
 
 
 def construct(model_new: Callable[..., nn.Module], workload: Workload, seed: int) -> nn.Module:
@@ -64,10 +74,13 @@ class GuardedModel:
         if not guards.intact():
             raise Wrong("wrote outside the tensors that it allocated")
         yield poisoned
+        if is_large(sum(y.nbytes for y in poisoned.tensors), self.backend):
+            guards.buffers.clear()  # there may be no room for them beside the others
+        del poisoned
         plain = self._call_again(state, inputs)
         if repeat:
             self._repeat(state, inputs, plain, 2)
-        self._returned = []
+        self._returned, self._newest = [], []
         if not all(guards_intact(parameter) for parameter in self._guarded):
             raise Wrong("wrote outside its parameters")
         for (name, parameter), old in zip(self.model.named_parameters(), before, strict=True):
@@ -101,9 +114,10 @@ class GuardedModel:
 
         On CUDA the inputs become valid only after a delay on the current stream,
         and the result is read on that stream without waiting for the device:
-        work that ignores the stream's order sees NaN or is not seen.
+        work that ignores the stream's order sees NaN or is not seen. Inputs on the CPU
+        are valid when the forward is called: a copy from there waits for its end.
         """
-        given = [guarded_like(x) for x in inputs]
+        given = [guarded_like(x, torch.device(self.backend.torch_device)) for x in inputs]
         self.backend.delay()
         for mine, x in zip(given, inputs, strict=True):
             mine.copy_(x)
@@ -118,7 +132,7 @@ class GuardedModel:
             answer = given_back.clone()  # at once: leaving a mode may take so long that what is late is there
         self.backend.synchronize()
         for mine, x in zip(given, inputs, strict=True):
-            if not same_bits(mine, x):
+            if not unchanged(mine, x):
                 raise Wrong("modified its input")
             if not guards_intact(mine):
                 raise Wrong("wrote outside its input")
@@ -126,7 +140,9 @@ class GuardedModel:
             poison(y)
         self._newest = given_back.tensors
         self._returned = [*self._returned, *self._newest]
-        while len(self._returned) > 3 * len(self._newest) and sum(y.nbytes for y in self._returned) > HELD_BYTES:
+        large = is_large(sum(y.nbytes for y in self._newest), self.backend)
+        least = len(self._newest) * (1 if large else HELD_CALLS)
+        while len(self._returned) > least and (large or sum(y.nbytes for y in self._returned) > HELD_BYTES):
             del self._returned[0]
         return answer
 

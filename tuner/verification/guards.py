@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from tuner.verification.dispatch import DispatchMode
+from tuner.verification.pieces import chunks
 
 GUARD_BYTES = 4096
 MAX_SHIFT = 64  # elements
@@ -17,12 +18,15 @@ def _guarded_bytes(size: int, device: torch.device) -> torch.Tensor:
     return torch.full((size + 2 * GUARD_BYTES,), 0xFF, dtype=torch.uint8, device=device)
 
 
-def guarded_like(x: torch.Tensor) -> torch.Tensor:
-    """An unwritten tensor of x's shape, dtype, strides and alignment between guard zones; all of it NaN."""
+def guarded_like(x: torch.Tensor, device: torch.device | None = None) -> torch.Tensor:
+    """An unwritten tensor of x's shape, dtype, strides and alignment between guard zones; all of it NaN.
+
+    It lies on `device`, or on x's.
+    """
     strides = x.stride() if _apart(x) else torch.empty(x.shape, device="meta").stride()
     extent = int(1 + sum((n - 1) * s for n, s in zip(x.shape, strides, strict=True))) if x.numel() else 0
     shift = int(x.storage_offset()) % MAX_SHIFT  # what an allocation gives is aligned; the offset decides the rest
-    buffer = _guarded_bytes((shift + extent) * x.element_size(), x.device)
+    buffer = _guarded_bytes((shift + extent) * x.element_size(), device or x.device)
     inner = buffer[GUARD_BYTES : buffer.numel() - GUARD_BYTES].view(x.dtype)
     return inner.as_strided(x.shape, strides, inner.storage_offset() + shift)
 
@@ -57,6 +61,11 @@ def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
         if a.dim()
         else torch.equal(a.reshape(1).view(torch.uint8), b.reshape(1).view(torch.uint8))
     )
+
+
+def unchanged(mine: torch.Tensor, x: torch.Tensor) -> bool:
+    """Whether a copy of x, which may be on another device, still has its bits; compared chunk by chunk."""
+    return all(same_bits(a, b.to(a.device)) for a, b in chunks(mine, x))
 
 
 _FILLED = {  # as _ALLOCATIONS, but their values stay

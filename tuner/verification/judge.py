@@ -17,7 +17,7 @@ import torch
 from tuner import problem
 from tuner.errors import words_of
 from tuner.records import CaseResult, Correctness, Workload
-from tuner.verification import exams, perturbation, tensor_files
+from tuner.verification import exams, in_pieces, perturbation, tensor_files
 from tuner.verification.answers import Answer
 from tuner.verification.cases import Case
 from tuner.verification.cases.values import own_scales
@@ -43,7 +43,7 @@ from tuner.verification.suite import Outcome, Suite
 SECRET_VALUES = 3  # sets of values that forwards are repeated on
 MARKED = 2  # forwards among others whose right answers are known: on values that no other has
 KEPT_BYTES = 2**28  # of answers that are kept to the end of many forwards
-LEAST_KEPT = 3
+LEAST_KEPT, LEAST_KEPT_OF_LARGE = 3, 2
 UNEVEN_SEED = 1  # beside the judge's own
 
 
@@ -118,6 +118,8 @@ class Judge:
             with contextlib.suppress(OSError):  # a candidate may have put something else there
                 self.written.pop(number).file.path.unlink(missing_ok=True)
         self.passing.clear()
+        if self.suite.reference.is_large:  # for the candidate
+            self.suite.reference.backend.release_memory()
 
     @property
     def current_name(self) -> str:
@@ -149,10 +151,14 @@ class Judge:
         try:
             if any(not given.buffers for given in sitting.answers if _has_buffers(case)):
                 raise Wrong("gave no buffers")
-            verdicts = [
-                question.judge(self._taken(given, folder, number, question.case.expected))
-                for number, given in enumerate(sitting.answers)
-            ]
+            verdicts: list[CaseResult] = []
+            earlier: Answer | None = None
+            for number, given in enumerate(sitting.answers):
+                answer = self._taken(given, folder, number, question.case.expected)
+                if earlier is not None and same_answers(answer, earlier):  # judging may take another oracle
+                    continue
+                verdicts.append(question.judge(answer))
+                earlier = answer
         except (Wrong, RuntimeError, ValueError) as fault:  # what was given is no answer
             return CaseResult(name=case.name, ok=False, detail=words_of(fault)[:300])
         wrong = next((verdict for verdict in verdicts if not verdict.ok), None)
@@ -261,18 +267,23 @@ class Judge:
         """The values that forwards are timed on: those of the first case, plain inputs."""
         case = self.suite.cases[0]
         construction = _construction(case.reference)
-        return TimedPaper(construction, self._state(case.state), self._files(case.inputs), self._files(self.uneven))
+        inputs = self._files(self.timed_inputs)
+        return TimedPaper(construction, self._state(case.state), inputs, self._files(self.uneven))
+
+    @functools.cached_property
+    def timed_inputs(self) -> Tensors:
+        return self.suite.timed_inputs
 
     @functools.cached_property
     def uneven(self) -> Tensors:
         """The timed inputs with scales that differ from sample to sample."""
         rng = exams.generator(self.suite, UNEVEN_SEED)
-        return own_scales(self.suite.cases[0].inputs, self.suite.reference.batch, rng)
+        return own_scales(self.timed_inputs, self.suite.reference.batch, rng)
 
     def plan(self, forwards: int, values: Values) -> Plan:
         """Values for so many forwards, and which of the answers are to be kept."""
         if values is Values.REPEATED:
-            while len(self.repeated) < SECRET_VALUES:
+            while len(self.repeated) < (1 if self.suite.reference.is_large else SECRET_VALUES):
                 self.repeated[self._with_answer()] = None
             chosen = self.random.choices(list(self.repeated), k=forwards)
             return Plan(tuple(chosen), self._kept(forwards), self.answer_bytes)
@@ -280,7 +291,8 @@ class Judge:
         if values is Values.FRESH:
             return Plan(tuple(drawn))
         kept = self._kept(forwards)
-        for number in self.random.sample(kept, min(MARKED, forwards - 1) or 1):
+        marked = 1 if self.suite.reference.is_large else MARKED
+        for number in self.random.sample(kept, min(marked, forwards - 1) or 1):
             drawn[number] = self._with_answer()
         return Plan(tuple(drawn), kept, self.answer_bytes)
 
@@ -290,7 +302,8 @@ class Judge:
 
     def _kept(self, forwards: int) -> tuple[int, ...]:
         """As many of so many answers as KEPT_BYTES hold, picked in secret."""
-        kept = min(forwards, max(LEAST_KEPT, KEPT_BYTES // max(self.answer_bytes, 1)))
+        least = LEAST_KEPT_OF_LARGE if self.suite.reference.is_large else LEAST_KEPT
+        kept = min(forwards, max(least, KEPT_BYTES // max(self.answer_bytes, 1)))
         return tuple(sorted(self.random.sample(range(forwards), kept)))
 
     def mark_timed(self, plan: Plan, answers: tuple[GivenAnswer, ...], folder: Path) -> str:
@@ -326,7 +339,10 @@ class Judge:
     def _with_answer(self) -> Perturbation:
         """New values of which the right answer is known."""
         case, by = self.suite.cases[0], perturbation.draw(self.random)
-        self.secret[by] = self.suite.reference.expectation(case.state, perturbation.perturbed(case.inputs, by))
+        reference, inputs = self.suite.reference, self.timed_inputs
+        self.secret[by] = in_pieces.expectation(
+            reference, case.state, lambda: perturbation.perturbed(inputs, by, reference.device)
+        )
         return by
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from tuner.verification.papers import Perturbation
+from tuner.verification.pieces import chunks
 
 LEAST_FACTOR = 1 - 2**-8
 
@@ -17,8 +18,11 @@ def draw(rng: random.Random) -> Perturbation:
     return Perturbation(rng.uniform(1e-6, 1 - 1e-6), rng.uniform(LEAST_FACTOR, 1.0))
 
 
-def perturb(x: torch.Tensor, by: Perturbation, out: torch.Tensor) -> None:
-    """Fill `out`, contiguous and of x's shape, with x's elements moved on and, where they are floats, scaled."""
+def perturb(x: torch.Tensor, by: Perturbation, out: torch.Tensor, device: torch.device | None = None) -> None:
+    """Fill `out`, contiguous and of x's shape, with x's elements moved on and, where they are floats, scaled.
+
+    With `device` they are scaled there: products of half-precision numbers may be rounded otherwise elsewhere.
+    """
     if x.numel() < 2:
         out.copy_(x)
         return
@@ -26,15 +30,20 @@ def perturb(x: torch.Tensor, by: Perturbation, out: torch.Tensor) -> None:
     flat, target = x.reshape(-1), out.view(-1)
     parts = ((flat[moved:], target[: x.numel() - moved]), (flat[:moved], target[x.numel() - moved :]))
     for source, place in parts:
-        if x.is_floating_point():
+        if x.is_floating_point() and device not in (None, x.device):
+            for part, where in chunks(source, place):
+                where.copy_(part.to(device) * by.factor)
+        elif x.is_floating_point():
             torch.mul(source, by.factor, out=place)
         else:
             place.copy_(source)
 
 
-def perturbed(inputs: Sequence[torch.Tensor], by: Perturbation) -> list[torch.Tensor]:
-    """The inputs that a timer makes of `inputs` by this perturbation."""
+def perturbed(
+    inputs: Sequence[torch.Tensor], by: Perturbation, device: torch.device | None = None
+) -> list[torch.Tensor]:
+    """The inputs that a timer on this device makes of `inputs` by this perturbation; they lie where those do."""
     outs = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in inputs]
     for x, out in zip(inputs, outs, strict=True):
-        perturb(x, by, out)
+        perturb(x, by, out, device)
     return outs

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
+from tuner.backends import Backend
 from tuner.verification.dispatch import DispatchMode
 from tuner.verification.parameters import Tensors
 
@@ -20,6 +22,11 @@ SHARE = 0.5  # of the device's memory
 PIECE_SHARE = 1 / 32  # of the device's memory, for a float64 forward of one piece: what a library allocates is unseen
 KEPT = 14  # as many copies of inputs and results lie in memory when nothing is done in pieces
 CHUNK = 2**21  # elements that are compared at once
+
+
+def is_large(size: int, backend: Backend) -> bool:
+    """Whether so many bytes of inputs, or of one result, are too many to be kept beside others."""
+    return size > PIECE_SHARE * backend.memory_bytes()
 
 
 def chunks(*tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
@@ -34,18 +41,42 @@ def chunks(*tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes of one sample, or of the whole where there is no batch."""
+    """Bytes of some samples, or of the whole where there is no batch, in the dtypes that the user sees."""
 
-    held: float  # its inputs and results
-    working: float  # what a forward holds at once, beside parameters
+    inputs: int
+    results: int
+    largest: int  # what one operator gives at most
+    changes_buffers: bool
 
-    def whole(self, samples: int) -> float:
-        """Bytes that verification holds when nothing of so many samples is done in pieces."""
-        return samples * (KEPT * self.held + 2 * self.working)
+    def times(self, factor: float) -> Footprint:
+        """That of so many times the samples."""
+        inputs, results, largest = (int(size * factor) for size in (self.inputs, self.results, self.largest))
+        return Footprint(inputs, results, largest, self.changes_buffers)
 
-    def oracle(self, samples: int) -> float:
-        """Bytes of a float64 forward beside an eager one."""
-        return samples * 3 * self.working
+    @property
+    def own(self) -> int:
+        """The inputs and the results, which a user's forward holds as well."""
+        return self.inputs + self.results
+
+    @property
+    def kept(self) -> int:
+        """What verification holds when nothing is done in pieces."""
+        return KEPT * self.own + 2 * self.forward
+
+    @property
+    def forward(self) -> int:
+        """What a forward holds at once, beside parameters."""
+        return self.own + 2 * self.largest
+
+    @property
+    def oracle(self) -> int:
+        """A float64 forward beside an eager one."""
+        return 3 * self.forward
+
+    @property
+    def examined(self) -> int:
+        """What a candidate's process holds: guarded inputs, three results beside the newest, and what it works with."""
+        return self.inputs + 4 * self.results + self.largest
 
 
 class Sizes(DispatchMode):
@@ -55,7 +86,7 @@ class Sizes(DispatchMode):
         super().__init__()
         self.largest = 0
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         for y in result if isinstance(result, tuple | list) else [result]:
             if isinstance(y, torch.Tensor) and not y._is_view():
@@ -69,6 +100,7 @@ class Piece:
 
     start: int
     samples: int
+    all_samples: int
     dims: tuple[int, ...] | None  # that the samples are in, one for each result
     inputs: Tensors
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from tuner import backends, problem
 from tuner.errors import ProblemError, UnjudgeableError
+from tuner.problem import sizes
 from tuner.records import Workload
 from tuner.verification.answers import Answer
 from tuner.verification.criterion import (
@@ -33,6 +34,7 @@ from tuner.verification.parameters import (
     made_in_float64,
     main_parameters,
 )
+from tuner.verification.pieces import SHARE, Footprint, Sizes
 from tuner.verification.preconditions import Batch, find_batch, nearly_same
 from tuner.verification.tf32 import round_to_tf32, rounded_operands, tf32_flags
 
@@ -117,8 +119,10 @@ class Reference:
             return self.oracle(self.affine_state, [x.to(self.device) for x in inputs]).tensors
 
         batch = find_batch(oracle, whole)
-        few = whole if batch is None else batch.first(whole, EXAMPLE_SAMPLES)
-        return batch, [x.to(self.device) for x in few]
+        return batch, whole if batch is None else self._here(batch.first(whole, EXAMPLE_SAMPLES))
+
+    def _here(self, inputs: Tensors) -> Tensors:
+        return [x.to(self.device) for x in inputs]
 
     @functools.cached_property
     def forward_s(self) -> float:
@@ -137,23 +141,66 @@ class Reference:
         others = (self.in_mode(training) for training in (False, True))
         return next((o for o in others if not nearly_same(mine, o.eager(self.affine_state, self.example))), None)
 
+    # ---- how much memory all of that takes -----------------------------------------------------------
+
+    @functools.cached_property
+    def _footprint(self) -> Footprint:
+        with Sizes() as sizes:
+            answer = self.eager(self.affine_state, self.example)
+        changed = any(not same_bits(y, self.affine_state[name]) for name, y in answer.buffers.items())
+        held = [sum(x.nbytes for x in tensors) for tensors in (self.example, answer.tensors)]
+        return Footprint(held[0], held[1], sizes.largest, changed)
+
+    def footprint(self, inputs: Tensors) -> Footprint:
+        """What a forward on these inputs takes, by the size of their samples; `meta` tensors will do."""
+        one, own = self._footprint, range(len(inputs)) if self.batch is None else self.batch.inputs
+        return one.times(sum(inputs[i].nbytes for i in own) / max(sum(self.example[i].nbytes for i in own), 1))
+
+    def exceeds(self, inputs: Tensors) -> bool:
+        """Whether verification would hold more than its share of memory, did it keep all of a case of these inputs."""
+        return self.footprint(inputs).kept > SHARE * self.backend.memory_bytes()
+
+    @functools.cached_property
+    def is_large(self) -> bool:
+        """Whether the workload's own size is judged once and in pieces."""
+        return self.exceeds(
+            [torch.empty(s.shape, dtype=getattr(torch, s.dtype), device="meta") for s in self.workload.inputs]
+        )
+
+    @property
+    def is_light(self) -> bool:
+        """Whether all cases but one use few samples: forwards are slow, or take much memory."""
+        return self.backend.small_cases or self.is_large
+
+    @functools.cached_property
+    def most_samples(self) -> int:
+        """So many samples can be verified without pieces; two in any case."""
+        one = 1 if self.batch is None else self.batch.size(self.example)
+        return max(2, int(SHARE * self.backend.memory_bytes() * one / max(self._footprint.kept, 1)))
+
+    @functools.cached_property
+    def smaller(self) -> Reference:
+        """The reference for odd and prime sizes, as far as it takes them."""
+        return self.resized(sizes.odd(self.problem, self.workload, self.example))
+
     # ---- answers -------------------------------------------------------------------------------------
 
     def inputs(self, seed: int) -> Tensors:
-        """Inputs of the workload on the device, as the problem makes them."""
-        return problem.inputs(self.problem, self.workload, seed, self.backend.torch_device)
+        """Inputs of the workload as the problem makes them, on the device; large ones on the CPU."""
+        device = "cpu" if self.is_large else self.backend.torch_device
+        return problem.inputs(self.problem, self.workload, seed, device)
 
     def oracle(self, state: State, inputs: Tensors) -> Answer:
         """The answer in float64 for these parameter values and inputs. Raises UnjudgeableError where there is none."""
         try:
             with made_in_float64():
-                return self._answer(self.double, state, [doubled(x) for x in inputs])
+                return self._answer(self.double, state, [doubled(x) for x in self._here(inputs)])
         except ProblemError as fault:
             raise UnjudgeableError(f"{self.problem.path}: it cannot be computed in float64: {fault}") from fault
 
     def eager(self, state: State, inputs: Tensors) -> Answer:
         """The answer as the user gets it."""
-        return self._answer(self.model, state, inputs)
+        return self._answer(self.model, state, self._here(inputs))
 
     def _answer(self, model: nn.Module, state: State, inputs: Tensors) -> Answer:
         load_state(model, state)
@@ -161,12 +208,12 @@ class Reference:
             return Answer.of(problem.forward(self.problem, model, inputs), model).clone()
 
     def expectation(self, state: State, inputs: Tensors) -> Expectation:
-        """What a candidate's answer for these parameter values and inputs has to be."""
+        """What a candidate's answer for these parameter values and inputs, none of which are large, has to be."""
         oracle = self.oracle(state, inputs)
         with Operators() as operators:
             eager = self.eager(state, inputs)
-        errors = self._own_errors(state, inputs, oracle, eager)
-        ties = self._ties(state, inputs, oracle)
+        errors = self.own_errors(state, inputs, oracle, eager)
+        ties = self.ties(state, inputs, oracle)
         parts = [
             self._expected(name, exact, mine, error, tie)
             for (name, mine), exact, error, tie in zip(eager.values(), oracle.tensors, errors, ties, strict=True)
@@ -186,7 +233,7 @@ class Reference:
         allowed = allowed_error(error, largest_finite(oracle), eager.dtype, self.error_budget)
         return ExpectedTensor(name, oracle, eager, error, allowed)
 
-    def _own_errors(self, state: State, inputs: Tensors, oracle: Answer, eager: Answer) -> list[float]:
+    def own_errors(self, state: State, inputs: Tensors, oracle: Answer, eager: Answer) -> list[float]:
         """E of each result: over the eager call and, where there is a batch, the eager call on its reverse.
 
         They run as the precision class says. Integer results have none.
@@ -217,7 +264,7 @@ class Reference:
         with rounded_operands(self.model):
             return self.eager(rounded, inputs)
 
-    def _ties(self, state: State, inputs: Tensors, oracle: Answer) -> list[torch.Tensor | None]:
+    def ties(self, state: State, inputs: Tensors, oracle: Answer) -> list[torch.Tensor | None]:
         """For each integer result, which elements a rounding of the inputs decides; None for the others."""
         ties = [None if y.is_floating_point() else torch.zeros_like(y, dtype=torch.bool) for y in oracle.tensors]
         if all(tie is None for tie in ties):

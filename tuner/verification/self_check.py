@@ -59,7 +59,9 @@ def self_check(
 ) -> SelfCheck:
     """Send every mutant (and every honest model) through all cases of a workload of a few samples."""
     whole = Reference(loaded, workload, device, seed, error_budget)
-    if whole.batch is not None and workload.shapes[whole.batch.inputs[0]][0] > BATCH:
+    if whole.is_large:
+        workload = whole.smaller.workload
+    elif whole.batch is not None and workload.shapes[whole.batch.inputs[0]][0] > BATCH:
         workload = whole.batch.resized(workload, BATCH)
     suite = Suite(loaded, workload, device, seed, error_budget)
     batch = suite.reference.batch

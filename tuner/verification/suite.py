@@ -7,6 +7,7 @@ is right. `build` and `run` are for a process that does both.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,11 +18,14 @@ from torch import nn
 from tuner import problem
 from tuner.errors import UnjudgeableError
 from tuner.records import CaseResult, Correctness, Workload
+from tuner.verification import in_pieces
 from tuner.verification.answers import Answer
 from tuner.verification.cases import TRIAL, Case, Draw, Makes
 from tuner.verification.criterion import Wrong, error_ratio, judge, require_parameters
 from tuner.verification.guarded_model import GuardedModel, construct
 from tuner.verification.operators import Work, fallbacks, own_work
+from tuner.verification.parameters import Tensors
+from tuner.verification.pieces import SHARE
 from tuner.verification.reference import Reference
 
 LIGHT_BATCH = 8  # where forwards are slow, cases after the first use at most this many samples
@@ -77,6 +81,7 @@ class Suite:
         self.reference = Reference(loaded, workload, device, seed, error_budget)
         if makes:
             self.reference.require_deterministic()
+        self.judged_on = ""  # how many samples, where the first case is not of all
         self.cases = self._judgeable(makes)
         self.reference.backend.release_memory()
 
@@ -84,13 +89,39 @@ class Suite:
         rng = torch.Generator().manual_seed(self.seed)
         made: list[Case | CaseResult] = []
         for number, make in enumerate(makes):
-            light = LIGHT_BATCH if number > 0 and self.reference.backend.small_cases else None
+            light = LIGHT_BATCH if number > 0 and self.reference.is_light else None
             draw = Draw(self.reference, int(torch.randint(2**31, (1,), generator=rng)), light)
+            if number == 0 and self.reference.is_large:
+                draw.plain = self._fitting(draw.plain)
             made += list(make(draw))
+        if made and self.judged_on and isinstance(made[0], Case):
+            made[0] = dataclasses.replace(made[0], note=self.judged_on)
         found = [case for case in made if isinstance(case, Case)]
         if made and not found:
             raise UnjudgeableError(f"{self.problem.path}: no case can judge it: {_reason(made)}")
         return found
+
+    def _fitting(self, inputs: Tensors) -> Tensors:
+        """As many of the samples as a candidate's process has memory for. Raises UnjudgeableError for less than one."""
+        backend, batch, whole = self.reference.backend, self.reference.batch, self.reference.footprint(inputs)
+        free = min(backend.free_bytes(), int(SHARE * backend.memory_bytes()) + whole.own)
+        needed = whole.examined
+        if needed <= free:
+            return inputs
+        have = 1 if batch is None else batch.size(inputs)
+        fitting = int(have * free / needed)
+        if batch is None or fitting == 0:
+            raise UnjudgeableError(
+                f"{self.problem.path}: verifying {'it' if batch is None else 'a single sample'} takes "
+                f"{needed / have / 1e9:.3g} GB, and {free / 1e9:.3g} GB of the device's memory are there for it"
+            )
+        self.judged_on = f"judged on {fitting} of {have} samples: more do not fit"
+        return batch.first(inputs, fitting)
+
+    @property
+    def timed_inputs(self) -> Tensors:
+        """Plain inputs of the workload's own size: those of the first case, unless it is of fewer samples."""
+        return self.reference.inputs(self.seed) if self.judged_on else self.cases[0].inputs
 
     def build(self, model_new: Callable[..., nn.Module]) -> GuardedModel:
         """A candidate's model, proved to start from the reference's parameters."""
@@ -108,6 +139,8 @@ class Suite:
     def agrees(self, answer: Answer) -> bool:
         """Whether KernelBench would score this answer to plain inputs and initial parameters as right."""
         tolerance = KERNELBENCH_TOLERANCE
+        if self.cases[0].expected.pieces is not None:
+            return in_pieces.close_to_eager(self.reference, self.cases[0].inputs, answer, tolerance)
         return answer.structure == self.plain_eager.structure and all(
             y.shape == own.shape and torch.allclose(y, own, rtol=tolerance, atol=tolerance, equal_nan=True)
             for y, own in zip(answer.tensors, self.plain_eager.tensors, strict=True)

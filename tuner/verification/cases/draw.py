@@ -12,6 +12,7 @@ import torch
 from tuner import problem
 from tuner.problem import sizes
 from tuner.records import CaseResult, Workload
+from tuner.verification import in_pieces
 from tuner.verification.cases.case import Case, Values
 from tuner.verification.cases.values import random_affine
 from tuner.verification.criterion import error_of
@@ -20,16 +21,23 @@ from tuner.verification.parameters import Tensors
 from tuner.verification.reference import Reference
 
 FEW = 8  # with fewer results than this, the reference's error is the largest of several draws
+FEW_OF_LARGE = 3  # the same where every draw takes long
 USELESS = 1e-2  # a reference with this error, relative to the largest result, proves nothing
 
 
 class Draw:
     """Values for cases of `reference`, all of which follow from `seed`, a secret that no candidate is told.
 
-    `samples` is how many samples the inputs have at most; None: as many as the workload says.
+    `samples` is how many samples the inputs have at most; None: as many as the workload says. Of a large
+    workload they may be fewer still, and where it has no batch the cases are of odd sizes, which may be refused.
     """
 
     def __init__(self, reference: Reference, seed: int, samples: int | None = None) -> None:
+        self.may_refuse = False
+        if samples is not None and reference.is_large:
+            samples = min(samples, reference.most_samples)
+            if reference.batch is None:
+                reference, self.may_refuse = reference.smaller, True
         self.reference, self.seed, self.samples = reference, seed, samples
         self.rng = torch.Generator(reference.device).manual_seed(seed + 1)
 
@@ -37,7 +45,9 @@ class Draw:
     def plain(self) -> Tensors:
         """Inputs as the problem makes them."""
         given, batch = self.reference.inputs(self.seed), self.reference.batch
-        return given if self.samples is None or batch is None else batch.first(given, self.samples)
+        if self.samples is not None and batch is not None:
+            return [x.to(self.reference.device) for x in batch.first(given, self.samples)]
+        return given
 
     @functools.cached_property
     def odd(self) -> Workload:
@@ -55,8 +65,8 @@ class Draw:
     def case(self, name: str, inputs: Tensors, values: Values = random_affine, may_refuse: bool = False) -> Case:
         """The case that `values` makes of these inputs."""
         state, inputs = values(self.reference, inputs, self.rng)
-        expected = self.reference.expectation(state, inputs)
-        return Case(name, self.reference, state, inputs, expected, may_refuse)
+        expected = in_pieces.expectation(self.reference, state, lambda: inputs)
+        return Case(name, self.reference, state, inputs, expected, may_refuse or self.may_refuse)
 
     def of_trial(self, name: str, values: Values) -> Case | CaseResult:
         """The case that `values` makes of plain inputs, of the inputs alone where its own leave the problem's domain.
@@ -81,8 +91,9 @@ class Draw:
     def _of_several(self, case: Case, make: Callable[[], Case]) -> Case:
         """The case; where its result is a few numbers, with the largest errors of more cases that `make` draws."""
         fewest = min(part.oracle.numel() for part in case.expected.results)
-        more = [make() for _ in range(-(-FEW // max(fewest, 1)) - 1)] if fewest > 0 else []
-        drawn = [each.expected.parts for each in (case, *more)]
+        wanted = FEW if case.expected.pieces is None else FEW_OF_LARGE
+        count = -(-wanted // fewest) - 1 if fewest > 0 else 0
+        drawn = [case.expected.parts, *(make().expected.parts for _ in range(count))]
         own = [max(part.reference_error for part in parts) for parts in zip(*drawn, strict=True)]
         allowed = [max(part.allowed for part in parts) for parts in zip(*drawn, strict=True)]
         return dataclasses.replace(case, expected=case.expected.with_errors(own, allowed))
@@ -92,8 +103,10 @@ def conditioned(case: Case) -> Case:
     """The case with what one rounding of a mean costs allowed, too.
 
     Where a variance is nearly 0, that rounding decides the error, and the
-    reference's own may be 0 by luck.
+    reference's own may be 0 by luck. A case whose oracle is not kept stays as it is.
     """
+    if case.expected.pieces is not None:
+        return case
     with Normalising(_rounded_mean):
         rounded = case.reference.oracle(case.state, case.inputs)
     allowed = [part.allowed for part in case.expected.parts]

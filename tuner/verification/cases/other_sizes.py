@@ -28,7 +28,7 @@ def batches(draw: Draw) -> Iterator[Case | CaseResult]:
         return
     yield from _resized(draw, "I batch 1", batch.resized(workload, 1), {"A": random_affine})
     tuned = workload.shapes[batch.inputs[0]][0]
-    near = draw.odd if draw.reference.backend.small_cases else workload
+    near = draw.odd if draw.reference.is_light else workload
     for name, least, most in (("fewer samples", 2, tuned - 1), ("more samples", tuned + 1, tuned + tuned // 2 + 1)):
         if least <= most:
             samples = least + draw.below(most - least + 1)
