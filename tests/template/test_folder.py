@@ -87,9 +87,9 @@ def test_a_variant_beyond_the_capability_is_left_out(tiny: template.Template) ->
 
 
 def test_a_variant_that_takes_other_dtypes_is_left_out(tiny: template.Template) -> None:
-    half = dataclasses.replace(tiny.variant("plain"), name="half", dtypes=("float16", "int64"))
+    half = dataclasses.replace(tiny.variant("plain"), name="half", dtypes=("float16", "bfloat16"))
     both = dataclasses.replace(tiny, variants=(*tiny.variants, half))
-    for dtypes, left in ((("float32",), ["plain"]), (("float16", "int64"), ["half"])):
+    for dtypes, left in ((("float32",), ["plain"]), (("bfloat16", "bfloat16"), ["half"])):
         assert [b.variant for b in both.space("cpu", facts(both), dtypes=dtypes).branches] == left
 
 
@@ -97,8 +97,16 @@ def test_dtypes_that_no_variant_takes_are_refused_in_one_line(tiny: template.Tem
     tiny.require_takes(["float32", "float32"], None, "cpu")
     with pytest.raises(TemplateError) as caught:
         tiny.require_takes(["float32", "int64"], None, "cpu")
-    said = "template tiny: no variant takes inputs of float32, int64: plain takes float32"
+    said = "template tiny: no variant takes inputs of float32, int64: plain takes all of float32"
     assert str(caught.value) == said
+
+
+def test_dtypes_that_differ_are_refused_whatever_a_variant_takes(tiny: template.Template) -> None:
+    """A candidate's runtime takes inputs of one dtype."""
+    half = dataclasses.replace(tiny.variant("plain"), dtypes=("float16", "bfloat16"))
+    other = dataclasses.replace(tiny, variants=(half,))
+    with pytest.raises(TemplateError, match="inputs of float16, bfloat16: plain takes all of float16 or bfloat16"):
+        other.require_takes(["float16", "bfloat16"], None, "cpu")
 
 
 def test_narrowing_keeps_the_default_where_it_can(tiny: template.Template) -> None:

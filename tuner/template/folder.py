@@ -133,7 +133,7 @@ class Template:
         """Raise TemplateError when none of these variants takes inputs of these dtypes."""
         kept = self._asked_for(variants, device)
         if not any(variant.takes(dtypes) for variant in kept):
-            known = "; ".join(f"{variant.name} takes {', '.join(variant.dtypes)}" for variant in kept)
+            known = "; ".join(f"{variant.name} takes all of {' or '.join(variant.dtypes)}" for variant in kept)
             raise TemplateError(
                 f"template {self.name}: no variant takes inputs of {', '.join(dict.fromkeys(dtypes))}: {known}"
             )

@@ -27,7 +27,8 @@ class Variant:
     `leaves` names the operators that its host leaves to PyTorch, without namespace and overload ("gelu"): beside
     products and moving data, which every candidate may, these count as no fall-back, and every record says so.
 
-    `dtypes` names the dtypes, as torch calls them, of which its inputs may be; a workload with another is not its.
+    `dtypes` names the dtypes, as torch calls them, of which its inputs may be, all of one at a time; a workload of
+    another is not its.
     """
 
     name: str
@@ -72,5 +73,6 @@ class Variant:
             raise TemplateError(f"variant {self.name}: minimum is a compute capability such as (9, 0), not {minimum!r}")
 
     def takes(self, dtypes: Iterable[str]) -> bool:
-        """Whether inputs of these dtypes are among those that it is written for."""
-        return set(dtypes) <= set(self.dtypes)
+        """Whether it is written for inputs of these dtypes. A candidate's runtime takes inputs of one dtype alone."""
+        found = set(dtypes)
+        return len(found) <= 1 and found <= set(self.dtypes)
