@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from helpers import injected
 from helpers.project import CONFIG, Project
+from helpers.tiny import TINY
 
 from tuner import store
 from tuner.records import Record, Status
@@ -111,6 +112,25 @@ def test_what_a_template_leaves_to_pytorch_is_in_the_record(tmp_path: Path) -> N
     assert record is not None and record.confirmed and record.leaves == ("mul",)
     assert record.evaluation.correctness is not None
     assert "leaves mul to PyTorch" in [case.detail for case in record.evaluation.correctness.cases]
+
+
+def test_a_kernel_for_another_dtype_is_searched_on_the_problem_s_own(tmp_path: Path) -> None:
+    def doubled(name: str, old: str, new: str) -> str:
+        assert old in TINY[name]
+        return TINY[name].replace(old, new)
+
+    project = Project(
+        tmp_path,
+        CONFIG.replace("trials: 6", "trials: 2"),
+        problem_py=doubled("problem.py", "size + 1", "size + 1, dtype=torch.float64").replace("8)]", "8).double()]"),
+        **{"model_new.py": doubled("model_new.py", "size + 1", "size + 1, dtype=torch.float64")},
+        plain_cpp=doubled("plain.cpp", "float*", "double*"),
+        common_hpp=doubled("common.hpp", "float", "double"),
+        template_py=doubled("template.py", 'doc="one loop",', 'dtypes=("float64",),'),
+    )
+    record = found(tuned(project))
+    assert record.confirmed and record.workload.dtypes == ("float64",)
+    assert project.entry().folder.name.startswith("4x8-float64-")
 
 
 def test_faulty_points_cost_their_trials_and_nothing_else(tmp_path: Path) -> None:
