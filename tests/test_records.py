@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from tuner.records import CaseResult, Correctness, Evaluation, Performance, Record, Status, TensorSpec, Trial, Workload
 from tuner.space import Point
 from tuner.store import shipped_cache
+from tuner.store.seal import opened
 
 OK = Performance(latency_ms=1.0, q25_ms=0.9, q75_ms=1.1, samples=3)
 RIGHT = Correctness(cases=(CaseResult(name="A", ok=True),), error_ratio=1.0, agrees_with_eager=True)
@@ -159,8 +160,9 @@ def test_nothing_is_confirmed_without_the_judge_s_evidence(make_record: MakeReco
 
 
 @pytest.mark.parametrize("path", sorted(shipped_cache().glob("*/*/*/record.json")), ids=lambda path: path.parts[-3])
-def test_shipped_records_load(path: Path) -> None:
-    assert Record.model_validate_json(path.read_bytes()).schema_version == 1
+def test_shipped_records_open_and_hold_the_judge_s_evidence(path: Path) -> None:
+    record = opened(path.read_bytes())
+    assert (record.schema_version, record.confirmed, record.evidence_fault) == (1, True, "")
 
 
 @pytest.mark.parametrize(
