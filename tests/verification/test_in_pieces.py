@@ -18,12 +18,14 @@ from tuner.verification.cases import Case
 from tuner.verification.complete import winner_cases, with_seed
 from tuner.verification.criterion import judge
 from tuner.verification.exams import agreement
+from tuner.verification.parameters import State, Tensors
 from tuner.verification.pieces import SHARE, chunks
 from tuner.verification.self_check import self_check
 from tuner.verification.suite import Suite
 
 SOFTMAX, ROWS = "return torch.softmax(x * 8, 1)", "torch.rand(96, 512)"
 LOSS, TWO = "return ((x - y) ** 2).mean()", "torch.rand(64, 512), torch.rand(64, 512)"
+NORM = "return ((x - y) ** 2).sum().sqrt()"
 
 
 @pytest.fixture
@@ -119,8 +121,36 @@ def test_integers_are_compared_in_pieces(tmp_path: Path, small_memory: None) -> 
     assert judge(case.name, case.expected, y).detail == "1 elements differ"
 
 
-def test_a_large_loss_over_everything_is_judged_as_one_piece(tmp_path: Path, small_memory: None) -> None:
-    suite = suite_of(tmp_path, LOSS, TWO, "x, y")
+def test_a_mean_over_samples_is_that_of_its_pieces(
+    tmp_path: Path, small_memory: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = make_reference(tmp_path, LOSS, inputs=TWO, arguments="x, y")
+    inputs, sizes = reference.inputs(5), list[int]()
+    whole, oracle = reference.expectation(reference.state, inputs), reference.oracle
+
+    def noted(state: State, given: Tensors) -> Answer:
+        sizes.append(len(given[0]))
+        return oracle(state, given)
+
+    monkeypatch.setattr(reference, "oracle", noted)
+    found = in_pieces.expectation(reference, reference.state, lambda: inputs)
+    assert reference.averaged == (0, 1) and sum(sizes[3:]) == 64 and max(sizes[3:]) < 64
+    assert torch.allclose(found.main.oracle, whole.main.oracle, rtol=1e-12)
+    assert found.main.allowed == pytest.approx(whole.main.allowed, rel=1e-6)
+
+
+def test_what_is_no_mean_after_all_is_one_piece(tmp_path: Path, small_memory: None) -> None:
+    """Means of few samples, and something else of many."""
+    forward = "return ((x - y) ** 2).mean() * (1 + (len(x) > 40))"
+    reference = make_reference(tmp_path, forward, inputs=TWO, arguments="x, y")
+    inputs = reference.inputs(5)
+    found = in_pieces.expectation(reference, reference.state, lambda: inputs)
+    assert reference.averaged == (0, 1) and found.pieces is not None
+    assert found.main.reference_error < 1e-6
+
+
+def test_a_large_result_of_everything_is_judged_as_one_piece(tmp_path: Path, small_memory: None) -> None:
+    suite = suite_of(tmp_path, NORM, TWO, "x, y")
     first, *others = suite.cases
     assert suite.reference.batch is None and first.expected.pieces is not None and not first.may_refuse
     assert judge(first.name, first.expected, eager(first)).ok

@@ -10,7 +10,7 @@ import torch
 from helpers.problems import make_reference
 
 from tuner.errors import UnjudgeableError
-from tuner.verification.preconditions import Batch, find_batch
+from tuner.verification.preconditions import Batch, find_batch, find_mean
 
 Forward = Callable[..., torch.Tensor | tuple[torch.Tensor, ...]]
 
@@ -49,6 +49,27 @@ X, SQUARE = torch.rand(6, 4), torch.rand(8, 8)
 )
 def test_a_batch_is_proved(forward: Forward, inputs: tuple[torch.Tensor, ...], found: Batch | None) -> None:
     assert batch_of(forward, *inputs) == found
+
+
+@pytest.mark.parametrize(
+    ("forward", "found"),
+    [
+        (lambda x: x.mean(), (0,)),
+        (lambda x: (x.exp().mean(), x.mean(0)), (0,)),
+        (lambda x: torch.nn.functional.kl_div(x, x.exp(), reduction="batchmean"), (0,)),
+        (lambda x: x.sum(), None),
+        (lambda x: x.mean().sqrt(), None),
+        (lambda x: x.argmax(), None),
+        (lambda x: (x.mean(), x.sum()), None),
+        (lambda x: x - x.mean(0), None),
+    ],
+)
+def test_a_mean_over_samples_is_proved(forward: Forward, found: tuple[int, ...] | None) -> None:
+    def oracle(given: list[torch.Tensor]) -> list[torch.Tensor]:
+        result = forward(*given)
+        return list(result) if isinstance(result, tuple) else [result]
+
+    assert find_mean(oracle, [X.double()]) == found
 
 
 def test_only_inputs_with_samples_are_changed() -> None:

@@ -1,7 +1,8 @@
 """Cases too large to keep an oracle of: it is computed piece by piece along the batch, and again for each answer.
 
 Their inputs lie on the CPU. The reference's own error is that of its eager calls on each
-piece and on the piece in reverse order. Without a batch the whole is one piece.
+piece and on the piece in reverse order. Without a batch the whole is one piece; a mean
+over samples, as losses are, is that of its pieces' float64 results.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tuner.verification.pieces import PIECE_SHARE, Piece
 from tuner.verification.reference import Reference
 
 GB = 1e9
+NO_MEAN = 1e-3  # an eager result that is off by more, relative to the largest, is not the mean of the pieces'
 
 MakeInputs = Callable[[], Tensors]
 
@@ -30,6 +32,10 @@ def expectation(reference: Reference, state: State, make: MakeInputs) -> Expecta
     inputs = make()
     if not reference.exceeds(inputs):
         return reference.expectation(state, inputs)
+    if reference.averaged is not None:
+        found = _of_mean(reference, state, inputs, reference.averaged)
+        if found is not None:
+            return found
     whole: Expectation | None = None
     for piece in pieces(reference, inputs):
         part = reference.expectation(state, piece.inputs)
@@ -44,6 +50,23 @@ def expectation(reference: Reference, state: State, make: MakeInputs) -> Expecta
         reference.backend.release_memory()
 
     return Expectation(whole.structure, whole.parts, whole.large, oracles)
+
+
+def _of_mean(reference: Reference, state: State, inputs: Tensors, shared: tuple[int, ...]) -> Expectation | None:
+    """The expectation of results that are means over samples; None where eager's own say that they are none."""
+    whole, samples = reference.footprint(inputs), inputs[shared[0]].shape[0]
+    _require(reference, max(whole.forward, whole.oracle / samples), "its")
+    mean: list[torch.Tensor] = []
+    step = _step(reference, whole.oracle / samples)
+    for start in range(0, samples, step):
+        count = min(step, samples - start)
+        part = [x.narrow(0, start, count) if number in shared else x for number, x in enumerate(inputs)]
+        oracle = reference.oracle(state, part)
+        weighted = [y * (count / samples) for y in oracle.tensors]
+        mean = [a + b for a, b in zip(mean, weighted, strict=True)] if mean else weighted
+    found = reference.expectation(state, inputs, Answer(oracle.structure, mean, oracle.buffers))
+    reference.backend.release_memory()
+    return found if all(part.reference_error <= NO_MEAN * part.scale for part in found.parts) else None
 
 
 def _first(part: Expectation, piece: Piece) -> Expectation:
@@ -86,7 +109,7 @@ def pieces(reference: Reference, inputs: Tensors) -> Iterator[Piece]:
     samples = 1 if batch is None or whole.changes_buffers else batch.size(inputs)
     each = whole.oracle / samples
     _require(reference, each, "a single sample of its" if samples > 1 else "its")
-    step = max(1, int(PIECE_SHARE * reference.backend.memory_bytes() / max(each, 1)))
+    step = _step(reference, each)
     if batch is None or samples == 1:
         yield Piece(0, 1, 1, None, [x.to(reference.device) for x in inputs])
         return
@@ -97,6 +120,11 @@ def pieces(reference: Reference, inputs: Tensors) -> Iterator[Piece]:
             for number, x in enumerate(inputs)
         ]
         yield Piece(start, count, samples, batch.results, part)
+
+
+def _step(reference: Reference, each: float) -> int:
+    """How many samples a piece has, when one takes so many bytes."""
+    return max(1, int(PIECE_SHARE * reference.backend.memory_bytes() / max(each, 1)))
 
 
 def _require(reference: Reference, needed: float, which: str) -> None:

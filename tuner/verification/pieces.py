@@ -2,8 +2,8 @@
 
 Verification holds, beside the model and one set of its inputs, at most SHARE of the device's memory. A case that
 would hold more keeps no oracle: pieces of the proved batch are computed when an answer is there to be compared.
-That takes time: the full size is judged in one case and on MARKED timed values, each at the price of one float64
-forward for its expectation and one for each answer that differs from the one before, and two eager ones.
+Time is bounded as well: the full size is judged in one case and on one set of values of each timed run, at the
+price of two float64 forwards (one for the expectation, one for the answer) and two eager ones of the reference.
 """
 
 from __future__ import annotations

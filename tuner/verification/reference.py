@@ -35,7 +35,7 @@ from tuner.verification.parameters import (
     main_parameters,
 )
 from tuner.verification.pieces import SHARE, Footprint, Sizes
-from tuner.verification.preconditions import Batch, find_batch, nearly_same
+from tuner.verification.preconditions import Batch, find_batch, find_mean, nearly_same
 from tuner.verification.tf32 import round_to_tf32, rounded_operands, tf32_flags
 
 EXAMPLE_SAMPLES = 2  # where a reference is only looked at
@@ -120,6 +120,13 @@ class Reference:
 
         batch = find_batch(oracle, whole)
         return batch, whole if batch is None else self._here(batch.first(whole, EXAMPLE_SAMPLES))
+
+    @functools.cached_property
+    def averaged(self) -> tuple[int, ...] | None:
+        """Inputs with samples over which the results are means, where there is no batch; None where they are none."""
+        if self.batch is not None or self._footprint.changes_buffers:
+            return None
+        return find_mean(lambda inputs: self.oracle(self.affine_state, inputs).tensors, self.example)
 
     def _here(self, inputs: Tensors) -> Tensors:
         return [x.to(self.device) for x in inputs]
@@ -207,9 +214,12 @@ class Reference:
         with torch.no_grad():
             return Answer.of(problem.forward(self.problem, model, inputs), model).clone()
 
-    def expectation(self, state: State, inputs: Tensors) -> Expectation:
-        """What a candidate's answer for these parameter values and inputs, none of which are large, has to be."""
-        oracle = self.oracle(state, inputs)
+    def expectation(self, state: State, inputs: Tensors, oracle: Answer | None = None) -> Expectation:
+        """What a candidate's answer for these parameter values and inputs, none of which are large, has to be.
+
+        `oracle` is the one in float64, where it has been computed already.
+        """
+        oracle = oracle or self.oracle(state, inputs)
         with Operators() as operators:
             eager = self.eager(state, inputs)
         errors = self.own_errors(state, inputs, oracle, eager)

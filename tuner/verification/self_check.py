@@ -158,7 +158,8 @@ def _differs(mutant: Mutant, reference: Reference, model: nn.Module, case: Case,
 
     With a share of 0 any other bit counts.
     """
-    inputs = case.inputs if model is reference.model else [doubled(x) for x in case.inputs]
+    here = [x.to(reference.device) for x in case.inputs]
+    inputs = here if model is reference.model else [doubled(x) for x in here]
 
     def tensors(of: nn.Module) -> Tensors:
         load_state(model, case.state)

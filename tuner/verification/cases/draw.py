@@ -91,7 +91,7 @@ class Draw:
     def _of_several(self, case: Case, make: Callable[[], Case]) -> Case:
         """The case; where its result is a few numbers, with the largest errors of more cases that `make` draws."""
         fewest = min(part.oracle.numel() for part in case.expected.results)
-        wanted = FEW if case.expected.pieces is None else FEW_OF_LARGE
+        wanted = FEW_OF_LARGE if case.reference.exceeds(case.inputs) else FEW
         count = -(-wanted // fewest) - 1 if fewest > 0 else 0
         drawn = [case.expected.parts, *(make().expected.parts for _ in range(count))]
         own = [max(part.reference_error for part in parts) for parts in zip(*drawn, strict=True)]
@@ -103,9 +103,9 @@ def conditioned(case: Case) -> Case:
     """The case with what one rounding of a mean costs allowed, too.
 
     Where a variance is nearly 0, that rounding decides the error, and the
-    reference's own may be 0 by luck. A case whose oracle is not kept stays as it is.
+    reference's own may be 0 by luck. A large case stays as it is.
     """
-    if case.expected.pieces is not None:
+    if case.reference.exceeds(case.inputs):
         return case
     with Normalising(_rounded_mean):
         rounded = case.reference.oracle(case.state, case.inputs)
