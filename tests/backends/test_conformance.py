@@ -36,6 +36,9 @@ class BackendConformance:
         assert backend.compile_processes() >= 1
         assert backend.compiles_beside_measuring or backend.compile_processes() == 1
 
+    def test_some_of_its_memory_is_free(self, backend: Backend) -> None:
+        assert 0 < backend.free_bytes() <= backend.memory_bytes() == backend.environment().memory_bytes
+
     def test_the_same_device_always_has_the_same_identity(self, backend: Backend) -> None:
         assert backend.physical_id() == backends.of(self.torch_device).physical_id()
         assert re.fullmatch(r"[\w:.-]+", backend.physical_id()), "it becomes part of a file's name"

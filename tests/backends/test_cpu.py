@@ -25,10 +25,6 @@ def test_its_environment() -> None:
     assert found == CPU.environment()
 
 
-def test_its_memory() -> None:
-    assert 0 < CPU.free_bytes() < CPU.memory_bytes() == CPU.environment().memory_bytes
-
-
 def test_its_limits(make_record: Callable[..., Record]) -> None:
     record = make_record()
     expected = {"device": "cpu", "cores": 2, "capability": (0, 0), "shared_memory_per_block": 0}

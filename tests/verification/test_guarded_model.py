@@ -128,3 +128,14 @@ def test_a_model_is_constructed_as_kernelbench_does() -> None:
     workload = Workload(init=(3,), inputs=(TensorSpec(shape=(4, 3)),))
     one, again, other = (construct(Drawn, workload, seed).get_parameter("weight") for seed in (3, 3, 4))
     assert torch.equal(one, again) and not torch.equal(one, other)
+
+
+def test_of_large_results_only_the_last_call_s_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: dict[bool, int] = {}
+    for large in (False, True):
+        monkeypatch.setattr(type(CPU), "memory_bytes", lambda self, large=large: 64 if large else 2**40)
+        candidate = GuardedModel(Scale(), CPU)
+        for _ in range(3):
+            candidate.call([X])
+        held[large] = len(candidate._returned)
+    assert held == {False: 3, True: 1}
