@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -49,6 +51,40 @@ def test_what_the_driver_tells_is_asked_by_the_physical_device(monkeypatch: pyte
 def test_what_no_driver_tells_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nvml, "utilisation", lambda device: None)
     assert math.isnan(GPU.busy())
+
+
+COPY = """
+import sys
+from tuner import backends
+print(backends.of("cuda:0").copy_of_shared(sys.argv[1], int(sys.argv[2])).cpu().tolist())
+"""
+
+
+def copied_elsewhere(shared: str, size: int) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", COPY, shared, str(size)], capture_output=True, text=True)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(gpu_count() == 0, reason="no GPU")
+def test_another_process_copies_what_lies_in_the_middle_of_an_allocation() -> None:
+    x = torch.arange(64, dtype=torch.uint8, device="cuda:0")[16:48]
+    torch.cuda.synchronize()
+    assert copied_elsewhere(GPU.share_memory(x), 32).stdout.strip() == str(list(range(16, 48)))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(gpu_count() == 0, reason="no GPU")
+def test_shared_memory_is_not_read_beyond_its_end() -> None:
+    x = torch.zeros(8, dtype=torch.uint8, device="cuda:0")
+    assert "ends before" in copied_elsewhere(GPU.share_memory(x), 1 << 40).stderr
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(gpu_count() == 0, reason="no GPU")
+@pytest.mark.parametrize("shared", ["0:" + "00" * 64, "0:00", "-1:" + "00" * 64, "x", ""])
+def test_what_is_no_handle_is_refused(shared: str) -> None:
+    with pytest.raises(RuntimeError):
+        GPU.copy_of_shared(shared, 8)
 
 
 @pytest.mark.parametrize(("cpus", "processes"), [(None, 1), (1, 1), (2, 1), (8, 7), (64, 16)])

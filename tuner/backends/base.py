@@ -147,6 +147,17 @@ class Backend(ABC):
         """Whether the device still computes in this process: after an illegal address it does not."""
 
     @abstractmethod
+    def share_memory(self, x: torch.Tensor) -> str:
+        """What another process needs to read a contiguous tensor on the device in place; "" where it cannot.
+
+        The tensor has to be kept until that process has read it.
+        """
+
+    @abstractmethod
+    def copy_of_shared(self, shared: str, size: int) -> torch.Tensor:
+        """A copy, as bytes on the device, of `size` bytes that another process shares. Raises RuntimeError."""
+
+    @abstractmethod
     def clock(self) -> Clock:
         """A new clock, with the buffers that it needs."""
 

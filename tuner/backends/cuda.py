@@ -9,11 +9,14 @@ import math
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tuner.backends import nvml, toolchain
 from tuner.backends.base import Backend, Clock, Reading, common_environment, plain
 from tuner.records import Environment
+
+if TYPE_CHECKING:
+    import torch
 
 DELAY_CYCLES = 1_000_000
 MOST_COMPILERS = 16
@@ -141,6 +144,25 @@ class Cuda(Backend):
             return bool((torch.ones(8, device=self.torch_device) == 1).all())
         except RuntimeError:
             return False
+
+    def share_memory(self, x: torch.Tensor) -> str:
+        from tuner.backends import cuda_ipc
+
+        try:
+            memory = cuda_ipc.share(x)
+        except cuda_ipc.IpcError:
+            return ""
+        return f"{memory.offset}:{memory.handle.hex()}"
+
+    def copy_of_shared(self, shared: str, size: int) -> torch.Tensor:
+        from tuner.backends import cuda_ipc
+
+        offset, _, handle = shared.partition(":")
+        try:
+            memory = cuda_ipc.SharedMemory(bytes.fromhex(handle), int(offset))
+        except ValueError:
+            raise RuntimeError("no handle of shared memory") from None
+        return cuda_ipc.copy_of(memory, size, self.torch_device)
 
     def clock(self) -> Clock:
         from tuner.backends.cuda_clock import EventClock

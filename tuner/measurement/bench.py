@@ -96,6 +96,7 @@ class Bench:
     def parameters(self, seat: str, construction: Construction, folder: Path) -> Sitting:
         """The initial parameters and buffers of a new model, given as an answer."""
         self.report("load")
+        tensor_files.release()
         try:
             model = construct(self.seats[seat].model_new, construction.workload, construction.seed)
             answer = Answer("tensor", list(model.state_dict().values()))
@@ -128,6 +129,7 @@ class Bench:
     def sit(self, seat: str, paper: Paper, folder: Path) -> Sitting:
         """Answer one paper; the answers' bytes go into `folder`."""
         self.report("verify")
+        tensor_files.release()
         given: list[GivenAnswer] = []
         answers: list[Answer] = []  # that are still to be given
         model: GuardedModel | None = None
@@ -187,6 +189,7 @@ class Bench:
         With `beside`, that candidate runs between them, so that both see the same clocks.
         """
         self.report("benchmark")
+        tensor_files.release()
         try:
             model = self._model(seat, paper)
             timer = self._timer(paper.uneven if uneven else paper.inputs)
@@ -212,6 +215,7 @@ class Bench:
         Without a seat everything is done but the forwards: what the rest costs, answers of the same size included.
         """
         self.report("run")
+        tensor_files.release()
         try:
             model = self._model(seat, paper) if seat is not None else None
             timer = self._timer(paper.inputs)

@@ -81,11 +81,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class GivenTensor:
-    """A plain tensor that was given; its bytes lie in a file, contiguous."""
+    """A plain tensor that was given; its bytes, contiguous, lie in a file or in memory that a device shares."""
 
     dtype: str
     shape: tuple[int, ...]
     device: str
+    shared: str = ""  # where on the device, in the words of its backend; "" for a file
 
 
 @dataclass(frozen=True)

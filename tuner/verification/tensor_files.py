@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import stat
@@ -11,9 +12,11 @@ from typing import Any
 
 import torch
 
+from tuner import backends
 from tuner.verification.answers import Answer
 from tuner.verification.criterion import Wrong
 from tuner.verification.papers import GivenAnswer, GivenTensor, TensorFile
+from tuner.verification.pieces import is_large
 
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
@@ -22,6 +25,8 @@ DTYPES = {
         torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool,
     )
 }  # fmt: skip
+
+_given_in_place: list[torch.Tensor] = []  # others may still have to read it
 
 
 def write(x: torch.Tensor, path: Path) -> TensorFile:
@@ -46,7 +51,10 @@ def read(file: TensorFile, device: str) -> torch.Tensor:
 
 
 def give(answer: Answer, folder: Path, number: int) -> GivenAnswer:
-    """Write an answer into `folder` as the one of this number."""
+    """Give an answer: on a device that shares memory in place, else in files of `folder` by this number.
+
+    What is given in place is kept until the next `release`.
+    """
     tensors = tuple(_give(t, _path(folder, number, i)) for i, t in enumerate(answer.tensors))
     buffers = {
         name: _give(buffer, _path(folder, number, f"buffer-{i}"))
@@ -79,9 +87,22 @@ def _path(folder: Path, number: int, which: int | str) -> Path:
     return folder / f"{number}-{which}"
 
 
+def release() -> None:
+    """Let go of what was given in place."""
+    _given_in_place.clear()
+
+
 def _give(y: torch.Tensor, path: Path) -> GivenTensor:
-    _write_bytes(y.detach().contiguous(), path)
-    return described(y)
+    whole = y.detach().contiguous()
+    backend = backends.of(str(y.device))
+    in_files = whole.numel() == 0 or is_large(whole.nbytes, backend)  # what is given in place has to be kept
+    shared = "" if in_files else backend.share_memory(whole)
+    if shared:
+        backend.synchronize()  # whole before another process reads it
+        _given_in_place.append(whole)
+    else:
+        _write_bytes(whole, path)
+    return dataclasses.replace(described(y), shared=shared)
 
 
 def _take(given: GivenTensor, path: Path, device: str) -> torch.Tensor:
@@ -91,6 +112,11 @@ def _take(given: GivenTensor, path: Path, device: str) -> torch.Tensor:
     if torch.device(given.device).type != torch.device(device).type:
         raise Wrong(f"on {given.device[:20]}, expected {device}")
     size = math.prod(given.shape) * dtype.itemsize
+    if given.shared and size:
+        try:
+            return backends.of(device).copy_of_shared(given.shared, size).view(dtype).view(given.shape)
+        except RuntimeError as error:
+            raise Wrong(f"an answer cannot be read: {error}") from None
     raw = _read_bytes(path, size)
     if len(raw) != size:
         raise Wrong("an answer has another size than is said of it")
