@@ -38,6 +38,7 @@ REPEATS_S, LEAST_REPEATS, MOST_REPEATS = 2.0, 20, 1000
 CLAIMED_SAMPLES = 5
 # By the outer clock: runs so short that one of them may go undisturbed on a busy machine, most when none did.
 OUTSIDE_S, LEAST_OUTSIDE, MOST_OUTSIDE = 0.05, 5, 200
+GIVEN_BYTES_S = 1e10  # giving large answers takes as long, and not always as long: forwards have to take longer
 LEAST_RUNS, MOST_RUNS = 3, 30
 HOPELESS = 10.0  # beyond this multiple of what is believed more runs would not help
 CLAIM_FACTOR, CLAIM_SLACK_MS = 2.0, 0.05  # a forward that takes this much longer by the outer clock was not timed
@@ -155,7 +156,8 @@ def _outside(lane: Lane, bench: Worker[BenchService], sides: Sides, claimed_ms: 
 
     The shortest run counts: what else the machine does only adds to it.
     """
-    forwards = max(LEAST_OUTSIDE, min(MOST_OUTSIDE, int(OUTSIDE_S * 1e3 / claimed_ms)))
+    given_s = 2 * sides.judge(AskPlan(1, Values.FRESH)).answer_bytes / GIVEN_BYTES_S
+    forwards = max(LEAST_OUTSIDE, min(MOST_OUTSIDE, int(max(OUTSIDE_S, given_s) * 1e3 / claimed_ms)))
     most_ms = CLAIM_FACTOR * claimed_ms + CLAIM_SLACK_MS
     with contextlib.closing(lane.new_bench()) as idle:  # no candidate was ever in it
         rest = lane.sides(idle, time.monotonic() + PREPARE_DEADLINE_S)

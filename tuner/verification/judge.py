@@ -289,7 +289,7 @@ class Judge:
             return Plan(tuple(chosen), self._kept(forwards), self.answer_bytes)
         drawn = [perturbation.draw(self.random) for _ in range(forwards)]
         if values is Values.FRESH:
-            return Plan(tuple(drawn))
+            return Plan(tuple(drawn), answer_bytes=self.answer_bytes)
         kept = self._kept(forwards)
         marked = 1 if self.suite.reference.is_large else MARKED
         for number in self.random.sample(kept, min(marked, forwards - 1) or 1):
