@@ -184,6 +184,12 @@ def test_the_mutants_of_a_large_workload_are_caught(tmp_path: Path, small_memory
     assert found.caught and not found.missed and not found.refused
 
 
+def test_a_footprint_follows_the_samples_and_not_the_parameters(tmp_path: Path) -> None:
+    reference = make_reference(tmp_path, "return self.layer(x)", inputs="torch.rand(16, 64)", layer="nn.Linear(64, 32)")
+    found = reference.footprint(reference.inputs(1))
+    assert (found.inputs, found.results, found.largest) == (16 * 64 * 4, 16 * 32 * 4, 16 * 32 * 4)
+
+
 def test_what_fits_is_judged_as_it_was(tmp_path: Path) -> None:
     suite = suite_of(tmp_path)
     assert not suite.reference.is_large and suite.cases[0].expected.pieces is None

@@ -80,7 +80,7 @@ class Footprint:
 
 
 class Sizes(DispatchMode):
-    """Notes the largest result, in bytes, of the operators that are called inside; views are none."""
+    """Notes the largest result, in bytes, of the operators that are called inside; not of views and in-place ones."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,10 +88,22 @@ class Sizes(DispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        for y in result if isinstance(result, tuple | list) else [result]:
-            if isinstance(y, torch.Tensor) and not y._is_view():
-                self.largest = max(self.largest, y.nbytes)
+        given = {_memory(x) for x in _tensors([*args, *(kwargs or {}).values()])}
+        made = (y.nbytes for y in _tensors(result) if _memory(y) not in given)
+        self.largest = max([self.largest, *made])
         return result
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _tensors(one)
+
+
+def _memory(x: torch.Tensor) -> int:
+    return x.untyped_storage().data_ptr()
 
 
 @dataclass(frozen=True)

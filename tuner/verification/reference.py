@@ -152,10 +152,11 @@ class Reference:
 
     @functools.cached_property
     def _footprint(self) -> Footprint:
+        state, inputs = self.affine_state, self.example
         with Sizes() as sizes:
-            answer = self.eager(self.affine_state, self.example)
-        changed = any(not same_bits(y, self.affine_state[name]) for name, y in answer.buffers.items())
-        held = [sum(x.nbytes for x in tensors) for tensors in (self.example, answer.tensors)]
+            answer = self.eager(state, inputs)
+        changed = any(not same_bits(y, state[name]) for name, y in answer.buffers.items() if name in state)
+        held = [sum(x.nbytes for x in tensors) for tensors in (inputs, answer.tensors)]
         return Footprint(held[0], held[1], sizes.largest, changed)
 
     def footprint(self, inputs: Tensors) -> Footprint:
