@@ -33,6 +33,11 @@ from tuner.template import render
 for _name in [name for name in os.environ if name.startswith("TUNER_")]:
     del os.environ[_name]
 
+# Runs side by side have each its own place for locks and compilers: none waits for another to have measured.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    _PLACE = tempfile.TemporaryDirectory(prefix=f"tuner-{os.environ['PYTEST_XDIST_WORKER']}-")
+    os.environ["TMPDIR"] = tempfile.tempdir = _PLACE.name
+
 # Every run draws the same examples and leaves nothing behind.
 hypothesis.settings.register_profile("same", derandomize=True, database=None, deadline=None)
 hypothesis.settings.load_profile("same")
