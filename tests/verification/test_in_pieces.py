@@ -66,6 +66,18 @@ def test_an_oracle_in_pieces_expects_what_a_whole_one_does(tmp_path: Path, small
     assert torch.allclose(oracle, whole.main.oracle, rtol=1e-12)
 
 
+def test_the_error_of_eager_s_call_on_all_samples_counts(tmp_path: Path, small_memory: None) -> None:
+    """As where a library takes another algorithm for many rows than for few."""
+    reference = make_reference(
+        tmp_path, "return x * (1.001 if len(x) == 96 and x.dtype == torch.float32 else 1)", inputs=ROWS
+    )
+    inputs = reference.inputs(5)
+    whole = reference.expectation(reference.state, inputs)
+    found = in_pieces.expectation(reference, reference.state, lambda: inputs)
+    assert found.main.reference_error == pytest.approx(whole.main.reference_error, rel=1e-3)
+    assert found.main.allowed == pytest.approx(whole.main.allowed, rel=1e-3)
+
+
 def test_no_oracle_of_a_large_case_is_kept(tmp_path: Path, small_memory: None) -> None:
     expected = suite_of(tmp_path).cases[0].expected.main
     assert expected.oracle.untyped_storage().nbytes() + expected.eager.untyped_storage().nbytes() < 100

@@ -3,7 +3,7 @@
 Verification holds, beside the model and one set of its inputs, at most SHARE of the device's memory. A case that
 would hold more keeps no oracle: pieces of the proved batch are computed when an answer is there to be compared.
 Time is bounded as well: the full size is judged in one case and on one set of values of each timed run, at the
-price of two float64 forwards (one for the expectation, one for the answer) and two eager ones of the reference.
+price of two float64 forwards (one for the expectation, one for the answer) and three eager ones of the reference.
 """
 
 from __future__ import annotations

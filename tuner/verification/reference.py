@@ -249,7 +249,7 @@ class Reference:
 
         They run as the precision class says. Integer results have none.
         """
-        with self._flags():
+        with self.flags():
             match = self.workload.precision == "match"
             runs = [eager.tensors if match else self.eager(state, inputs).tensors]
             if self.batch is not None and self.batch.size(inputs) > 1:
@@ -261,7 +261,8 @@ class Reference:
         return [max(_error(run[i], exact) for run in runs) for i, exact in enumerate(oracle.tensors)]
 
     @contextlib.contextmanager
-    def _flags(self) -> Iterator[None]:
+    def flags(self) -> Iterator[None]:
+        """The precision flags under which the reference errs, by the precision class."""
         if self.workload.precision == "match":
             yield
             return
