@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,10 @@ from tuner.template import render
 # Nothing that the machine's user has set reaches a test, a fixture of any scope or a process that they start.
 for _name in [name for name in os.environ if name.startswith("TUNER_")]:
     del os.environ[_name]
+
+# A shell's background job ignores SIGINT, and so would the searches that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Runs side by side have each its own place for locks and compilers: none waits for another to have measured.
 if "PYTEST_XDIST_WORKER" in os.environ:
