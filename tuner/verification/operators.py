@@ -11,14 +11,14 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tuner.records import CaseResult
-from tuner.verification.dispatch import DispatchMode
+from tuner.verification.dispatch import DispatchMode, tensors_in
 
 Work = dict[str, int]  # elements that each operator of PyTorch was given, over all its calls
 
@@ -31,14 +31,6 @@ _ALLOWED = {
     "set", "slice", "split", "split_with_sizes", "squeeze", "stack", "t", "to", "to_copy", "transpose", "unbind",
     "unfold", "unsafe_view", "unsqueeze", "view", "view_as", "view_dtype", "zero", "zeros", "zeros_like",
 }  # fmt: skip
-
-
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
-        for one in value:
-            yield from _tensors(one)
 
 
 def fallbacks(work: Work, large: int | None) -> set[str]:
@@ -80,9 +72,9 @@ class Operators(DispatchMode):
             return result
         name = func.overloadpacket.__name__
         plain = name.strip("_")
-        size = max((t.numel() for t in _tensors([*args, *(kwargs or {}).values(), result])), default=0)
+        size = max((t.numel() for t in tensors_in([*args, *(kwargs or {}).values(), result])), default=0)
         if _is_product(plain):
-            self.products = max([self.products, *(t.numel() for t in _tensors(result))])
+            self.products = max([self.products, *(t.numel() for t in tensors_in(result))])
         elif plain not in _ALLOWED:
             self.work[name] = self.work.get(name, 0) + size
             self.largest = max(self.largest, size)

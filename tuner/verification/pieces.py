@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from tuner.backends import Backend
-from tuner.verification.dispatch import DispatchMode
+from tuner.verification.dispatch import DispatchMode, tensors_in
 from tuner.verification.parameters import Tensors
 
 SHARE = 0.5  # of the device's memory
@@ -88,18 +88,10 @@ class Sizes(DispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        given = {_memory(x) for x in _tensors([*args, *(kwargs or {}).values()])}
-        made = (y.nbytes for y in _tensors(result) if _memory(y) not in given)
+        given = {_memory(x) for x in tensors_in([*args, *(kwargs or {}).values()])}
+        made = (y.nbytes for y in tensors_in(result) if _memory(y) not in given)
         self.largest = max([self.largest, *made])
         return result
-
-
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
-        for one in value:
-            yield from _tensors(one)
 
 
 def _memory(x: torch.Tensor) -> int:
