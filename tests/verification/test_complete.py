@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import problems
+from helpers.complete import run_completely
 from helpers.suites import Forward, Own, by_name, judged, make_suite, model_new
 
 from tuner.records import CaseResult, Correctness
-from tuner.verification import complete, exams
+from tuner.verification import exams
 from tuner.verification.cases import Case
 from tuner.verification.suite import Suite
 
@@ -22,7 +23,7 @@ def suite() -> Suite:
 
 
 def outcome(suite: Suite, forward: Forward, seeds: int = 1) -> tuple[Correctness, dict[str, str]]:
-    found = complete.run_completely(suite, model_new(suite.reference, forward), seeds=seeds)
+    found = run_completely(suite, model_new(suite.reference, forward), seeds=seeds)
     return found, {case.name: case.detail for case in found.cases if not case.ok}
 
 
@@ -56,7 +57,7 @@ def test_a_constructor_that_refuses_other_arguments_has_answered(suite: Suite) -
                 raise ValueError("takes groups of several channels only")
             super().__init__(channels, out, size, groups)
 
-    found = complete.run_completely(suite, Narrow, seeds=1)
+    found = run_completely(suite, Narrow, seeds=1)
     answers = {case.name: case.detail for case in found.cases if "one channel" in case.name}
     assert all(case.ok for case in found.cases)
     assert set(answers.values()) == {"refused: takes groups of several channels only"}

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.complete import run_completely
 from helpers.problems import make_suite, write_problem
 from torch import nn
 from tricks import unseen
 
 from tuner import problem
 from tuner.errors import UnjudgeableError
-from tuner.verification.complete import run_completely
 from tuner.verification.self_check import SelfCheck, self_check
 from tuner.verification.suite import Suite
 

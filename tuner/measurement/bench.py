@@ -24,14 +24,12 @@ from tuner.measurement.timer import Timer
 from tuner.verification import tensor_files
 from tuner.verification.answers import Answer
 from tuner.verification.criterion import Wrong
-from tuner.verification.guarded_model import GuardedModel, construct
+from tuner.verification.guarded_model import REFUSALS, GuardedModel, construct
 from tuner.verification.guards import GuardedAllocations
 from tuner.verification.papers import Construction, GivenAnswer, Paper, Plan, Sitting, TensorFile, TimedPaper
 from tuner.verification.parameters import State, Tensors, load_state
 from tuner.verification.pieces import is_large
 from tuner.workers.protocol import Report
-
-REFUSALS = (RuntimeError, ValueError, NotImplementedError)
 
 
 @dataclass

@@ -33,6 +33,7 @@ from tuner.verification.preconditions import same_answers
 
 HELD_BYTES = 2**28  # of earlier results that are kept, the last three calls' in any case, of large ones the last one's
 HELD_CALLS = 3
+REFUSALS = (RuntimeError, ValueError, NotImplementedError)  # how a candidate says that it does not take something
 
 
 def construct(model_new: Callable[..., nn.Module], workload: Workload, seed: int) -> nn.Module:

@@ -31,8 +31,6 @@ from tuner.verification.reference import Reference
 LIGHT_BATCH = 8  # where forwards are slow, cases after the first use at most this many samples
 KERNELBENCH_TOLERANCE = 1e-4
 
-OnCase = Callable[[str], None]
-
 
 @dataclass
 class Outcome:
@@ -127,9 +125,9 @@ class Suite:
         """A candidate's model, proved to start from the reference's parameters."""
         return build(model_new, self.reference)
 
-    def run(self, candidate: GuardedModel, on_case: OnCase = lambda name: None) -> Outcome:
+    def run(self, candidate: GuardedModel) -> Outcome:
         """Every case. One that fails is in the outcome; nothing is raised for a wrong value."""
-        found = run_cases(candidate, self.cases, on_case)
+        found = run_cases(candidate, self.cases)
         ok = all(result.ok for result in found.results)
         found.agrees_with_eager = ok and self.agrees(
             candidate.call_unguarded(self.reference.state, self.cases[0].inputs)
@@ -183,10 +181,9 @@ def run_case(candidate: GuardedModel, case: Case, repeat: bool = False) -> CaseR
     return verdict
 
 
-def run_cases(candidate: GuardedModel, cases: Iterable[Case], on_case: OnCase = lambda name: None) -> Outcome:
+def run_cases(candidate: GuardedModel, cases: Iterable[Case]) -> Outcome:
     """What becomes of these cases, the first of which is repeated."""
     found = Outcome()
     for case in cases:
-        on_case(case.name)
         found.add(case, run_case(candidate, case, repeat=not found.results), candidate.work)
     return found
