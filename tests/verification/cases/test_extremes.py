@@ -6,9 +6,8 @@ import dataclasses
 import math
 from pathlib import Path
 
-import pytest
 import torch
-from helpers.suites import by_name, judged, make_suite
+from helpers.suites import by_name, judged
 
 from tuner import problem
 from tuner.records import CaseResult
@@ -17,16 +16,6 @@ from tuner.verification.cases.draw import Draw, judgeable
 from tuner.verification.suite import Suite
 
 Cases = dict[str, Case | CaseResult]
-
-
-@pytest.fixture(scope="module")
-def suite() -> Suite:
-    return make_suite("gn_mean")
-
-
-@pytest.fixture(scope="module")
-def cases(suite: Suite) -> Cases:
-    return by_name(suite)
 
 
 def inputs(case: Case | CaseResult) -> torch.Tensor:

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers.suites import Own, by_name, judged, make_suite
+from helpers.suites import Own, judged
 
 from tuner.records import CaseResult
 from tuner.verification.cases import Case
 
 Cases = dict[str, Case | CaseResult]
-
-
-@pytest.fixture(scope="module")
-def cases() -> Cases:
-    return by_name(make_suite("gn_mean"))
 
 
 def inputs(case: Case | CaseResult) -> torch.Tensor:

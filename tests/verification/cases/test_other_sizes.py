@@ -4,23 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers.suites import by_name, make_suite
 
 from tuner.records import CaseResult
 from tuner.verification.cases import Case
 from tuner.verification.suite import Suite
 
 Cases = dict[str, Case | CaseResult]
-
-
-@pytest.fixture(scope="module")
-def suite() -> Suite:
-    return make_suite("gn_mean")
-
-
-@pytest.fixture(scope="module")
-def cases(suite: Suite) -> Cases:
-    return by_name(suite)
 
 
 def test_every_letter_is_there(cases: Cases) -> None:
