@@ -1,0 +1,45 @@
+// What every family of kernels asks of a functor: the scalar code of one problem. The family decides who computes what,
+// where it is kept and how it moves; the functor decides what is computed, and never sees a thread or a vector.
+//
+// A family sees a tensor as rows: `r` counts the rows, `i` the elements of a row. How a row lies in memory is the
+// family's affair, so one functor serves several. The element at `i` of row `r` lies at
+//   map, rows   (r * length + i), contiguous; with segments (BatchNorm: a row is one channel of all samples)
+//               ((i / length) * rows + r) * length + i % length
+//   columns     ((r / inner) * length + i) * inner + r % inner
+//
+// All functors have
+//   INPUTS, RESULTS               how many tensors of that shape are read, and written, element by element
+//   const Element* input[INPUTS]  at an element's address, by the family (an array of 1 where INPUTS is 0)
+//   Element* result[RESULTS]      likewise (an array of 1 where RESULTS is 0)
+//   struct Row                    what is the same along a row: operands, and what rounds found
+//   Row row(Index r) const        reads the operands among them
+// `map` also
+//   void map(const Row&, Index i, const float (&in)[INPUTS], float (&out)[RESULTS]) const
+// `rows` and `columns` instead
+//   using Rounds = RoundsOf<State, ...>   monoids of numerics/monoids.hpp; each round reduces the whole row
+//   using Total, TOTALS, Total* total[TOTALS]   type and number of the results that have one value a row
+//   struct Item                   what is kept of an element between rounds
+//   Item item(const Row&, Index i, const float (&in)[INPUTS]) const
+//   State::Value lift(Round<K>, const Row&, Index i, const Item&) const     what round K reduces
+//   void close(Round<K>, Row&, const State&) const                          what it found, into the row
+//   void result(const Row&, Index i, const Item&, float (&out)[RESULTS]) const
+//   void total(const Row&, Total (&out)[TOTALS]) const
+// An item may depend on what rounds closed before found; a family that keeps items computes them once, before round 0,
+// so what it uses of the row is what row() read.
+#pragma once
+#include <cstddef>
+#include <tuple>
+
+#include "core/portable.hpp"
+
+using Index = unsigned;  // rows, and elements of a row
+
+template <int K>
+struct Round {};
+
+template <class... States>
+struct RoundsOf {
+  static constexpr int COUNT = sizeof...(States);
+  template <int K>
+  using State = std::tuple_element_t<static_cast<std::size_t>(K), std::tuple<States...>>;
+};

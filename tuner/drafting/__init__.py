@@ -1,0 +1,1 @@
+"""Drafting: a template made from a problem. See docs/drafting.md."""
