@@ -156,6 +156,21 @@ def test_activations_of_vectors_and_of_floats(built: Run) -> None:
 
 
 @pytest.mark.slow
+@named("element.cpp")
+def test_short_elements_are_rounded_as_pytorch_does(built: Run) -> None:
+    x = drawn(2**16).view(16, -1) * 10.0 ** torch.arange(-10, 6)[:, None]
+    halves = torch.arange(2**16, dtype=torch.int32).to(torch.int16).view(torch.half).float()
+    x = torch.cat([x.flatten(), SPECIAL, halves, halves.nextafter(SPECIAL[-2]), halves * (1 + 2**-11)])
+    result, bits = torch.empty_like(x), torch.empty(x.shape, dtype=torch.int16)
+    for dtype in (torch.half, torch.bfloat16):
+        built(x, result, bits, len(x), dtype == torch.half)
+        wanted = x.to(dtype)
+        assert torch.equal(result.nan_to_num(0.5), wanted.float().nan_to_num(0.5))
+        numbers = ~x.isnan()
+        assert torch.equal(bits[numbers], wanted.view(torch.int16)[numbers])
+
+
+@pytest.mark.slow
 @named("moments.cpp")
 def test_moments_do_not_cancel(built: Run) -> None:
     x = 1e4 + drawn(4000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,28 @@ def test_a_knob_becomes_a_define_ahead_of_the_source(tiny: template.Template, kn
 def test_a_knob_that_only_the_host_reads_is_no_define_so_points_share_a_binary(tiny: template.Template) -> None:
     one, two = (render.kernel_source(tiny, tiny.variant("plain"), tuned(threads=n).point) for n in (1, 2))
     assert one == two
+
+
+@pytest.mark.parametrize(("dtype", "c_type"), [("float32", "float"), ("float16", "half"), ("bfloat16", "bfloat16")])
+def test_a_source_of_any_dtype_gets_the_tuned_one(
+    tiny: template.Template, tiny_folder: Path, dtype: str, c_type: str
+) -> None:
+    with (tiny_folder / "plain.cpp").open("a") as file:
+        file.write('#include "numerics/element.hpp"\nextern "C" int each(const Element* x) { return x == nullptr; }\n')
+    text = render.candidate(tiny, [replace(tuned(), dtype=dtype)]).text
+    assert f"source=r'''\n#define TUNER_DTYPE {c_type}\n" in text
+    assert f"'each': 'int({c_type}* x)'" in text
+
+
+def test_a_source_that_names_no_dtype_gets_none(tiny: template.Template) -> None:
+    assert "TUNER_DTYPE" not in render.candidate(tiny, [tuned()]).text
+
+
+def test_a_dtype_that_no_element_has_is_refused(tiny: template.Template, tiny_folder: Path) -> None:
+    with (tiny_folder / "plain.cpp").open("a") as file:
+        file.write('#include "numerics/element.hpp"\n')
+    with pytest.raises(TemplateError, match="TUNER_DTYPE is one of float32, float16, bfloat16"):
+        render.candidate(tiny, [replace(tuned(), dtype="float64")])
 
 
 def test_different_points_give_different_texts(tiny: template.Template) -> None:

@@ -81,6 +81,11 @@ def test_a_default_counts_where_nothing_was_defined_ahead() -> None:
     assert read("#define SCALAR float\n" + text) == {"run": "int(float* x)"}
 
 
+def test_an_element_keeps_its_short_name_though_a_source_defines_it() -> None:
+    text = "using bfloat16 = __nv_bfloat16;\nusing half = std::uint16_t;\nusing Element = bfloat16;\n"
+    assert read(text + 'extern "C" int run(const Element* x, half* y) {}') == {"run": "int(bfloat16* x, half* y)"}
+
+
 def test_a_type_that_depends_makes_a_pointer_to_anything_and_no_number() -> None:
     text = "#if WIDE\nusing T = double;\n#else\nusing T = float;\n#endif\n"
     assert read(text + 'extern "C" int run(T* x) {}') == {"run": "int(unknown* x)"}

@@ -86,6 +86,7 @@ import weakref
 import torch
 import torch.nn as nn
 """
+_C_TYPES = {"float32": "float", "float16": "half", "bfloat16": "bfloat16"}  # what TUNER_DTYPE may be
 _REGISTERED = "ModelNew = registered(ModelNew)\n"
 
 
@@ -109,7 +110,7 @@ def _body(text: str, path: Path) -> str:
 
 
 def _kernel(template: Template, variant: Variant, tuned: Tuned) -> str:
-    source = kernel_source(template, variant, tuned.point)
+    source = kernel_source(template, variant, tuned.point, tuned.dtype)
     if "'''" in source or source.endswith("\\"):
         raise TemplateError(f"{template.folder / variant.source}: a source may not hold three single quotes")
     arguments = [
@@ -133,14 +134,20 @@ def _kernel(template: Template, variant: Variant, tuned: Tuned) -> str:
     return f"    Kernel(\n{body}        source=r'''\n{source}''',\n    ),\n"
 
 
-def kernel_source(template: Template, variant: Variant, point: Point) -> str:
-    """The variant's source with its knobs as `#define` lines ahead and its includes inlined.
+def kernel_source(template: Template, variant: Variant, point: Point, dtype: str = "float32") -> str:
+    """The variant's source with its knobs and its dtype as `#define` lines ahead and its includes inlined.
 
     Only knobs that the source mentions become a define, so that two points that
-    differ in a host-side knob share one binary.
+    differ in a host-side knob share one binary; so does the dtype, by which
+    numerics/element.hpp chooses the type of tensors' elements.
     """
     text = inline_includes(template.folder / variant.source)
-    return defines(variant, point.knobs, text) + text
+    element = ""
+    if re.search(r"\bTUNER_DTYPE\b", text):
+        if dtype not in _C_TYPES:
+            raise TemplateError(f"{template.folder / variant.source}: TUNER_DTYPE is one of {', '.join(_C_TYPES)}")
+        element = f"#define TUNER_DTYPE {_C_TYPES[dtype]}\n"
+    return element + defines(variant, point.knobs, text) + text
 
 
 def defines(variant: Variant, knobs: dict[str, Choice], text: str) -> str:

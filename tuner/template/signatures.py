@@ -23,6 +23,7 @@ _OTHER_NAMES = {
     "cudaStream_t": "void*", "CUstream": "void*", "__half": "half", "_Float16": "half",
     "__nv_bfloat16": "bfloat16", "nv_bfloat16": "bfloat16", "__bf16": "bfloat16",
 }  # fmt: skip
+_ELEMENTS = {"half", "bfloat16"}  # the shortest names of these, whatever a source defines them by
 _WORDS_OF_SCALARS = {"unsigned", "signed", "long", "short", "int", "char", "float", "double", "bool"}
 _QUALIFIERS = r"\b(?:const|volatile|struct|register|restrict|__restrict__|__restrict|static|inline|extern|constexpr)\b"
 _COMMENT_OR_TEXT = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])\'', re.DOTALL)
@@ -123,7 +124,8 @@ def _aliases(code: str) -> dict[str, str | None]:
             found.setdefault(name, set()).add(body)
     for match in _ALIAS.finditer(code):
         found.setdefault(match[1] or match[4], set()).add((match[2] or match[3]).strip())
-    return {name: next(iter(bodies)) if len(bodies) == 1 else None for name, bodies in found.items()}
+    told = {name: next(iter(bodies)) if len(bodies) == 1 else None for name, bodies in found.items()}
+    return {name: body for name, body in told.items() if name not in _ELEMENTS}
 
 
 def _exported(code: str) -> Iterator[tuple[int, str]]:
