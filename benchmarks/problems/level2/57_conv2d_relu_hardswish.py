@@ -1,0 +1,31 @@
+"""Conv2d -> ReLU -> hardswish, written out."""
+
+import torch
+import torch.nn as nn
+
+batch_size = 128
+in_channels = 8
+out_channels = 64
+height, width = 128, 128
+kernel_size = 3
+
+
+class Model(nn.Module):
+    """x (N, in_channels, H, W) -> (N, out_channels, H - k + 1, W - k + 1)."""
+
+    def __init__(self, in_channels, out_channels, kernel_size):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size)
+
+    def forward(self, x):
+        x = self.conv(x)
+        x = torch.relu(x)
+        return x * torch.clamp((x + 3) / 6, 0, 1)
+
+
+def get_inputs():
+    return [torch.rand(batch_size, in_channels, height, width)]
+
+
+def get_init_inputs():
+    return [in_channels, out_channels, kernel_size]
