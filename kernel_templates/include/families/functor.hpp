@@ -9,8 +9,8 @@
 //
 // All functors have
 //   INPUTS, RESULTS               how many tensors of that shape are read, and written, element by element
-//   const Element* input[INPUTS]  at an element's address, by the family (an array of 1 where INPUTS is 0)
-//   Element* result[RESULTS]      likewise (an array of 1 where RESULTS is 0)
+//   const Element* input[INPUTS]  at an element's address, by the family
+//   Element* result[RESULTS]      likewise; an array of nothing, here and below, has one place all the same: places(0)
 //   struct Row                    what is the same along a row: operands, and what rounds found
 //   Row row(Index r) const        reads the operands among them
 // `map` also
@@ -24,6 +24,14 @@
 //   void close(Round<K>, Row&, const State&) const                          what it found, into the row
 //   void result(const Row&, Index i, const Item&, float (&out)[RESULTS]) const
 //   void total(const Row&, Total (&out)[TOTALS]) const
+// `windows` instead, of rows that are planes (depth, height, width); a result lies in the plane of results
+//   float before(const Row&, Index i, const float (&in)[INPUTS]) const               what is pooled of an element
+//   void after(const Row&, Index i, float pooled, float (&out)[RESULTS]) const       i counts the results of a row
+// `scan` instead, of rows that lie as those of columns do; RESULTS is 1
+//   static constexpr bool product, reverse, exclusive   what runs, from where, and whether with the element's own
+//   float lift(const Row&, Index i, const float (&in)[INPUTS]) const                 what is added or multiplied
+//   void result(const Row&, Index i, const float (&in)[INPUTS], float running, float (&out)[RESULTS]) const
+//
 // An item may depend on what rounds closed before found; a family that keeps items computes them once, before round 0,
 // so what it uses of the row is what row() read.
 #pragma once
@@ -33,6 +41,9 @@
 #include "core/portable.hpp"
 
 using Index = unsigned;  // rows, and elements of a row
+
+// The size of an array that has a place for each of `count`.
+TUNER_INLINE constexpr int places(int count) { return count > 0 ? count : 1; }
 
 template <int K>
 struct Round {};
