@@ -22,15 +22,16 @@
 //   Item item(const Row&, Index i, const float (&in)[INPUTS]) const
 //   State::Value lift(Round<K>, const Row&, Index i, const Item&) const     what round K reduces
 //   void close(Round<K>, Row&, const State&) const                          what it found, into the row
-//   void result(const Row&, Index i, const Item&, float (&out)[RESULTS]) const
-//   void total(const Row&, Total (&out)[TOTALS]) const
+//   void results(const Row&, Index i, const Item&, float (&out)[RESULTS]) const
+//   void totals(const Row&, Total (&out)[TOTALS]) const
+// (a member function cannot have a member's name: `result` and `total` are the tensors)
 // `windows` instead, of rows that are planes (depth, height, width); a result lies in the plane of results
 //   float before(const Row&, Index i, const float (&in)[INPUTS]) const               what is pooled of an element
 //   void after(const Row&, Index i, float pooled, float (&out)[RESULTS]) const       i counts the results of a row
 // `scan` instead, of rows that lie as those of columns do; RESULTS is 1
 //   static constexpr bool product, reverse, exclusive   what runs, from where, and whether with the element's own
 //   float lift(const Row&, Index i, const float (&in)[INPUTS]) const                 what is added or multiplied
-//   void result(const Row&, Index i, const float (&in)[INPUTS], float running, float (&out)[RESULTS]) const
+//   void results(const Row&, Index i, const float (&in)[INPUTS], float running, float (&out)[RESULTS]) const
 //
 // An item may depend on what rounds closed before found; a family that keeps items computes them once, before round 0,
 // so what it uses of the row is what row() read.
