@@ -68,6 +68,13 @@ REDUCED: dict[str, dict[str, str]] = {
     "level2/99": {"batch_size": "64", "in_features": "512", "out_features": "1024"},
 }
 
+# Every family and every product: map, row, column, group, window, all, scan; linear, matmul, convolution, transposed
+# convolution, in two and three dimensions.
+DOZEN = (
+    "level1/8", "level1/25", "level1/47", "level1/89", "level1/94", "level2/15", "level2/22", "level2/38",
+    "level2/46", "level2/57", "level2/91", "level2/92",
+)  # fmt: skip
+
 
 def key(path: Path) -> str:
     """What a problem file is called here: "level2/22" for level2/22_matmul_scale_….py."""
