@@ -10,6 +10,7 @@
 #include "core/divide.hpp"
 #include "core/launch.cuh"
 #include "core/pack.cuh"
+#include "families/addresses.cuh"
 #include "families/functor.hpp"
 #include "numerics/element.hpp"
 
@@ -19,14 +20,6 @@ struct MapSizes {
   Divider by_length;  // for rows that are shorter than what a block takes
   WideDivider base_by_length;
 };
-
-template <class F>
-inline bool are_aligned(const F& f, bool (*aligned)(const Element*)) {
-  bool all = true;
-  for (int k = 0; k < F::INPUTS; k++) all = all && aligned(f.input[k]);
-  for (int k = 0; k < F::RESULTS; k++) all = all && aligned(f.result[k]);
-  return all;
-}
 
 // V elements of the block's run, `at` elements from its start at `base`; `count` of them exist. WHOLE: all do, and are
 // of one row.
@@ -121,6 +114,6 @@ int launch_map(const F& f, long long rows, long long length, void* stream) {
   const MapSizes sizes{rows * length, static_cast<Index>(length), Divider(static_cast<Index>(length)),
                        WideDivider(length)};
   const auto to = static_cast<cudaStream_t>(stream);
-  if (!are_aligned(f, is_aligned<Element, V>)) return start_map<Schedule, 1, true>(f, sizes, to);
+  if (!inputs_aligned<V>(f) || !results_aligned<V>(f)) return start_map<Schedule, 1, true>(f, sizes, to);
   return length % V == 0 ? start_map<Schedule, V, true>(f, sizes, to) : start_map<Schedule, V, false>(f, sizes, to);
 }
