@@ -30,9 +30,9 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "min": ("",),
     "any": ("",),
     "all": ("",),
-    "moments": ("mean", "variance"),  # the variance divides by the count
+    "moments": ("mean", "variance", "unbiased"),  # the variance divides by the count, the unbiased one by one less
     "max_sum": ("max", "sum"),  # the sum of exp(x - max)
-    "argmax": ("value", "index"),
+    "argmax": ("value", "index"),  # the index is int64, whatever the node's dtype
     "argmin": ("value", "index"),
 }
 """Monoids of Reduce, and what they result in; "" is a monoid's only result."""
@@ -224,17 +224,18 @@ class Library(Node):
     """An operator that is left to PyTorch: `operator` is its name under torch.ops.aten, overload included
     ("adaptive_max_pool2d.default").
 
-    `arguments` are its positional ones: Ref, numbers, truth values, texts, None, or tuples of them; `field` k picks the
-    k-th of several results.
+    `arguments` are its positional ones: Ref, numbers, truth values, texts (one that begins with "torch." is a name of
+    torch's), None, or tuples of them; `keywords` those that can only be named. `result` k picks the k-th of several.
     """
 
     operator: str
     arguments: tuple[object, ...]
     result: int | None = None
+    keywords: tuple[tuple[str, object], ...] = ()
 
     @property
     def refs(self) -> tuple[Ref, ...]:
-        return tuple(_refs(self.arguments))
+        return tuple(_refs((self.arguments, self.keywords)))
 
 
 def _refs(value: object) -> Iterator[Ref]:

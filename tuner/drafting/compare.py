@@ -1,0 +1,219 @@
+"""A graph against the model that it came from: both in float64, on small sizes, on the CPU."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from tuner.drafting.graph import Graph, Node, Ref, View
+from tuner.drafting.interpret import doubled, interpret
+from tuner.drafting.trace import Trace, traced
+from tuner.problem import Problem, sizes
+from tuner.records import TensorSpec, Workload
+from tuner.verification.reference import Reference
+
+if TYPE_CHECKING:
+    import torch
+
+    Tensor = torch.Tensor
+
+SEED = 7
+TOLERANCE = 1e-6  # of the largest value; both sides are in float64 but where the model itself asks for less
+LARGEST_BYTES = 2**31  # of parameters and inputs in float64
+WIDE, NARROW = 64, 32  # a constructor's number above WIDE is halved down to NARROW at the least
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`workload` is what was computed, None where nothing could be: the model is too large whatever its sizes.
+
+    `differing` has a line for each node that came out otherwise than the model's own.
+    """
+
+    workload: Workload | None
+    differing: tuple[str, ...]
+
+
+def compare(problem: Problem, workload: Workload, graph: Graph) -> Comparison:
+    """What differs between `graph`, traced for `workload`, and the model: by the same graph of a smaller workload."""
+    for smaller in _smaller(problem, workload):
+        if _bytes(problem, smaller) > LARGEST_BYTES:
+            continue
+        found = traced(problem, smaller)
+        if _outline(found.lowered.graph) == _outline(graph):
+            return Comparison(smaller, tuple(_differing(problem, smaller, found)))
+    return Comparison(None, ())
+
+
+def _smaller(problem: Problem, workload: Workload) -> Iterator[Workload]:
+    narrow = narrowed(problem, workload)
+    for one in dict.fromkeys((narrow, workload)):
+        yield sizes.odd(problem, one)
+        few = one.with_batch(2)
+        if sizes.takes(problem, few):
+            yield few
+    yield workload
+
+
+def narrowed(problem: Problem, workload: Workload) -> Workload:
+    """The workload with fewer features where the constructor is told how many, as far as the reference takes that."""
+    for wide in sorted({n for n in _numbers(workload.init) if n > WIDE}):
+        narrow = wide
+        while narrow > NARROW and narrow % 2 == 0:
+            narrow //= 2
+        changed = workload.with_init(_replaced(workload.init, wide, narrow)).with_inputs(
+            TensorSpec(shape=tuple(narrow if n == wide else n for n in spec.shape), dtype=spec.dtype)
+            for spec in workload.inputs
+        )
+        if sizes.takes(problem, changed):
+            workload = changed
+    return workload
+
+
+def _numbers(value: object) -> Iterator[int]:
+    if isinstance(value, tuple | list):
+        for one in value:
+            yield from _numbers(one)
+    elif type(value) is int:
+        yield value
+
+
+def _replaced(value: Any, old: int, new: int) -> Any:
+    if isinstance(value, tuple | list):
+        return tuple(_replaced(one, old, new) for one in value)
+    return new if type(value) is int and value == old else value
+
+
+def _bytes(problem: Problem, workload: Workload) -> float:
+    """Of parameters and inputs in float64."""
+    import torch
+
+    with torch.no_grad(), torch.device("meta"):
+        try:
+            model = problem.model(*workload.init)
+        except Exception:  # it reads values: it is built in earnest, as it was when it was traced
+            return 0.0
+    held = sum(x.numel() for x in (*model.parameters(), *model.buffers()))
+    return 8.0 * (held + sum(math.prod(spec.shape) for spec in workload.inputs))
+
+
+def _outline(graph: Graph) -> list[Node]:
+    """The graph without what differs between workloads."""
+    return [
+        replace(node, shape=(), starts=(), batch=False) if isinstance(node, View) else replace(node, shape=())
+        for node in graph.nodes
+    ]
+
+
+def _differing(problem: Problem, workload: Workload, found: Trace) -> Iterator[str]:
+    reference = Reference(problem, workload, "cpu", SEED, 1.0)
+    inputs = reference.inputs(SEED)
+    state = reference.affine_state
+    oracle = reference.oracle(state, inputs)
+    graph = found.lowered.graph
+    plain = {name: value for name, value in _attributes(reference.double)}
+    values = interpret(graph, {**plain, **{name: doubled(x) for name, x in state.items()}}, inputs)
+    for name, (ref, exact) in _inner(found, values, {**plain, **state}, inputs).items():
+        if (line := _difference(values[ref], exact)) is not None:
+            yield f"{ref.node} ({name}): {line}"
+    for number, (ref, exact) in enumerate(zip(graph.outputs, oracle.tensors, strict=True)):
+        if (line := _difference(values[ref], exact)) is not None:
+            yield f"{ref.node} (result {number}): {line}"
+    for path, ref in graph.updates:
+        if (line := _difference(values[ref], oracle.buffers[path])) is not None:
+            yield f"{ref.node} (buffer {path}): {line}"
+
+
+def _attributes(model: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Tensors that modules hold beside parameters and buffers."""
+    import torch
+
+    for path, module in model.named_modules():
+        for name, value in vars(module).items():
+            if isinstance(value, torch.Tensor):
+                yield f"{path}.{name}".lstrip("."), value
+
+
+def _inner(
+    found: Trace, values: dict[Ref, Tensor], state: dict[str, Tensor], inputs: list[Tensor]
+) -> dict[str, tuple[Ref, Tensor]]:
+    """What the exported program itself computes where the graph has a result for it, by the program's names."""
+    import torch
+    from torch import fx
+    from torch.export.graph_signature import InputKind
+
+    program = found.program
+
+    class Double(fx.Interpreter):
+        inner: dict[str, tuple[Ref, Tensor]]
+
+        def run_node(self, node: fx.Node) -> Any:
+            result = _doubled(super().run_node(node))
+            ref = found.lowered.results.get(node.name)
+            if ref is not None and isinstance(result, torch.Tensor) and ref in values:
+                self.inner[node.name] = (ref, result)
+            return result
+
+        def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+            if "_assert" in str(target):
+                return None
+            cast = "_to_copy" in str(target)
+            return super().call_function(target, args, _here(kwargs) if cast else _wide(kwargs))
+
+    given = iter(inputs)
+    placed = [
+        doubled(next(given) if spec.kind is InputKind.USER_INPUT else _held(spec.target, state, program))
+        for spec in program.graph_signature.input_specs
+    ]
+    runner = Double(program.graph_module)
+    runner.inner = {}
+    with torch.no_grad():
+        runner.run(*placed)
+    return runner.inner
+
+
+def _held(path: Any, state: dict[str, Tensor], program: Any) -> Tensor:
+    found = state[path] if path in state else program.constants[path]
+    assert not isinstance(found, str)
+    return found
+
+
+def _doubled(value: Any) -> Any:
+    import torch
+
+    if isinstance(value, tuple | list):
+        return type(value)(_doubled(one) for one in value)
+    return doubled(value) if isinstance(value, torch.Tensor) else value
+
+
+def _here(keywords: dict[str, Any]) -> dict[str, Any]:
+    return {name: "cpu" if name == "device" else value for name, value in keywords.items()}
+
+
+def _wide(keywords: dict[str, Any]) -> dict[str, Any]:
+    """Keywords with float64 in the place of every floating-point dtype, on the CPU."""
+    import torch
+
+    def wide(value: Any) -> Any:
+        return torch.float64 if isinstance(value, torch.dtype) and value.is_floating_point else value
+
+    return {name: wide(value) for name, value in _here(keywords).items()}
+
+
+def _difference(mine: Tensor, exact: Tensor) -> str | None:
+    """How two results differ, in one line."""
+    import torch
+
+    if mine.shape != exact.shape:
+        return f"shape {list(mine.shape)} where the model has {list(exact.shape)}"
+    a, b = mine.double(), exact.double()
+    same = (a == b) | (torch.isnan(a) & torch.isnan(b))
+    if bool(same.all()):
+        return None
+    largest = float(b[torch.isfinite(b)].abs().max()) if bool(torch.isfinite(b).any()) else 1.0
+    gap = float(torch.where(same, 0.0, (a - b).abs()).nan_to_num(nan=math.inf).max())
+    return (
+        None if gap <= TOLERANCE * max(largest, 1e-30) else f"off by {gap:.3g} where the largest value is {largest:.3g}"
+    )

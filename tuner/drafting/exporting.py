@@ -1,0 +1,97 @@
+"""A problem's reference as an ATen graph: `torch.export` on the meta device, on the CPU where that fails.
+
+Runs in a worker: it is the user's own code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from tuner import problem
+from tuner.errors import ProblemError, words_of
+from tuner.problem import Problem
+from tuner.records import Workload
+
+if TYPE_CHECKING:
+    import torch
+    from torch.export import ExportedProgram
+
+SEED = 0
+
+
+def export(loaded: Problem, workload: Workload) -> tuple[ExportedProgram, torch.nn.Module]:
+    """The reference, exported and functional, and the module itself (on the device that it could be exported on).
+
+    Raises ProblemError where it takes the workload but cannot be exported.
+    """
+    import torch
+
+    if not hasattr(torch, "export") or not hasattr(torch.export.ExportedProgram, "run_decompositions"):
+        raise ProblemError(f"{loaded.path}: drafting a template wants PyTorch 2.6 or newer, not {torch.__version__}")
+    problem.require_takes(loaded, workload)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with torch.device("meta"):
+                return _exported(loaded, workload, "meta")
+        except BaseException as fault:
+            if isinstance(fault, KeyboardInterrupt | MemoryError):
+                raise
+        try:
+            return _exported(loaded, workload, "cpu")
+        except ProblemError:
+            raise
+        except Exception as error:  # of the user's code, or the exporter's of it
+            raise ProblemError(f"{_place(loaded, error)}: {_reason(error)}") from error
+
+
+def _exported(loaded: Problem, workload: Workload, device: str) -> tuple[ExportedProgram, torch.nn.Module]:
+    import torch
+
+    model = problem.reference(loaded, workload.init, SEED)
+    given = tuple(torch.empty(spec.shape, dtype=getattr(torch, spec.dtype), device=device) for spec in workload.inputs)
+    with _numbers_stay_numbers():
+        program = torch.export.export(model, given, strict=False)
+    return program.run_decompositions({}), model
+
+
+@contextlib.contextmanager
+def _numbers_stay_numbers() -> Iterator[None]:
+    """`torch.tensor(0.5)` in a forward becomes a fill, whose number is in the graph whatever the device."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    class Numbers(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            kwargs = kwargs or {}
+            if func is torch.tensor and args and isinstance(args[0], int | float | bool):
+                rest = {name: kwargs[name] for name in ("dtype", "device") if name in kwargs}
+                if rest.get("dtype") is None:
+                    rest["dtype"] = (
+                        torch.bool
+                        if isinstance(args[0], bool)
+                        else (torch.int64 if isinstance(args[0], int) else torch.get_default_dtype())
+                    )
+                return torch.full((), args[0], **rest)
+            return func(*args, **kwargs)
+
+    with Numbers():
+        yield
+
+
+def _place(loaded: Problem, error: BaseException) -> str:
+    """The file, and the line of it where the fault came from, where there is one."""
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(loaded.path)]
+    return f"{loaded.path}:{lines[-1]}" if lines else str(loaded.path)
+
+
+def _reason(error: Exception) -> str:
+    name, text = type(error).__name__, " ".join(words_of(error).split())
+    if "DataDependent" in name or "data-dependent" in text or "Data-dependent" in text:
+        return "forward goes one way or another by the values of a tensor; no draft can follow that"
+    first = text.split(". ")[0][:200]
+    return f"forward cannot be exported: {name}: {first}"

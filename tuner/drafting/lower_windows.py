@@ -1,0 +1,115 @@
+"""Pooling and running totals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tuner.drafting.builder import Axes, Value
+from tuner.drafting.graph import Scan, Window
+from tuner.drafting.operation import Lowered, Lowering, Operation
+from tuner.drafting.scalars import Scalar
+
+of = Scalar.of
+
+
+def _numbers(given: Any, count: int) -> Axes:
+    several = [given] if isinstance(given, int) else list(given)
+    return tuple(several * count) if len(several) == 1 else tuple(several)
+
+
+def _spatial(op: Operation) -> int:
+    return next(n for n in (1, 2, 3) if f"{n}d" in op.operator)
+
+
+def _max_pool(op: Operation) -> Lowered:
+    """With the indices nobody reads: values alone."""
+    if any(op.uses[1:]):
+        return None
+    found = _window(op, "max", _numbers(op["dilation"], _spatial(op)))
+    return found if len(op.shapes) == 1 else (found, None)
+
+
+def _avg_pool(op: Operation) -> Lowered:
+    count = _spatial(op)
+    divisor = op.get("divisor_override")
+    padded = any(_numbers(op["padding"], count))
+    if _rounds_up(op, (1,) * count):
+        return None  # its windows beyond the end have divisors of their own
+    monoid = "sum" if divisor else "mean" if op["count_include_pad"] or not padded else "mean_valid"
+    found = _window(op, monoid, (1,) * count, op.part("sum") if divisor else op.name)
+    return op.map(lambda x: of("div", x, divisor), found) if divisor else found
+
+
+def _window(op: Operation, monoid: str, dilation: Axes, name: str = "") -> Value:
+    builder, x, count = op.builder, op.builder.ref(op.x), _spatial(op)
+    kernel = _numbers(op["kernel_size"], count)
+    made = Window(
+        name or op.name, op.shape, op.dtype, monoid=monoid, operand=x, kernel=kernel,
+        stride=_numbers(op.get("stride") or kernel, count), padding=_numbers(op["padding"], count),
+        dilation=dilation, ceil_mode=_rounds_up(op, dilation),
+    )  # fmt: skip
+    return builder.add(made, builder.is_batched(x) and op.rank(x) > count)
+
+
+def _rounds_up(op: Operation, dilation: Axes) -> bool:
+    """Whether there are windows beyond the end: `ceil_mode` makes a difference here."""
+    count = _spatial(op)
+    kernel = _numbers(op["kernel_size"], count)
+    stride, padding = _numbers(op.get("stride") or kernel, count), _numbers(op["padding"], count)
+    plain = [
+        (n + 2 * p - d * (k - 1) - 1) // s + 1
+        for n, k, s, p, d in zip(op.shape_of(op.x)[-count:], kernel, stride, padding, dilation, strict=True)
+    ]
+    return bool(op["ceil_mode"]) and tuple(plain) != op.shape[-count:]
+
+
+def _adaptive(monoid: str) -> Lowering:
+    """To one position: a reduction. To a divisor of the size: windows side by side."""
+
+    def lower(op: Operation) -> Lowered:
+        count, builder, x = _spatial(op), op.builder, op.x
+        if any(op.uses[1:]):
+            return None
+        sizes, wanted = op.shape_of(x)[-count:], op.shape[-count:]
+        if all(n == 1 for n in wanted):
+            axes = tuple(range(op.rank(x) - count, op.rank(x)))
+            field = "mean" if monoid == "moments" else ""
+            found: Value = builder.reduce(op.name, monoid, x, axes, field)
+        elif all(n % w == 0 for n, w in zip(sizes, wanted, strict=True)):
+            kernel = tuple(n // w for n, w in zip(sizes, wanted, strict=True))
+            kind = "mean" if monoid == "moments" else "max"
+            made = Window(
+                op.name, op.shape, op.dtype, monoid=kind, operand=builder.ref(x), kernel=kernel, stride=kernel,
+                padding=(0,) * count, dilation=(1,) * count,
+            )  # fmt: skip
+            found = builder.add(made, builder.is_batched(x) and op.rank(x) > count)
+        else:
+            return None
+        return found if len(op.shapes) == 1 else (found, None)
+
+    return lower
+
+
+def _scan(monoid: str) -> Lowering:
+    def lower(op: Operation) -> Lowered:
+        builder, x = op.builder, op.x
+        if op.rank(x) == 0:
+            return x
+        axis = op["dim"] % op.rank(x)
+        if op.dtype_of(x) != op.dtype:
+            x = op.map(lambda a: a, x, part="cast", dtype=op.dtype)
+        made = Scan(op.name, op.shape, op.dtype, monoid=monoid, operand=builder.ref(x), axis=axis)
+        return builder.add(made, builder.is_batched(x) and axis != 0)
+
+    return lower
+
+
+TABLE: dict[str, Lowering] = {
+    **{f"max_pool{n}d": _max_pool for n in (1, 2, 3)},
+    **{f"max_pool{n}d_with_indices": _max_pool for n in (1, 2, 3)},
+    **{f"avg_pool{n}d": _avg_pool for n in (1, 2, 3)},
+    **{f"adaptive_avg_pool{n}d": _adaptive("moments") for n in (1, 2, 3)},
+    **{f"_adaptive_avg_pool{n}d": _adaptive("moments") for n in (1, 2, 3)},
+    **{f"adaptive_max_pool{n}d": _adaptive("max") for n in (1, 2, 3)},
+    "cumsum": _scan("sum"), "cumprod": _scan("product"),
+}  # fmt: skip
