@@ -50,7 +50,7 @@ TUNER_INLINE float sum_of(const float (&v)[K]) {
     constexpr int half = (K + 1) / 2;
     float pairs[half];
     TUNER_UNROLL
-    for (int j = 0; j < half; j++) pairs[j] = j + half < K ? v[j] + v[j + half < K ? j + half : j] : v[j];
+    for (int j = 0; j < half; j++) pairs[j] = 2 * j + 1 < K ? v[2 * j] + v[2 * j + 1 < K ? 2 * j + 1 : 0] : v[2 * j];
     return sum_of(pairs);
   }
 }
