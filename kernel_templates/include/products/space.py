@@ -1,0 +1,108 @@
+"""Knobs and constraints of the products that emitted hosts leave to the libraries, for CUDA and for the CPU.
+
+Knobs are named after the keyword arguments of split_product.py and convolution.py, behind a prefix. Constraints read
+the facts f.<prefix>m, n, k (of a matrix product; m counts the rows of all batches).
+"""
+
+from tuner.space import Constraint, Knob
+
+FLOAT_RATE = 51e12  # operations a second that cuBLAS reaches in fp32 on a Hopper, where there is work for all of it
+HALF_RATE = 700e12  # and in half precision, with float sums
+BANDWIDTH = 3e12  # bytes a second
+SLICES = (2048, 4096, 8192, 16384)
+
+
+def product_knobs(prefix="", weight=True):
+    """Of a matrix product in fp32 on a GPU; `weight` where its second factor is a parameter.
+
+    Of factors that have one sign, as activations may, sums grow with K, and so does what truncating them costs.
+    """
+    knobs = (
+        Knob("scheme", ("fp32", "fp16x3"), "fp16x3", "cuBLAS in fp32, or three products of half-precision pieces"),
+        Knob("calls", (1, 2), 1, "products of pieces: one over three times K, or the cross terms apart"),
+        Knob("slice_k", SLICES, 4096 if weight else 2048, "values of K that tensor cores sum, truncating"),
+    )
+    if weight:
+        knobs += (Knob("weights", ("fresh", "checked"), "checked", "cut again where it has changed, or each time"),)
+    return _prefixed(prefix, knobs)
+
+
+def product_constraints(prefix=""):
+    """Points that equal another, or that cannot win."""
+
+    def fact(f, name):
+        return getattr(f, prefix + name)
+
+    def knob(k, name):
+        return getattr(k, prefix + name)
+
+    def first(k):
+        """Whether the knobs of the pieces stand where they are measured once, where there are none."""
+        kept = getattr(k, prefix + "weights", "fresh") != "fresh"
+        return knob(k, "calls") == 1 and knob(k, "slice_k") == SLICES[0] and not kept
+
+    def cuts(k, f):
+        """A slice is the shortest, or shorter slices are more."""
+        return knob(k, "slice_k") == SLICES[0] or fact(f, "k") > knob(k, "slice_k") // 2
+
+    def wins(k, f):
+        """What the pieces take stays under what fp32 takes, estimated with a half to spare."""
+        return knob(k, "scheme") == "fp32" or _pieces_s(f, fact, knob(k, "slice_k")) < 1.5 * _float_s(f, fact)
+
+    return (
+        Constraint(f"{prefix}pieces in halves alone", lambda k, f: knob(k, "scheme") != "fp32" or first(k)),
+        Constraint(f"{prefix}slices that cut K", cuts),
+        Constraint(f"{prefix}pieces can win", wins),
+    )
+
+
+def _float_s(f, fact):
+    """Seconds that a product takes in fp32, about."""
+    return 2 * fact(f, "m") * fact(f, "n") * fact(f, "k") / FLOAT_RATE
+
+
+def _pieces_s(f, fact, slice_k):
+    """Seconds that it takes in pieces, about: cutting, multiplying, and the results of each slice twice."""
+    m, n, k = fact(f, "m"), fact(f, "n"), fact(f, "k")
+    slices = -(-k // slice_k)
+    bytes_moved = (m + n) * k * 10 + m * n * (8 * slices + 4) + 6 * m * k
+    return 6 * m * n * k / HALF_RATE + bytes_moved / BANDWIDTH + 20e-6
+
+
+def convolution_knobs(prefix="", device="cuda", can_flip=False, channels=64):
+    """Of a convolution; `can_flip` where it is transposed with stride 1, `channels` are those that go in, a group."""
+    layout = Knob("layout", ("contiguous", "channels_last"), "channels_last", "of the convolution and of its output")
+    flipped = ("flipped",) if can_flip else ()
+    if device == "cpu":
+        form = Knob("form", ("torch", *flipped), "torch", "of a transposed convolution: as such, or as an ordinary one")
+        return _prefixed(prefix, (layout, form) if can_flip else (layout,))
+    first = "flipped" if can_flip else "cudnn"
+    return _prefixed(
+        prefix,
+        (
+            layout,
+            Knob("form", ("torch", "cudnn", *flipped), first, "who computes the convolution, and as what"),
+            Knob("benchmark", (False, True), True, "let cuDNN time its algorithms at the first call"),
+            Knob("tf32", (False, True), channels > 16, "let cuDNN use TF32 where PyTorch's flag does"),
+        ),
+    )
+
+
+def convolution_constraints(prefix="", device="cuda"):
+    """Points that equal another."""
+    if device == "cpu":
+        return ()
+
+    def knob(k, name):
+        return getattr(k, prefix + name)
+
+    return (
+        Constraint(
+            f"{prefix}cuDNN's choices where it is called",
+            lambda k, f: knob(k, "form") != "torch" or (not knob(k, "benchmark") and knob(k, "tf32")),
+        ),
+    )
+
+
+def _prefixed(prefix, knobs):
+    return tuple(Knob(prefix + knob.name, knob.choices, knob.default, knob.doc) for knob in knobs)
