@@ -12,6 +12,7 @@ from tuner.drafting.interpret import doubled, interpret
 from tuner.drafting.trace import Trace, traced
 from tuner.problem import Problem, sizes
 from tuner.records import TensorSpec, Workload
+from tuner.verification.answers import Answer
 from tuner.verification.reference import Reference
 
 if TYPE_CHECKING:
@@ -21,47 +22,53 @@ if TYPE_CHECKING:
 
 SEED = 7
 TOLERANCE = 1e-6  # of the largest value; both sides are in float64 but where the model itself asks for less
-LARGEST_BYTES = 2**31  # of parameters and inputs in float64
-WIDE, NARROW = 64, 32  # a constructor's number above WIDE is halved down to NARROW at the least
+LARGEST = 2**23  # elements of parameters and inputs together
+WIDE, NARROW = 64, 32  # a size above WIDE is halved down to NARROW at the least
 
 
 @dataclass(frozen=True)
 class Comparison:
     """`workload` is what was computed, None where nothing could be: the model is too large whatever its sizes.
 
-    `differing` has a line for each node that came out otherwise than the model's own.
+    `differing` has a line for each node that came out otherwise than the model's own. `sized` names nodes in which a
+    number (of an expression, a kernel) is another at these sizes: what is written with it holds for one workload.
     """
 
     workload: Workload | None
     differing: tuple[str, ...]
+    sized: tuple[str, ...] = ()
 
 
 def compare(problem: Problem, workload: Workload, graph: Graph) -> Comparison:
     """What differs between `graph`, traced for `workload`, and the model: by the same graph of a smaller workload."""
     for smaller in _smaller(problem, workload):
-        if _bytes(problem, smaller) > LARGEST_BYTES:
+        if _elements(problem, smaller) > LARGEST:
             continue
         found = traced(problem, smaller)
-        if _outline(found.lowered.graph) == _outline(graph):
-            return Comparison(smaller, tuple(_differing(problem, smaller, found)))
+        mine = found.lowered.graph
+        if _outline(mine) == _outline(graph):
+            pairs = zip(_sizeless(mine), _sizeless(graph), strict=True)
+            sized = tuple(one.name for one, other in pairs if one != other)
+            return Comparison(smaller, tuple(_differing(problem, smaller, found)), sized)
     return Comparison(None, ())
 
 
 def _smaller(problem: Problem, workload: Workload) -> Iterator[Workload]:
     narrow = narrowed(problem, workload)
     for one in dict.fromkeys((narrow, workload)):
-        yield sizes.odd(problem, one)
-        few = one.with_batch(2)
-        if sizes.takes(problem, few):
-            yield few
-    yield workload
+        if _elements(problem, one) <= LARGEST:
+            yield sizes.odd(problem, one)
+        yield one
+        yield one.with_batch(2)
 
 
 def narrowed(problem: Problem, workload: Workload) -> Workload:
-    """The workload with fewer features where the constructor is told how many, as far as the reference takes that."""
-    for wide in sorted({n for n in _numbers(workload.init) if n > WIDE}):
+    """The workload with large sizes halved, the constructor's and the inputs' alike, where the reference takes that."""
+    for wide in sorted({n for n in (*_numbers(workload.init), *_numbers(workload.shapes)) if n > WIDE}):
         narrow = wide
         while narrow > NARROW and narrow % 2 == 0:
+            narrow //= 2
+        while narrow > WIDE:  # odd ones
             narrow //= 2
         changed = workload.with_init(_replaced(workload.init, wide, narrow)).with_inputs(
             TensorSpec(shape=tuple(narrow if n == wide else n for n in spec.shape), dtype=spec.dtype)
@@ -86,21 +93,26 @@ def _replaced(value: Any, old: int, new: int) -> Any:
     return new if type(value) is int and value == old else value
 
 
-def _bytes(problem: Problem, workload: Workload) -> float:
-    """Of parameters and inputs in float64."""
+def _elements(problem: Problem, workload: Workload) -> int:
+    """Of parameters and inputs."""
     import torch
 
+    inputs = sum(math.prod(spec.shape) for spec in workload.inputs)
     with torch.no_grad(), torch.device("meta"):
         try:
             model = problem.model(*workload.init)
         except Exception:  # it reads values: it is built in earnest, as it was when it was traced
-            return 0.0
-    held = sum(x.numel() for x in (*model.parameters(), *model.buffers()))
-    return 8.0 * (held + sum(math.prod(spec.shape) for spec in workload.inputs))
+            return inputs
+    return inputs + sum(x.numel() for x in (*model.parameters(), *model.buffers()))
 
 
-def _outline(graph: Graph) -> list[Node]:
-    """The graph without what differs between workloads."""
+def _outline(graph: Graph) -> list[object]:
+    """What stands in the graph whatever the sizes are."""
+    return [(node.name, type(node), node.dtype, node.refs) for node in graph.nodes]
+
+
+def _sizeless(graph: Graph) -> list[Node]:
+    """The nodes without what shapes say already."""
     return [
         replace(node, shape=(), starts=(), batch=False) if isinstance(node, View) else replace(node, shape=())
         for node in graph.nodes
@@ -109,13 +121,11 @@ def _outline(graph: Graph) -> list[Node]:
 
 def _differing(problem: Problem, workload: Workload, found: Trace) -> Iterator[str]:
     reference = Reference(problem, workload, "cpu", SEED, 1.0)
-    inputs = reference.inputs(SEED)
-    state = reference.affine_state
-    oracle = reference.oracle(state, inputs)
-    graph = found.lowered.graph
-    plain = {name: value for name, value in _attributes(reference.double)}
-    values = interpret(graph, {**plain, **{name: doubled(x) for name, x in state.items()}}, inputs)
-    for name, (ref, exact) in _inner(found, values, {**plain, **state}, inputs).items():
+    state, graph = reference.affine_state, found.lowered.graph
+    inputs, oracle = _answered(reference, state)
+    held = {name: doubled(x) for name, x in (*_attributes(reference.double), *state.items())}
+    values = interpret(graph, held, inputs)
+    for name, (ref, exact) in _inner(found, values, held, inputs).items():
         if (line := _difference(values[ref], exact)) is not None:
             yield f"{ref.node} ({name}): {line}"
     for number, (ref, exact) in enumerate(zip(graph.outputs, oracle.tensors, strict=True)):
@@ -124,6 +134,30 @@ def _differing(problem: Problem, workload: Workload, found: Trace) -> Iterator[s
     for path, ref in graph.updates:
         if (line := _difference(values[ref], oracle.buffers[path])) is not None:
             yield f"{ref.node} (buffer {path}): {line}"
+
+
+def _answered(reference: Reference, state: dict[str, Tensor]) -> tuple[list[Tensor], Answer]:
+    """Inputs of both signs, or positive ones where the model makes NaN of those, and the model's answer."""
+    import torch
+
+    for signed in (True, False):
+        rng = torch.Generator().manual_seed(SEED)
+        inputs = [_drawn(spec, signed, rng) for spec in reference.workload.inputs]
+        answer = reference.oracle(state, inputs)
+        if not any(bool(torch.isnan(x).any()) for x in answer.tensors):
+            break
+    return inputs, answer
+
+
+def _drawn(spec: TensorSpec, signed: bool, rng: torch.Generator) -> Tensor:
+    """Values for an input; not the problem's own, which may be of many gigabytes. Integers are 0 and 1, for indices."""
+    import torch
+
+    dtype: torch.dtype = getattr(torch, spec.dtype)
+    if not dtype.is_floating_point:
+        return torch.randint(2, spec.shape, generator=rng).to(dtype)
+    draw = torch.randn if signed else torch.rand
+    return draw(spec.shape, generator=rng, dtype=torch.float64).to(dtype)
 
 
 def _attributes(model: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -145,7 +145,7 @@ class _Walk:
             if folded is not None:
                 return self.builder.add(Constant(op.name, op.shape, op.dtype, call=folded))
         self.builder.origin = module_path(node)
-        found = TABLE[op.operator](op) if op.operator in TABLE else None
+        found = lower_losses.batch_mean(op) or (TABLE[op.operator](op) if op.operator in TABLE else None)
         if found is None:
             self.left[node.target] = None
             found = self._library(op, node)

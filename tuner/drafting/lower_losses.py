@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tuner.drafting.builder import Value
-from tuner.drafting.graph import Ref
+from tuner.drafting.graph import Reduce, Ref, View
 from tuner.drafting.lower_reductions import exponentials, log_softmax
 from tuner.drafting.lower_views import gathered
 from tuner.drafting.operation import Lowered, Lowering, Operation
@@ -155,6 +155,20 @@ def _over_classes(op: Operation, each: Value, own: Value, axis: int) -> Value:
         count = builder.reduce(op.part("count"), "sum", counted, axes)
         total = builder.map(op.name, lambda a, n: of("div", a, n), total, count)
     return builder.reshape(total, (), op.part("flat"))
+
+
+def batch_mean(op: Operation) -> Value | None:
+    """The sum of kl_div over the number of samples, which stands in the program as a number: the samples' mean."""
+    if op.operator != "div" or not isinstance(op["self"], Ref) or not isinstance(op["other"], int):
+        return None
+    builder, view = op.builder, op.builder.nodes[op["self"].node]
+    found = builder.nodes[view.operand.node] if isinstance(view, View) else view
+    if not isinstance(found, Reduce) or found.monoid != "sum" or not found.name.startswith("kl_div"):
+        return None
+    if op["other"] != builder.shape(found.operand)[0] or found.axes[0] != 0:
+        return None
+    rows = builder.reduce("kl_div_rows", "sum", found.operand, found.axes[1:])
+    return builder.reshape(builder.reduce("kl_div", "moments", rows, (0,), "mean"), (), "kl_div_flat")
 
 
 TABLE: dict[str, Lowering] = {
