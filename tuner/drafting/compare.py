@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tuner.drafting.graph import Graph, Node, Ref, View
 from tuner.drafting.interpret import doubled, interpret
 from tuner.drafting.trace import Trace, traced
+from tuner.errors import ProblemError
 from tuner.problem import Problem, sizes
 from tuner.records import TensorSpec, Workload
 from tuner.verification.answers import Answer
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 SEED = 7
 TOLERANCE = 1e-6  # of the largest value; both sides are in float64 but where the model itself asks for less
 LARGEST = 2**23  # elements of parameters and inputs together
-WIDE, NARROW = 64, 32  # a size above WIDE is halved down to NARROW at the least
+WIDE, NARROW = 32, 16  # a size above WIDE is halved down to NARROW at the least
 
 
 @dataclass(frozen=True)
@@ -44,22 +45,27 @@ def compare(problem: Problem, workload: Workload, graph: Graph) -> Comparison:
     for smaller in _smaller(problem, workload):
         if _elements(problem, smaller) > LARGEST:
             continue
-        found = traced(problem, smaller)
-        mine = found.lowered.graph
-        if _outline(mine) == _outline(graph):
-            pairs = zip(_sizeless(mine), _sizeless(graph), strict=True)
-            sized = tuple(one.name for one, other in pairs if one != other)
-            return Comparison(smaller, tuple(_differing(problem, smaller, found)), sized)
+        try:
+            found = traced(problem, smaller)
+            mine = found.lowered.graph
+            if _outline(mine) == _outline(graph):
+                pairs = zip(_sizeless(mine), _sizeless(graph), strict=True)
+                sized = tuple(one.name for one, other in pairs if one != other)
+                return Comparison(smaller, tuple(_differing(problem, smaller, found)), sized)
+        except ProblemError:  # the meta device takes more than the CPU does
+            if smaller == workload:
+                raise
     return Comparison(None, ())
 
 
 def _smaller(problem: Problem, workload: Workload) -> Iterator[Workload]:
     narrow = narrowed(problem, workload)
-    for one in dict.fromkeys((narrow, workload)):
-        if _elements(problem, one) <= LARGEST:
+    few = narrow.with_batch(2)
+    for one in (narrow, few):
+        if _elements(problem, one) <= LARGEST and sizes.takes(problem, one):
             yield sizes.odd(problem, one)
-        yield one
-        yield one.with_batch(2)
+            break
+    yield from (narrow, few, workload.with_batch(2), workload)
 
 
 def narrowed(problem: Problem, workload: Workload) -> Workload:

@@ -36,10 +36,9 @@ _UPDATES = TypeAdapter(tuple[tuple[str, Ref], ...])
 
 def encode(made: Graph) -> str:
     """As text, for infinities have no other form in JSON. A node has its class's name as `node`."""
+    nodes = [(type(node).__name__, node) for node in made.nodes]
     plain = {
-        "nodes": [
-            {"node": type(node).__name__, **_ADAPTERS[type(node).__name__].dump_python(node)} for node in made.nodes
-        ],
+        "nodes": [{"node": kind, **_ADAPTERS[kind].dump_python(node)} for kind, node in nodes],
         "outputs": [dataclasses.asdict(ref) for ref in made.outputs],
         "updates": [[path, dataclasses.asdict(ref)] for path, ref in made.updates],
     }
