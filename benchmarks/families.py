@@ -173,7 +173,7 @@ class Sweep:
         floor_ms = case.moved / ceilings[f"{case.ceiling}_gbps"] / 1e6
         return {
             "family": case.family, "case": case.name, "of": case.ceiling, "goal": case.goal, "floor_ms": floor_ms,
-            "knobs": str(self.best), "ms": medians,
+            "knobs": str(self.best), "ms": medians, "sweep_ms": {str(point): ms for point, ms in self.took.items()},
             "shares": {name: floor_ms / ms for name, ms in medians.items()}, "faults": self.faults,
         }  # fmt: skip
 

@@ -137,45 +137,71 @@ __global__ void __launch_bounds__(Schedule::block_size) scan_rows(const F f, lon
   }
 }
 
-// Columns of an axis that is not innermost: V side by side a thread, `unroll` elements of each loaded at a time.
+// V columns of an axis that is not innermost, side by side.
+template <class F, int V>
+struct ScanColumns {
+  typename F::Row row[V];
+  double running[V];
+  long long base;
+  Index length, inner;
+
+  // The address and the place of the element that is scanned as the `step`-th.
+  __device__ __forceinline__ Index place(Index step) const { return F::reverse ? length - 1 - step : step; }
+  __device__ __forceinline__ long long address(Index i) const { return base + static_cast<long long>(i) * inner; }
+
+  template <int STEPS>
+  __device__ __forceinline__ void load(const F& f, Index begin,
+                                       Pack<Element, V> (&held)[STEPS][places(F::INPUTS)]) const {
+    TUNER_UNROLL
+    for (int u = 0; u < STEPS; u++) {
+      if (begin + u >= length) continue;
+      const long long from = address(place(begin + u));
+      TUNER_UNROLL
+      for (int k = 0; k < F::INPUTS; k++) held[u][k] = load_pack<V, true>(f.input[k] + from);
+    }
+  }
+
+  __device__ __forceinline__ void step(const F& f, Index at, const Pack<Element, V> (&held)[places(F::INPUTS)]) {
+    const Index i = place(at);
+    Pack<Element, V> made;
+    TUNER_UNROLL
+    for (int v = 0; v < V; v++) {
+      float in[places(F::INPUTS)], out[1];
+      TUNER_UNROLL
+      for (int k = 0; k < F::INPUTS; k++) in[k] = to_float(held[k].at[v]);
+      const double before = running[v];
+      running[v] = run_on<F>(before, static_cast<double>(f.lift(row[v], i, in)));
+      f.results(row[v], i, in, static_cast<float>(F::exclusive ? before : running[v]), out);
+      made.at[v] = to_element(out[0]);
+    }
+    store_pack<V, true>(f.result[0] + address(i), made);
+  }
+};
+
+// `unroll` elements of each column are loaded while as many before them are scanned.
 template <class Schedule, int V, class F>
 __global__ void __launch_bounds__(Schedule::block_size) scan_columns(const F f, long long columns, Index length,
                                                                      Index inner) {
   constexpr int unroll = Schedule::unroll;
   const long long r = (static_cast<long long>(blockIdx.x) * Schedule::block_size + threadIdx.x) * V;
   if (r >= columns) return;
-  const long long outer = r / inner, base = outer * length * inner + (r - outer * inner);
-  typename F::Row row[V];
-  double running[V];
+  const long long outer = r / inner;
+  ScanColumns<F, V> mine;
+  mine.length = length, mine.inner = inner, mine.base = outer * length * inner + (r - outer * inner);
   TUNER_UNROLL
-  for (int v = 0; v < V; v++) row[v] = f.row(static_cast<Index>(r + v)), running[v] = run_nothing<F>();
+  for (int v = 0; v < V; v++) mine.row[v] = f.row(static_cast<Index>(r + v)), mine.running[v] = run_nothing<F>();
+  Pack<Element, V> held[unroll][places(F::INPUTS)], next[unroll][places(F::INPUTS)];
+  mine.load(f, 0, held);
   for (Index begin = 0; begin < length; begin += unroll) {
-    Pack<Element, V> held[unroll][places(F::INPUTS)];
+    mine.load(f, begin + unroll, next);
     TUNER_UNROLL
     for (int u = 0; u < unroll; u++) {
-      if (begin + u >= length) continue;
-      const Index i = F::reverse ? length - 1 - begin - u : begin + u;
-      TUNER_UNROLL
-      for (int k = 0; k < F::INPUTS; k++) {
-        held[u][k] = load_pack<V, true>(f.input[k] + base + static_cast<long long>(i) * inner);
-      }
+      if (begin + u < length) mine.step(f, begin + u, held[u]);
     }
     TUNER_UNROLL
     for (int u = 0; u < unroll; u++) {
-      if (begin + u >= length) continue;
-      const Index i = F::reverse ? length - 1 - begin - u : begin + u;
-      Pack<Element, V> made;
       TUNER_UNROLL
-      for (int v = 0; v < V; v++) {
-        float in[places(F::INPUTS)], out[1];
-        TUNER_UNROLL
-        for (int k = 0; k < F::INPUTS; k++) in[k] = to_float(held[u][k].at[v]);
-        const double before = running[v];
-        running[v] = run_on<F>(before, static_cast<double>(f.lift(row[v], i, in)));
-        f.results(row[v], i, in, static_cast<float>(F::exclusive ? before : running[v]), out);
-        made.at[v] = to_element(out[0]);
-      }
-      store_pack<V, true>(f.result[0] + base + static_cast<long long>(i) * inner, made);
+      for (int k = 0; k < F::INPUTS; k++) held[u][k] = next[u][k];
     }
   }
 }

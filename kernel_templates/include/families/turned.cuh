@@ -108,40 +108,50 @@ inline int start_turn_patches(const F& f, TurnedSizes sizes, cudaStream_t stream
 // Channels and positions of a tile. Its channels lie an odd number of floats apart: neither way meets a bank conflict.
 template <class F>
 struct TurnedTile {
-  static constexpr int channels = 32, positions = F::INPUTS > 4 ? 32 : 64, pitch = positions + 1;
+  static constexpr int channels = 32, positions = F::INPUTS > 4 ? 32 : F::INPUTS > 2 ? 64 : 128, pitch = positions + 1;
 };
 
 template <class Schedule, int V, class F>
 __global__ void __launch_bounds__(Schedule::block_size) turn_tiles(const F f, const TurnedSizes sizes) {
   using Tile = TurnedTile<F>;
   constexpr int threads = Schedule::block_size, across = Tile::channels / V;
+  constexpr int each = static_cast<int>(ceil_div(across * Tile::positions, threads));  // vectors a thread
   __shared__ float tile[places(F::INPUTS)][Tile::channels * Tile::pitch];
   const TurnedPiece piece = turned_piece(sizes, blockIdx.x, Tile::channels, Tile::positions);
+  Pack<Element, V> held[each][places(F::INPUTS)];
   TUNER_UNROLL
-  for (int at = threadIdx.x; at < across * Tile::positions; at += threads) {
-    const int c = at % across * V, i = at / across;
-    if (piece.channel + c >= sizes.channels || piece.position + i >= sizes.positions) continue;
+  for (int e = 0; e < each; e++) {
+    const int at = e * threads + threadIdx.x, c = at % across * V, i = at / across;
+    if (i >= Tile::positions || piece.channel + c >= sizes.channels || piece.position + i >= sizes.positions) continue;
+    const long long from = sizes.input_at(piece.n, piece.channel + c, piece.position + i);
+    TUNER_UNROLL
+    for (int k = 0; k < F::INPUTS; k++) held[e][k] = load_pack<V, Schedule::streaming>(f.input[k] + from);
+  }
+  TUNER_UNROLL
+  for (int e = 0; e < each; e++) {
+    const int at = e * threads + threadIdx.x, c = at % across * V, i = at / across;
+    if (i >= Tile::positions) continue;
     TUNER_UNROLL
     for (int k = 0; k < F::INPUTS; k++) {
-      const auto pack = load_pack<V, Schedule::streaming>(
-          f.input[k] + sizes.input_at(piece.n, piece.channel + c, piece.position + i));
       TUNER_UNROLL
-      for (int j = 0; j < V; j++) tile[k][(c + j) * Tile::pitch + i] = to_float(pack.at[j]);
+      for (int j = 0; j < V; j++) tile[k][(c + j) * Tile::pitch + i] = to_float(held[e][k].at[j]);
     }
   }
   __syncthreads();
   TUNER_UNROLL
-  for (int at = threadIdx.x; at < Tile::channels * Tile::positions; at += threads) {
-    const int c = at / Tile::positions, i = at % Tile::positions;
-    const Index channel = piece.channel + c, position = piece.position + i;
-    if (channel >= sizes.channels || position >= sizes.positions) continue;
-    float in[places(F::INPUTS)], out[places(F::RESULTS)];
+  for (int c = threadIdx.x / 32; c < Tile::channels; c += threads / 32) {
+    if (piece.channel + c >= sizes.channels) continue;
+    const auto row = f.row(piece.n * sizes.channels + piece.channel + c);
+    const long long base = sizes.result_at(piece.n, piece.channel + c, piece.position);
     TUNER_UNROLL
-    for (int k = 0; k < F::INPUTS; k++) in[k] = tile[k][c * Tile::pitch + i];
-    f.map(f.row(piece.n * sizes.channels + channel), position, in, out);
-    TUNER_UNROLL
-    for (int k = 0; k < F::RESULTS; k++) {
-      f.result[k][sizes.result_at(piece.n, channel, position)] = to_element(out[k]);
+    for (int i = threadIdx.x % 32; i < Tile::positions; i += 32) {
+      if (piece.position + i >= sizes.positions) continue;
+      float in[places(F::INPUTS)], out[places(F::RESULTS)];
+      TUNER_UNROLL
+      for (int k = 0; k < F::INPUTS; k++) in[k] = tile[k][c * Tile::pitch + i];
+      f.map(row, piece.position + i, in, out);
+      TUNER_UNROLL
+      for (int k = 0; k < F::RESULTS; k++) f.result[k][base + i] = to_element(out[k]);
     }
   }
 }

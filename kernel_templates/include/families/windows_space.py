@@ -47,7 +47,7 @@ def cuda_constraints(prefix="", kernel=(1, 1, 1), stride=(1, 1, 1), dilation=(1,
             lambda k, f: knob(k, "vector_width") == 2 or fact(f, "width") % knob(k, "vector_width") == 0,
         ),
         Constraint(f"{prefix}shared memory", lambda k, f: shared_bytes(k) <= 48 * 1024),
-        Constraint(f"{prefix}registers", lambda k, f: registers(k, f) <= 128),
+        Constraint(f"{prefix}registers", lambda k, f: registers(k, f) <= 168),
         Constraint(f"{prefix}rows within the height", lambda k, f: knob(k, "rows") < 2 * fact(f, "out_height")),
         Constraint(f"{prefix}slices within the depth", lambda k, f: knob(k, "slices") < 2 * fact(f, "out_depth")),
     )
