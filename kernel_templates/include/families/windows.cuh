@@ -386,7 +386,13 @@ inline int start_windows(const F& f, long long rows, const PlaneSizes& sizes, cu
       if (blocks > MAX_GRID_X) return cudaErrorInvalidConfiguration;
       const unsigned threads = static_cast<unsigned>(ceil_div(task.lines_a_block * task.vectors, 32) * 32);
       const std::size_t shared = sizeof(float) * V * results * task.vectors * task.lines_a_block;
-      pool_lines<Schedule, Geometry, V><<<static_cast<unsigned>(blocks), threads, shared, stream>>>(f, task);
+      const auto kernel = pool_lines<Schedule, Geometry, V, F>;
+      if (shared > 48 * 1024) {
+        const auto room = cudaFuncAttributeMaxDynamicSharedMemorySize;
+        const cudaError_t allowed = cudaFuncSetAttribute(kernel, room, static_cast<int>(shared));
+        if (allowed != cudaSuccess) return allowed;
+      }
+      kernel<<<static_cast<unsigned>(blocks), threads, shared, stream>>>(f, task);
       return cudaGetLastError();
     }
   }
@@ -403,7 +409,7 @@ template <class Schedule, class Geometry, class F>
 int launch_windows(const F& f, long long rows, long long depth, long long height, long long width, long long out_depth,
                    long long out_height, long long out_width, void* stream) {
   constexpr int V = Schedule::vector_width;
-  static_assert(4 * V * Schedule::block_size * Schedule::rows * Schedule::slices <= 48 * 1024, "fits shared memory");
+  static_assert(4 * V * Schedule::block_size * Schedule::rows * Schedule::slices <= 96 * 1024, "fits shared memory");
   if (rows * out_depth * out_height * out_width == 0) return cudaSuccess;
   if (depth * height * width > INT_MAX || out_depth * out_height * out_width > INT_MAX || rows > INT_MAX) {
     return cudaErrorInvalidConfiguration;
