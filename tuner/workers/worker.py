@@ -34,8 +34,15 @@ LEAVE_S = 3.0  # what an idle process gets to leave in order
 MAX_LINE_BYTES = 2**26
 READ_BYTES = 2**16
 # What the fork server imports, so that no process has to; it ignores what cannot be imported. Nothing that asks for
-# GPUs, as torch.utils.cpp_extension does: a process that was forked after that cannot use one.
-PRELOADED = ("torch", "setuptools.command.build_ext", "tuner.workers.worker", "tuner.measurement.bench")
+# GPUs, as torch.utils.cpp_extension does: a process that was forked after that cannot use one. torch._dynamo is what
+# the first operator on the meta device imports, a second and more in every process that looks at a problem.
+PRELOADED = (
+    "torch",
+    "torch._dynamo",
+    "setuptools.command.build_ext",
+    "tuner.workers.worker",
+    "tuner.measurement.bench",
+)
 START_TRIES, START_PAUSE_S = 20, 0.1
 
 
