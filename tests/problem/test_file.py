@@ -120,6 +120,16 @@ def test_a_workload_that_cannot_be_had_is_a_fault(write: Write, line: str, by: s
     fault(loaded.path, problem.default_workload, loaded)
 
 
+def test_a_workload_that_cannot_be_had_without_values_is_had_with_them(write: Write) -> None:
+    by = "x = torch.rand(4, 8); return [x if x.numpy().any() else x[:3]]"
+    assert problem.default_workload(problem.load(write(INPUTS, by))) == OWN
+
+
+def test_a_workload_takes_no_memory_for_its_inputs(write: Write) -> None:
+    found = problem.default_workload(problem.load(write(INPUTS, "return [torch.rand(2**40, 2**10)]")))
+    assert found.shapes == ((2**40, 2**10),)
+
+
 # ---- inputs ----------------------------------------------------------------------------------------
 
 
@@ -130,6 +140,20 @@ def drawn(loaded: problem.Problem, workload: Workload = OWN, seed: int = 3) -> l
 def test_inputs_of_the_problem_s_own_shapes_are_its_own(write: Write) -> None:
     (x,) = drawn(problem.load(write(INPUTS, "return [torch.arange(32.).view(4, 8)]")))
     assert torch.equal(x, torch.arange(32.0).view(4, 8))
+
+
+def test_inputs_that_cannot_be_drawn_elsewhere_are_drawn_on_the_cpu(write: Write) -> None:
+    loaded = problem.load(write(INPUTS, "return [torch.from_numpy(torch.rand(4, 8).numpy())]"))
+    (x,) = problem.inputs(loaded, OWN, 3, None, drawn_on="meta")
+    assert torch.equal(x, drawn(loaded)[0])
+
+
+@pytest.mark.gpu
+def test_inputs_are_drawn_on_a_gpu_and_end_where_they_are_wanted(write: Write) -> None:
+    loaded = problem.load(write())
+    (there,), (here,) = (problem.inputs(loaded, OWN, 3, device, drawn_on="cuda:0") for device in (None, "cpu"))
+    assert (there.device, here.device) == (torch.device("cuda:0"), torch.device("cpu"))
+    assert torch.equal(there.cpu(), here) and not torch.equal(here, drawn(loaded)[0])
 
 
 def test_inputs_of_other_shapes_have_the_problem_s_own_values(write: Write) -> None:

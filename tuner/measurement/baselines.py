@@ -41,7 +41,7 @@ class Baseline:
         elif way == "max_autotune":
             model = torch.compile(model, mode="max-autotune")
         self.model: Callable[..., torch.Tensor] = model
-        self.timer = Timer(problem.inputs(loaded, workload, seed, torch_device), seed)
+        self.timer = Timer(problem.inputs(loaded, workload, seed, torch_device, torch_device), seed)
 
     def warm(self) -> None:
         """Compile, choose algorithms and reach a steady state."""

@@ -6,6 +6,7 @@ torch is imported inside the functions.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -61,7 +62,7 @@ def load(path: Path) -> Problem:
 
 def default_workload(problem: Problem) -> Workload:
     """The workload that the problem's own get_init_inputs and get_inputs describe."""
-    specs = tuple(TensorSpec(shape=shape, dtype=dtype) for shape, dtype in map(_spec, _own_inputs(problem)))
+    specs = tuple(TensorSpec(shape=shape, dtype=dtype) for shape, dtype in map(_spec, _drawn(problem, 0, "meta")))
     try:
         init = json.loads(json.dumps(list(problem.get_init_inputs()), allow_nan=False))
     except BaseException as error:  # the user's own code again
@@ -87,15 +88,34 @@ def reference(problem: Problem, init: Sequence[Any], seed: int) -> torch.nn.Modu
         raise ProblemError(f"{problem.path}: Model refuses init {list(init)}: {_line(error)}") from error
 
 
-def inputs(problem: Problem, workload: Workload, seed: int, device: str) -> list[torch.Tensor]:
-    """Inputs for `workload`: the problem's own where shapes and dtypes are its own, else values like them."""
-    import torch
+def inputs(
+    problem: Problem, workload: Workload, seed: int, device: str | None, drawn_on: str = "cpu"
+) -> list[torch.Tensor]:
+    """Inputs for `workload`: the problem's own where shapes and dtypes are its own, else values like them.
 
-    torch.manual_seed(seed)
-    own = _own_inputs(problem)
+    They are drawn on `drawn_on`, a GPU in a small part of the time, and end on `device`, or with None where they
+    were drawn. A get_inputs that cannot be had there is drawn on the CPU.
+    """
+    own = _drawn(problem, seed, drawn_on)
     if [_spec(x) for x in own] != [(spec.shape, spec.dtype) for spec in workload.inputs]:
         own = alike(own, workload.inputs)
-    return [x.to(device) for x in own]
+    return [x.to(device or own[0].device) for x in own]
+
+
+def _drawn(problem: Problem, seed: int, device: str) -> list[torch.Tensor]:
+    """What get_inputs returns for a seed, made on `device`; on the CPU where it cannot be had there.
+
+    On the meta device tensors have no values, and no cost.
+    """
+    import torch
+
+    if device != "cpu":
+        torch.manual_seed(seed)
+        with contextlib.suppress(ProblemError), torch.device(device):
+            own = _own_inputs(problem)
+            return own if device == "meta" else [x.to(device) for x in own]
+    torch.manual_seed(seed)
+    return [x.cpu() for x in _own_inputs(problem)]
 
 
 def alike(

@@ -113,13 +113,15 @@ class Reference:
 
     @functools.cached_property
     def _proved(self) -> tuple[Batch | None, Tensors]:
-        whole = problem.inputs(self.problem, self.workload, self.seed + 13, "cpu")
+        whole = self._drawn(self.seed + 13, None)
 
         def oracle(inputs: Tensors) -> Tensors:
             return self.oracle(self.affine_state, [x.to(self.device) for x in inputs]).tensors
 
         batch = find_batch(oracle, whole)
-        return batch, whole if batch is None else self._here(batch.first(whole, EXAMPLE_SAMPLES))
+        if batch is None:
+            return None, [x.cpu() for x in whole]
+        return batch, self._here(batch.first(whole, EXAMPLE_SAMPLES))
 
     @functools.cached_property
     def averaged(self) -> tuple[int, ...] | None:
@@ -195,8 +197,22 @@ class Reference:
 
     def inputs(self, seed: int) -> Tensors:
         """Inputs of the workload as the problem makes them, on the device; large ones on the CPU."""
-        device = "cpu" if self.is_large else self.backend.torch_device
-        return problem.inputs(self.problem, self.workload, seed, device)
+        made = self._drawn(seed, "cpu" if self.is_large else self.backend.torch_device)
+        if self.is_large:
+            self.backend.release_memory()
+        return made
+
+    def few_inputs(self, seed: int, samples: int) -> Tensors:
+        """The first samples of what `inputs` gives, on the device; there has to be a batch."""
+        assert self.batch is not None
+        few = self._here(self.batch.first(self._drawn(seed, None), samples))
+        if self.is_large:
+            self.backend.release_memory()
+        return few
+
+    def _drawn(self, seed: int, device: str | None) -> Tensors:
+        """Inputs of the workload, drawn on this device: on the CPU a large one's take longer than all else."""
+        return problem.inputs(self.problem, self.workload, seed, device, self.backend.torch_device)
 
     def oracle(self, state: State, inputs: Tensors) -> Answer:
         """The answer in float64 for these parameter values and inputs. Raises UnjudgeableError where there is none."""

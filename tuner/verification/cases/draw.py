@@ -44,10 +44,9 @@ class Draw:
     @functools.cached_property
     def plain(self) -> Tensors:
         """Inputs as the problem makes them."""
-        given, batch = self.reference.inputs(self.seed), self.reference.batch
-        if self.samples is not None and batch is not None:
-            return [x.to(self.reference.device) for x in batch.first(given, self.samples)]
-        return given
+        if self.samples is not None and self.reference.batch is not None:
+            return self.reference.few_inputs(self.seed, self.samples)
+        return self.reference.inputs(self.seed)
 
     @functools.cached_property
     def odd(self) -> Workload:
