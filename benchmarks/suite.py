@@ -25,6 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import suite_table
+import suite_warm
 from problems import reduced
 from suite_steps import Options, Row, Running, attempt, identity
 
@@ -155,6 +156,7 @@ def main() -> int:
     parser.add_argument("--device", default="auto", help="auto, cuda, cuda:N or cpu")
     parser.add_argument("--time-limit", type=float, default=240, help="seconds that one problem may take in all")
     parser.add_argument("--stop-after", type=float, default=float("inf"), help="seconds after which none begins")
+    parser.add_argument("--warm", type=int, default=0, help="first compile the baselines of so many problems at once")
     parser.add_argument("--jobs", type=int, default=1, help="problems at once; only one is timed at a moment")
     parser.add_argument("--search-only", action="store_true", help="neither export nor judge a second time")
     parser.add_argument("--no-verify", action="store_true", help="export, which verifies, and no `tuner verify` more")
@@ -190,12 +192,16 @@ def main() -> int:
         more=tuple(options.search_options.split()),
     )
     # Inductor's kernels outlive a run: warming up a baseline is most of a problem's time where they have to be made.
-    environment = {"TORCHINDUCTOR_CACHE_DIR": str(work.resolve() / "inductor")}
+    kernels = work.resolve() / "inductor"
+    environment = {"TORCHINDUCTOR_CACHE_DIR": str(kernels)}
     if options.fresh:
         Path(f"{output}.jsonl").unlink(missing_ok=True)
     suite = Suite(problems, wanted, output, work, Running(environment=environment))
     try:
         with _ended_by_sigterm():
+            cold = [problems[name] for name in chosen if name not in suite.rows]
+            if options.warm:
+                suite_warm.warm(cold, wanted.baselines, options.device, kernels, options.warm, options.time_limit)
             left = suite.run(chosen, options.jobs, options.stop_after, options.again.split(","))
     except KeyboardInterrupt:
         say("suite: interrupted; the same command goes on from here")

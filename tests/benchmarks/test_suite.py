@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import suite_table
+import suite_warm
 from helpers.tiny import MakeRecord, changed
 from suite import Suite, done, named, problems_of
 from suite_steps import Options, Row, Running, attempt, phases
@@ -276,3 +277,24 @@ def test_the_table_has_a_line_for_each_problem_and_the_baselines_that_were_run()
 
 def test_a_table_of_nothing_right_says_so() -> None:
     assert "1 problems: 1 refused" in suite_table.markdown([REFUSED])
+
+
+# ---- warming up --------------------------------------------------------------------------------------
+
+
+def test_a_baseline_that_cannot_be_warmed_up_is_left_cold(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = problem(folder, "1_bad", "defines no Model")
+    cache = tmp_path / "kernels"
+    (cache / "ab").mkdir(parents=True)
+    (cache / "ab" / "measured.best_config").touch()
+    suite_warm.warm([path], ["eager", "compile"], "cpu", cache, jobs=1, limit_s=60)
+    assert "1_bad: left cold" in capsys.readouterr().err
+    assert not list(cache.rglob("*.warm"))
+    assert not list(cache.rglob("*.best_config"))  # measured beside others
+
+
+def test_nothing_is_warmed_up_where_nothing_is_compiled(folder: Path, tmp_path: Path) -> None:
+    suite_warm.warm([folder / "no_such.py"], ["eager", "max_autotune"], "cpu", tmp_path, jobs=1, limit_s=60)
+    assert not list(tmp_path.rglob("*.warm"))
