@@ -54,14 +54,14 @@ def test_what_a_problem_has_no_place_for_is_left_out_with_the_reason() -> None:
 
 
 def test_what_makes_no_difference_is_left_out(tmp_path: Path) -> None:
-    """A bias ahead of an InstanceNorm is subtracted again."""
+    """A bias ahead of an InstanceNorm is subtracted again, and one case is of a model that has none."""
     path = tmp_path / "problem.py"
     path.write_text(
         "import torch\nimport torch.nn as nn\n\n\n"
         "class Model(nn.Module):\n"
-        "    def __init__(self, channels):\n"
+        "    def __init__(self, channels, bias=True):\n"
         "        super().__init__()\n"
-        "        self.conv = nn.Conv1d(channels, channels, 1)\n"
+        "        self.conv = nn.Conv1d(channels, channels, 1, bias=bias)\n"
         "        self.norm = nn.InstanceNorm1d(channels)\n\n"
         "    def forward(self, x):\n"
         "        return self.norm(self.conv(x))\n\n\n"

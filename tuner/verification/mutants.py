@@ -147,7 +147,9 @@ def _previous(model: nn.Module, forward: Forward) -> Forward:
 def _ignoring(name: str, neutral: float) -> Callable[[nn.Module, Forward], Forward]:
     def make(model: nn.Module, forward: Forward) -> Forward:
         def changed(*inputs: torch.Tensor) -> Any:
-            parameter = dict(model.named_parameters())[name]
+            parameter = dict(model.named_parameters()).get(name)
+            if parameter is None:  # built from other arguments: bias=False, say
+                return forward(*inputs)
             kept = parameter.data
             parameter.data = torch.full_like(kept, neutral)
             try:
