@@ -43,6 +43,7 @@ template <class Schedule, class F>
 struct ColumnKernel {
   static constexpr int threads = Schedule::block_size, W = Schedule::vector_width, U = Schedule::unroll;
   static constexpr int deep = Schedule::threads_y, wide = threads / deep, tile = wide * W;
+  static constexpr int A = Schedule::keep != 0 && U > 4 ? 4 : U;  // where kept columns do not fit
   // Columns of a thread that are merged at once, as many as shared memory has room for.
   static constexpr int at_once = threads * W * state_bytes<F> <= 32768 ? W : 1;
   static constexpr int scratch_bytes = deep > 1 ? threads * at_once * state_bytes<F> : 8;
@@ -267,10 +268,10 @@ __global__ void __launch_bounds__(Schedule::block_size) columns_alone(const F f,
   } else {
     close_columns<0, rounds>(f, rows, [&](auto round, const auto& found, auto& state) {
       constexpr bool once = decltype(round)::value == rounds - 1 && F::RESULTS == 0;
-      share.template read<decltype(round)::value, U, once>(found, state);
+      share.template read<decltype(round)::value, Kernel::A, once>(found, state);
       share.merge(state, scratch);
     });
-    if constexpr (F::RESULTS > 0) share.template rewrite<U>(rows);
+    if constexpr (F::RESULTS > 0) share.template rewrite<Kernel::A>(rows);
   }
   share.write_all_totals(rows);
 }
@@ -287,7 +288,7 @@ template <class Schedule, bool VECTOR, int K, class F>
 __global__ void __launch_bounds__(Schedule::block_size) columns_by_parts(const F f, const ColumnSizes sizes,
                                                                          const ColumnParts all) {
   using Kernel = ColumnKernel<Schedule, F>;
-  constexpr int W = Kernel::W, U = Kernel::U, rounds = F::Rounds::COUNT, bytes = state_bytes<F>;
+  constexpr int W = Kernel::W, U = Kernel::A, rounds = F::Rounds::COUNT, bytes = state_bytes<F>;
   __shared__ double scratch[Kernel::scratch_bytes / 8];
   const unsigned shares = K == rounds ? all.writers : all.parts, part = blockIdx.x % shares;
   const Index each = static_cast<Index>(ceil_div(sizes.length, shares)), begin = part * each;
@@ -355,7 +356,7 @@ inline int launch_columns_of(const F& f, const ColumnSizes& sizes, char* workspa
   if (Schedule::split > 0 && workspace != nullptr) {
     const long long filling = multiprocessors() * Schedule::split / tiles;
     const long long parts =
-        std::min({filling, column_slots / sizes.rows, ceil_div(sizes.length, Kernel::deep * Kernel::U)});
+        std::min({filling, column_slots / sizes.rows, ceil_div(sizes.length, Kernel::deep * Kernel::A)});
     if (parts > 1) {
       const unsigned shares = static_cast<unsigned>(parts);
       const ColumnParts all{shares, F::RESULTS > 0 ? shares : 1, workspace};

@@ -43,10 +43,13 @@ struct RowKernel {
   static constexpr int threads = Schedule::block_size, V = Schedule::vector_width, U = Schedule::unroll;
   static constexpr int sharers = Schedule::threads_per_row <= 32 ? Schedule::threads_per_row : threads;
   static constexpr Reduction how = Schedule::reduction == 0 ? Reduction::shuffle : Reduction::shared;
-  // Blocks a multiprocessor that a thread's kept items and 32 registers more leave room for: they hide each other's waits.
-  static constexpr int words = U * V * static_cast<int>(ceil_div(sizeof(typename F::Item), 4)) + 32;
+  // Blocks a multiprocessor that a thread's items and 48 registers more leave room for: they hide each other's waits.
+  static constexpr int words = U * V * static_cast<int>(ceil_div(sizeof(typename F::Item), 4)) + 48;
   static constexpr int resident = words * threads > 65536 ? 1 : 65536 / (words * threads);
   static constexpr int scratch_bytes = reduce_scratch(threads, how) * state_bytes<F>;
+  // Where kept rows do not fit, they are split all the same, and fewer vectors are under way.
+  static constexpr int A = Schedule::keep != 0 && U > 4 ? 4 : U;
+  static constexpr int split = Schedule::keep != 0 && Schedule::split == 0 ? 4 : Schedule::split;
   template <int K>
   using State = typename F::Rounds::template State<K>;
 };
@@ -88,9 +91,9 @@ __global__ void __launch_bounds__(Schedule::block_size) rows_alone(const F f, co
       using State = typename Kernel::template State<decltype(round)::value>;
       constexpr bool once = decltype(round)::value == F::Rounds::COUNT - 1 && F::RESULTS == 0;
       return reduce_share<Kernel, sharers>(
-          share.template read<decltype(round)::value, U, once, State>(found, lane), scratch);
+          share.template read<decltype(round)::value, Kernel::A, once, State>(found, lane), scratch);
     });
-    if constexpr (F::RESULTS > 0) share.template rewrite<U>(row, lane);
+    if constexpr (F::RESULTS > 0) share.template rewrite<Kernel::A>(row, lane);
   }
   if (lane == 0 && exists) write_totals(f, row, r);
 }
@@ -136,7 +139,7 @@ template <class Schedule, bool SEGMENTED, int K, class F>
 __global__ void __launch_bounds__(Schedule::block_size) rows_by_parts(const F f, const RowSizes sizes,
                                                                       const RowParts all) {
   using Kernel = RowKernel<Schedule, F>;
-  constexpr int threads = Kernel::threads, V = Kernel::V, U = Kernel::U, bytes = state_bytes<F>;
+  constexpr int threads = Kernel::threads, V = Kernel::V, U = Kernel::A, bytes = state_bytes<F>;
   constexpr bool last = K == F::Rounds::COUNT;
   __shared__ double scratch[Kernel::scratch_bytes / 8];
   const unsigned shares = last ? all.writers : all.parts, part = blockIdx.x % shares, at = blockIdx.x / shares;
@@ -246,11 +249,11 @@ inline int launch_rows_of(const F& f, const RowSizes& sizes, long long row_bytes
       }
     }
   }
-  if (Schedule::split > 0 && workspace != nullptr) {
+  if (Kernel::split > 0 && workspace != nullptr) {
     const long long chunk_bytes = Schedule::chunk_mb * 1000000LL;
     const long long rows = chunk_bytes > 0 ? std::min(sizes.rows, std::max(1LL, chunk_bytes / row_bytes)) : sizes.rows;
-    const long long filling = std::min(row_slots, multiprocessors() * Schedule::split) / rows;
-    const long long parts = std::min(filling, ceil_div(sizes.vectors, Kernel::threads * Kernel::U));
+    const long long filling = std::min(row_slots, multiprocessors() * Kernel::split) / rows;
+    const long long parts = std::min(filling, ceil_div(sizes.vectors, Kernel::threads * Kernel::A));
     if (parts > 1) return launch_split<Schedule, SEGMENTED>(f, sizes, row_bytes, parts, workspace, stream);
   }
   return launch_alone<Schedule, SEGMENTED, false>(f, sizes, stream);

@@ -1,0 +1,144 @@
+// Functors that rows and columns are tried with: one source for both.
+#pragma once
+#include "families/functor.hpp"
+#include "numerics/element.hpp"
+#include "numerics/monoids.hpp"
+
+// exp(x - max) / sum: one round, results alone.
+struct Softmax {
+  static constexpr int INPUTS = 1, RESULTS = 1, TOTALS = 0;
+  static constexpr bool SEGMENTED = false;
+  using Rounds = RoundsOf<MaxSumState>;
+  using Total = float;
+  const Element* input[1];
+  Element* result[1];
+  float* total[1];
+  struct Row {
+    float max, share;
+  };
+  struct Item {
+    float x;
+  };
+  TUNER_INLINE Row row(Index) const { return {}; }
+  TUNER_INLINE Item item(const Row&, Index, const float (&in)[1]) const { return {in[0]}; }
+  TUNER_INLINE float lift(Round<0>, const Row&, Index, const Item& item) const { return item.x; }
+  TUNER_INLINE void close(Round<0>, Row& row, const MaxSumState& s) const {
+    row.max = s.max, row.share = static_cast<float>(1.0 / s.sum);
+  }
+  TUNER_INLINE void results(const Row& row, Index, const Item& item, float (&out)[1]) const {
+    out[0] = expf(item.x - row.max) * row.share;
+  }
+  TUNER_INLINE void totals(const Row&, float (&)[1]) const {}
+};
+
+// A norm of a + b with a weight for every element (of every row, by segments), then what softmax's sum is of it: two
+// rounds, results, and mean, variance and sum for every row.
+struct Norm {
+  static constexpr int INPUTS = 2, RESULTS = 2, TOTALS = 3;
+  using Rounds = RoundsOf<MomentsState, MaxSumState>;
+  using Total = float;
+  const Element* input[2];
+  Element* result[2];
+  float* total[3];
+  const float* weight;
+  struct Row {
+    float mean, variance, rstd, max, sum;
+  };
+  struct Item {
+    float x;
+  };
+  TUNER_INLINE Row row(Index) const { return {}; }
+  TUNER_INLINE Item item(const Row&, Index i, const float (&in)[2]) const { return {(in[0] + in[1]) * weight[i]}; }
+  TUNER_INLINE float lift(Round<0>, const Row&, Index, const Item& item) const { return item.x; }
+  TUNER_INLINE void close(Round<0>, Row& row, const MomentsState& s) const {
+    row.mean = static_cast<float>(s.mean()), row.variance = static_cast<float>(s.variance());
+    row.rstd = rsqrtf(row.variance + 1e-5f);
+  }
+  TUNER_INLINE float lift(Round<1>, const Row& row, Index, const Item& item) const {
+    return (item.x - row.mean) * row.rstd;
+  }
+  TUNER_INLINE void close(Round<1>, Row& row, const MaxSumState& s) const {
+    row.max = s.max, row.sum = static_cast<float>(s.sum);
+  }
+  TUNER_INLINE void results(const Row& row, Index, const Item& item, float (&out)[2]) const {
+    out[0] = (item.x - row.mean) * row.rstd, out[1] = item.x;
+  }
+  TUNER_INLINE void totals(const Row& row, float (&out)[3]) const {
+    out[0] = row.mean, out[1] = row.variance, out[2] = row.max + logf(row.sum);
+  }
+};
+
+// Where the largest element is: positions matter, and nothing is written but a number a row.
+struct Largest {
+  static constexpr int INPUTS = 1, RESULTS = 0, TOTALS = 1;
+  static constexpr bool SEGMENTED = false;
+  using Rounds = RoundsOf<ArgMaxState>;
+  using Total = long long;
+  const Element* input[1];
+  Element* result[1];
+  long long* total[1];
+  struct Row {
+    Index index;
+  };
+  struct Item {
+    float x;
+  };
+  TUNER_INLINE Row row(Index) const { return {}; }
+  TUNER_INLINE Item item(const Row&, Index, const float (&in)[1]) const { return {in[0]}; }
+  TUNER_INLINE float lift(Round<0>, const Row&, Index, const Item& item) const { return item.x; }
+  TUNER_INLINE void close(Round<0>, Row& row, const ArgMaxState& s) const { row.index = s.index; }
+  TUNER_INLINE void results(const Row&, Index, const Item&, float (&)[1]) const {}
+  TUNER_INLINE void totals(const Row& row, long long (&out)[1]) const { out[0] = row.index; }
+};
+
+// Sums of (a - b) ** 2 and |a - b|.
+struct Losses {
+  static constexpr int INPUTS = 2, RESULTS = 0, TOTALS = 2;
+  static constexpr bool SEGMENTED = false;
+  using Rounds = RoundsOf<SumsState<2>>;
+  using Total = float;
+  const Element* input[2];
+  Element* result[1];
+  float* total[2];
+  struct Row {
+    float squares, distances;
+  };
+  struct Item {
+    float step;
+  };
+  TUNER_INLINE Row row(Index) const { return {}; }
+  TUNER_INLINE Item item(const Row&, Index, const float (&in)[2]) const { return {in[0] - in[1]}; }
+  TUNER_INLINE Values<2> lift(Round<0>, const Row&, Index, const Item& item) const {
+    return {item.step * item.step, fabsf(item.step)};
+  }
+  TUNER_INLINE void close(Round<0>, Row& row, const SumsState<2>& s) const {
+    row.squares = static_cast<float>(s.value[0]), row.distances = static_cast<float>(s.value[1]);
+  }
+  TUNER_INLINE void results(const Row&, Index, const Item&, float (&)[1]) const {}
+  TUNER_INLINE void totals(const Row& row, float (&out)[2]) const { out[0] = row.squares, out[1] = row.distances; }
+};
+
+struct Tensors {
+  const Element *a, *b;
+  const float* weight;
+  Element *first, *second;
+  void* totals;  // floats, or integers of 8 bytes: (which, row)
+  long long rows;
+};
+
+// `launch` called with the functor of the number `which`.
+template <class Launch>
+int with_functor(int which, const Tensors& t, Launch launch) {
+  float* totals = static_cast<float*>(t.totals);
+  switch (which) {
+    case 0:
+      return launch(Softmax{{t.a}, {t.first}, {nullptr}});
+    case 1:
+      return launch(
+          Norm{{t.a, t.b}, {t.first, t.second}, {totals, totals + t.rows, totals + 2 * t.rows}, t.weight});
+    case 2:
+      return launch(Largest{{t.a}, {nullptr}, {static_cast<long long*>(t.totals)}});
+    default:
+      return launch(Losses{{t.a, t.b}, {nullptr}, {totals, totals + t.rows}});
+  }
+}
