@@ -4,6 +4,7 @@
 // beyond it, and only some of their lanes exist. Such a vector is treated lane by lane, and so are tensors of which one
 // lies otherwise than the rest.
 #pragma once
+#include "core/async_copy.cuh"
 #include "core/divide.hpp"
 #include "core/pack.cuh"
 #include "families/functor.hpp"
@@ -226,6 +227,48 @@ struct RowShare {
           TUNER_UNROLL
           for (int k = 0; k < F::RESULTS; k++) f.result[k][at.address + j] = to_element(out[k]);
         }
+      }
+    }
+  }
+
+  // The share's vectors to shared memory, past the registers: vector u of input k to[(k * U + u) * STEP], of this thread
+  // alone. They are there when its copies have arrived.
+  template <int U>
+  __device__ __forceinline__ void fetch(Index q, Pack<Element, V>* to) const {
+    TUNER_UNROLL
+    for (int u = 0; u < U; u++) {
+      const RowPlace at = place(q + u * STEP);
+      const bool full = sizes.alike && at.low == 0 && at.high == V;
+      TUNER_UNROLL
+      for (int k = 0; k < F::INPUTS; k++) {
+        Pack<Element, V>* slot = to + (k * U + u) * STEP;
+        const Element* from = f.input[k] + at.address;
+        if (full) {
+          copy_async<sizeof(Pack<Element, V>)>(slot, from);
+        } else {
+          TUNER_UNROLL
+          for (int j = 0; j < V; j++) {
+            if (j >= at.low && j < at.high) slot->at[j] = from[j];
+          }
+        }
+      }
+    }
+  }
+
+  // Items of the vectors [first, first + A) that fetch has brought.
+  template <int U, int A>
+  __device__ __forceinline__ void recall(const Row& row, Index q, const Pack<Element, V>* from, int first,
+                                         Item (&items)[A][V]) const {
+    const bool all = whole<A>(q + first * STEP);
+    TUNER_UNROLL
+    for (int u = 0; u < A; u++) {
+      Pack<Element, V> held[places(F::INPUTS)];
+      TUNER_UNROLL
+      for (int k = 0; k < F::INPUTS; k++) held[k] = from[(k * U + first + u) * STEP];
+      const RowPlace at = place(q + (first + u) * STEP);
+      TUNER_UNROLL
+      for (int j = 0; j < V; j++) {
+        if (all || (j >= at.low && j < at.high)) items[u][j] = item(row, at.i + j, held, j);
       }
     }
   }

@@ -4,6 +4,7 @@
 // A row is, whichever the schedule asks for and the row's length allows,
 //   kept        in the registers of the threads that share it: one read and one write. A row that is too long for one
 //               block is kept by a gang of blocks (core/gang.cuh), up to what the whole device holds.
+//   fetched     into shared memory by the same blocks, which already fetch their next row while they are at this one
 //   read again  once for each round and for the results, by the threads that share it
 //   split       where there are too few rows for the device: each round is a kernel whose blocks leave partial states in
 //               the workspace, and the next kernel's blocks start with merging those of their row
@@ -13,7 +14,7 @@
 //   block_size, vector_width, reduction
 //   threads_per_row  a power of two: up to 32, a block takes several rows; else the block's threads, all of them
 //   unroll           vectors a thread has under way, and all that it keeps
-//   keep             0 read again, 1 kept
+//   keep             0 read again, 1 kept, 2 fetched (where threads_per_row is the whole block)
 //   split            blocks a multiprocessor among which rows that are too few are split; 0: they never are
 //   chunk_mb         0, or how much of split rows one kernel reads before the next one reads it again, from L2
 // A functor may say `static constexpr bool SEGMENTED`: whether there are segments, so that only that is compiled.
@@ -126,6 +127,65 @@ __global__ void __launch_bounds__(Schedule::block_size, RowKernel<Schedule, F>::
   }
 }
 
+template <class Schedule, class F>
+struct Fetched {
+  using Kernel = RowKernel<Schedule, F>;
+  static constexpr int vectors = Kernel::U * places(F::INPUTS);  // a thread and row
+  static constexpr int stage = vectors * Kernel::threads, bytes = 2 * stage * sizeof(Pack<Element, Kernel::V>);
+  static constexpr int by_memory = 232448 / (bytes + 1024), by_registers = 65536 / (40 * Kernel::threads);
+  static constexpr int fewer = by_memory < by_registers ? by_memory : by_registers, resident = fewer > 1 ? fewer : 1;
+};
+
+extern __shared__ uint4 fetched_rows[];
+
+template <class Schedule, bool SEGMENTED, class F>
+__global__ void __launch_bounds__(Schedule::block_size, Fetched<Schedule, F>::resident)
+    rows_fetched(const F f, const RowSizes sizes, const Gangs gangs) {
+  using Kernel = RowKernel<Schedule, F>;
+  constexpr int threads = Kernel::threads, V = Kernel::V, U = Kernel::U, A = U > 4 ? 4 : U;
+  using Share = RowShare<F, V, threads, SEGMENTED>;
+  __shared__ double scratch[threads / 32 * state_bytes<F> / 8];
+  GangMember me(gangs);
+  const Index each = static_cast<Index>(ceil_div(sizes.vectors, gangs.blocks)), begin = me.part * each;
+  const Index end = begin + each < sizes.vectors ? begin + each : sizes.vectors, q = begin + threadIdx.x;
+  auto* mine = reinterpret_cast<Pack<Element, V>*>(fetched_rows) + threadIdx.x;
+  int stage = 0;
+  Share(f, sizes, me.gang, begin, end).template fetch<U>(q, mine);
+  end_copies();
+  for (long long r = me.gang; r < sizes.rows; r += gangs.count, stage ^= Fetched<Schedule, F>::stage) {
+    const long long next = r + gangs.count;
+    if (next < sizes.rows) {
+      Share(f, sizes, static_cast<Index>(next), begin, end)
+          .template fetch<U>(q, mine + (stage ^ Fetched<Schedule, F>::stage));
+    }
+    end_copies();
+    const Share share(f, sizes, static_cast<Index>(r), begin, end);
+    auto row = f.row(static_cast<Index>(r));
+    wait_groups<1>();
+    close_rounds<0, F::Rounds::COUNT>(f, row, [&](auto round, const auto& found) {
+      using State = typename Kernel::template State<decltype(round)::value>;
+      State state = State::identity();
+      TUNER_UNROLL
+      for (int first = 0; first < U; first += A) {
+        typename F::Item items[A][V];
+        share.template recall<U>(found, q, mine + stage, first, items);
+        share.template add<decltype(round)::value>(found, q + first * threads, items, state);
+      }
+      return gang_reduce<threads, state_bytes<F>>(state, State::identity(), MergeStates(),
+                                                  reinterpret_cast<State*>(scratch), gangs, me);
+    });
+    if constexpr (F::RESULTS > 0) {
+      TUNER_UNROLL
+      for (int first = 0; first < U; first += A) {
+        typename F::Item items[A][V];
+        share.template recall<U>(row, q, mine + stage, first, items);
+        share.write(row, q + first * threads, items);
+      }
+    }
+    if (me.part == 0 && threadIdx.x == 0) write_totals(f, row, static_cast<Index>(r));
+  }
+}
+
 // ---- a row by several blocks, a kernel a round ----
 
 struct RowParts {
@@ -182,17 +242,25 @@ struct MayBe<F, std::void_t<decltype(F::SEGMENTED)>> {
   static constexpr bool segmented = F::SEGMENTED, plain = !F::SEGMENTED;
 };
 
-template <class Schedule, bool SEGMENTED, class F>
-inline int launch_gangs(const F& f, const RowSizes& sizes, char* workspace, long long blocks, cudaStream_t stream) {
+// By gangs of blocks as small as can hold a row, and as many as the device holds; -1 where one gang would not fit.
+template <class Schedule, class F>
+inline int launch_gangs(void (*kernel)(F, RowSizes, Gangs), int bytes, const F& f, const RowSizes& sizes,
+                        char* workspace, cudaStream_t stream) {
   using Kernel = RowKernel<Schedule, F>;
-  const long long parts = ceil_div(sizes.vectors, Kernel::threads * Kernel::U), fit = blocks / parts;
-  const long long most = row_slots / 2 / parts, count = std::min({fit, most, sizes.rows, 1LL * gang_limit});
-  const cudaError_t code = cudaMemsetAsync(workspace, 0, count * gang_apart * 4, stream);
-  if (code != cudaSuccess) return code;
+  const long long parts = ceil_div(sizes.vectors, Kernel::threads * Kernel::U);
+  const long long blocks = std::min(row_slots / 2, resident_blocks(kernel, Kernel::threads, bytes));
+  if (parts > blocks || (parts > 1 && workspace == nullptr)) return -1;
+  const long long count = std::min({blocks / parts, sizes.rows, parts > 1 ? 1LL * gang_limit : blocks});
+  const auto all = static_cast<unsigned>(parts * count);
   const Gangs gangs{reinterpret_cast<unsigned*>(workspace), workspace + counter_bytes, static_cast<unsigned>(parts),
                     static_cast<unsigned>(count)};
-  return launch_together(rows_by_gangs<Schedule, SEGMENTED, F>, static_cast<unsigned>(parts * count), Kernel::threads,
-                         stream, f, sizes, gangs);
+  if (parts == 1) {
+    kernel<<<all, Kernel::threads, bytes, stream>>>(f, sizes, gangs);
+    return cudaGetLastError();
+  }
+  const cudaError_t code = cudaMemsetAsync(workspace, 0, count * gang_apart * 4, stream);
+  if (code != cudaSuccess) return code;
+  return launch_together(kernel, all, Kernel::threads, bytes, stream, f, sizes, gangs);
 }
 
 // Kernels of the rounds from K on, and of the results.
@@ -239,14 +307,21 @@ template <class Schedule, bool SEGMENTED, class F>
 inline int launch_rows_of(const F& f, const RowSizes& sizes, long long row_bytes, char* workspace,
                           cudaStream_t stream) {
   using Kernel = RowKernel<Schedule, F>;
-  if constexpr (Schedule::keep != 0) {
+  if constexpr (Schedule::keep == 1) {
     if (sizes.vectors <= Kernel::sharers * Kernel::U) return launch_alone<Schedule, SEGMENTED, true>(f, sizes, stream);
     if constexpr (Kernel::sharers > 32) {
-      const long long blocks = workspace == nullptr ? 0 : std::min(row_slots / 2, resident_blocks(
-          rows_by_gangs<Schedule, SEGMENTED, F>, Kernel::threads));
-      if (ceil_div(sizes.vectors, Kernel::threads * Kernel::U) <= blocks) {
-        return launch_gangs<Schedule, SEGMENTED>(f, sizes, workspace, blocks, stream);
-      }
+      const int code = launch_gangs<Schedule>(rows_by_gangs<Schedule, SEGMENTED, F>, 0, f, sizes, workspace, stream);
+      if (code != -1) return code;
+    }
+  }
+  if constexpr (Schedule::keep == 2) {
+    const auto kernel = rows_fetched<Schedule, SEGMENTED, F>;
+    constexpr int bytes = Fetched<Schedule, F>::bytes;
+    if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes) == cudaSuccess) {
+      const int code = launch_gangs<Schedule>(kernel, bytes, f, sizes, workspace, stream);
+      if (code != -1) return code;
+    } else {
+      cudaGetLastError();  // the device has less shared memory: not an error of this launch
     }
   }
   if (Kernel::split > 0 && workspace != nullptr) {

@@ -17,12 +17,13 @@ def cuda_knobs(prefix="", length=8192):
     block = next((b for b in (128, 256, 512) if vectors <= b * 8), 256) if sharers == WHOLE_BLOCK else 128
     each = -(-vectors // (block if sharers == WHOLE_BLOCK else sharers))
     unroll = next((u for u in (1, 2, 4) if each <= u), 8)
+    keep = "shared" if vectors > 1024 else "registers"
     return (
         Knob(f"{prefix}block_size", (64, 128, 256, 512, 1024), block, "threads a block"),
         Knob(f"{prefix}threads_per_row", (4, 8, 16, 32, WHOLE_BLOCK), sharers, "of a block; 1024: all, however many"),
         Knob(f"{prefix}vector_width", (2, 4, 8), 4, "elements a load or store"),
         Knob(f"{prefix}unroll", (1, 2, 4, 8, 16), unroll, "vectors a thread has under way, and all that it keeps"),
-        Knob(f"{prefix}keep", ("again", "registers"), "registers", "a row is read again, or kept (by several blocks)"),
+        Knob(f"{prefix}keep", ("again", "registers", "shared"), keep, "where a row is kept between rounds, if anywhere"),
         Knob(f"{prefix}reduction", ("shuffle", "shared"), "shuffle", "how a block adds up"),
         Knob(f"{prefix}split", (0, 2, 4, 8, 16), 0, "blocks a multiprocessor that too few rows are split among"),
         Knob(f"{prefix}chunk_mb", (0, 8, 16, 24, 32), 0, "of split rows, read again from L2 before others are; 0: all"),
@@ -53,16 +54,19 @@ def cuda_constraints(prefix="", length=None):
         return held(k) * (get(k, "block_size") if shared(k) else get(k, "threads_per_row"))
 
     def kept(k):
-        return get(k, "keep") == "registers"
+        return get(k, "keep") != "again"
 
     def keeps(k, f):
         """One block keeps a row, and half of it would not; or so do blocks that fit the device together."""
         if not kept(k):
             return True
-        if elements(f) <= reach(k):
+        if elements(f) <= reach(k) and get(k, "keep") == "registers":
             return elements(f) > reach(k) // 2 or get(k, "unroll") == 1
-        registers = get(k, "block_size") * (held(k) + 48)  # about
-        blocks = f.cores * max(1, 65536 // registers)
+        if get(k, "keep") == "shared":  # twice, and 1 KB that the system takes
+            each = f.shared_memory_per_block // (2 * get(k, "block_size") * held(k) * f.elementsize + 1024)
+        else:
+            each = max(1, 65536 // (get(k, "block_size") * (held(k) + 48)))  # registers, about
+        blocks = f.cores * each
         return shared(k) and -(-elements(f) // reach(k)) <= blocks
 
     def fills(k, f):

@@ -239,8 +239,9 @@ struct MaxSumState {
     max = found;
   }
   TUNER_INLINE static MaxSumState merge(MaxSumState a, MaxSumState b) {
-    const float found = monoid::larger(a.max, b.max), shift = finite(found);
-    return {a.sum * expf(a.max - shift) + b.sum * expf(b.max - shift), found};
+    const float less = a.max == b.max ? 1.0f : expf(-fabsf(a.max - b.max));  // of the smaller maximum's sum; NaN stays
+    const bool first = a.max > b.max;
+    return {(first ? a.sum : b.sum) + (first ? b.sum : a.sum) * less, monoid::larger(a.max, b.max)};
   }
 
  private:
