@@ -17,7 +17,7 @@
 #define UNROLL 2
 #endif
 #ifndef STREAMING
-#define STREAMING 1
+#define STREAMING 0
 #endif
 
 struct Schedule {

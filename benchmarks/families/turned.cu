@@ -11,10 +11,13 @@
 #define LANES 8
 #endif
 #ifndef UNROLL
-#define UNROLL 1
+#define UNROLL 4
+#endif
+#ifndef STAGED
+#define STAGED 0
 #endif
 #ifndef STREAMING
-#define STREAMING 1
+#define STREAMING 0
 #endif
 #ifndef TURN_IN
 #define TURN_IN 0
@@ -22,7 +25,7 @@
 
 struct Schedule {
   static constexpr int block_size = BLOCK_SIZE, vector_width = VECTOR_WIDTH, lanes = LANES, unroll = UNROLL;
-  static constexpr bool streaming = STREAMING;
+  static constexpr bool staged = STAGED, streaming = STREAMING;
 };
 
 struct Biased {

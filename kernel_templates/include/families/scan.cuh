@@ -4,7 +4,8 @@
 // vector a lane; lanes, runs and warps are scanned in turn, in float, and the carry from chunk to chunk is a double.
 // Else: a thread takes a vector of columns and runs in double.
 //
-// Schedule: block_size, vector_width, unroll, warp_a_row (else a block).
+// Schedule: block_size, vector_width, unroll (vectors a thread; of columns, eight times as many), warp_a_row (else a
+// block).
 #pragma once
 #include "core/launch.cuh"
 #include "core/pack.cuh"
@@ -178,11 +179,11 @@ struct ScanColumns {
   }
 };
 
-// `unroll` elements of each column are loaded while as many before them are scanned.
+// 8 x `unroll` elements of each column, as far as registers hold them, are loaded while those before are scanned.
 template <class Schedule, int V, class F>
 __global__ void __launch_bounds__(Schedule::block_size) scan_columns(const F f, long long columns, Index length,
                                                                      Index inner) {
-  constexpr int unroll = Schedule::unroll;
+  constexpr int most = V > 2 ? 32 / V : 16, unroll = 8 * Schedule::unroll < most ? 8 * Schedule::unroll : most;
   const long long r = (static_cast<long long>(blockIdx.x) * Schedule::block_size + threadIdx.x) * V;
   if (r >= columns) return;
   const long long outer = r / inner;

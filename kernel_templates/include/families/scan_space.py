@@ -7,7 +7,7 @@ def cuda_knobs(prefix=""):
     return (
         Knob(f"{prefix}block_size", (128, 256, 512, 1024), 256, "threads a block"),
         Knob(f"{prefix}vector_width", (2, 4, 8), 4, "elements a load or store"),
-        Knob(f"{prefix}unroll", (1, 2, 4, 8), 4, "vectors a thread has under way"),
+        Knob(f"{prefix}unroll", (1, 2, 4, 8), 1, "vectors a thread has under way"),
         Knob(f"{prefix}warp_a_row", (False, True), False, "a warp scans a row, else a block"),
     )
 
@@ -31,7 +31,8 @@ def cuda_constraints(prefix=""):
     return (
         Constraint(f"{prefix}vector of 4 to 16 bytes", lambda k, f: 4 <= knob(k, "vector_width") * f.elementsize <= 16),
         Constraint(
-            f"{prefix}at most 32 elements a thread", lambda k, f: knob(k, "vector_width") * knob(k, "unroll") <= 32
+            f"{prefix}at most 32 elements a thread",
+            lambda k, f: knob(k, "vector_width") * knob(k, "unroll") * (1 if fact(f, "inner") == 1 else 8) <= 32,
         ),
         Constraint(
             f"{prefix}registers",

@@ -2,12 +2,13 @@
 // is one of `map`; of row r = n * channels + c and position i, an input's element lies at (n * positions + i) *
 // channels + c, a result's at (n * channels + c) * positions + i.
 //
-// Where both sizes are whole vectors, a thread reads a patch of V positions x V channels of each input, turns it over
-// in registers and writes V vectors. Else a tile goes through shared memory. With few channels or few positions,
-// threads take single results, side by side, and leave the gathering to the caches.
+// A thread reads a patch of V positions x V channels of each input, turns it over in registers and writes V vectors. Or
+// a tile goes through shared memory, as it always does where one of the sizes is not of whole vectors. With few
+// channels or few positions, threads take single results, side by side, and leave the gathering to the caches.
 //
-// Schedule: block_size, vector_width, unroll (patches a thread), lanes (of a warp along the positions), streaming (what
-// is read and written leaves the caches first).
+// Schedule: block_size, vector_width, staged (through shared memory), unroll (patches a thread, or a tile's positions
+// by 32), lanes (of a warp along the positions of its patches), streaming (what is read and written leaves the caches
+// first).
 #pragma once
 #include "core/divide.hpp"
 #include "core/launch.cuh"
@@ -83,7 +84,8 @@ __global__ void __launch_bounds__(Schedule::block_size) turn_patches(const F f, 
     for (int k = 0; k < F::INPUTS; k++) {
       TUNER_UNROLL
       for (int i = 0; i < V; i++) {
-        held[u][k][i] = load_pack<V, Schedule::streaming>(f.input[k] + sizes.input_at(piece.n, piece.channel, first + i));
+        const long long from = sizes.input_at(piece.n, piece.channel, first + i);
+        held[u][k][i] = load_pack<V, Schedule::streaming>(f.input[k] + from);
       }
     }
   }
@@ -105,19 +107,25 @@ inline int start_turn_patches(const F& f, TurnedSizes sizes, cudaStream_t stream
 
 // ---- tiles in shared memory: a piece is a block's ----
 
-// Channels and positions of a tile. Its channels lie an odd number of floats apart: neither way meets a bank conflict.
-template <class F>
+// A tile's channels fill a line of the caches, and lie an odd number of elements apart: neither way meets a bank
+// conflict. A thread writes `pair` positions at once where they are a word.
+template <class Schedule, class F>
 struct TurnedTile {
-  static constexpr int channels = 32, positions = F::INPUTS > 4 ? 32 : F::INPUTS > 2 ? 64 : 128, pitch = positions + 1;
+  static constexpr int size = sizeof(Element), channels = 128 / size, pair = 4 / size;
+  static constexpr int room = 48 * 1024 / (128 * places(F::INPUTS)) - 1;  // positions that shared memory holds
+  static constexpr int most = room >= 128 ? 128 : room >= 64 ? 64 : 32;
+  static constexpr int positions = 32 * Schedule::unroll < most ? 32 * Schedule::unroll : most, pitch = positions + 1;
 };
 
-template <class Schedule, int V, class F>
-__global__ void __launch_bounds__(Schedule::block_size) turn_tiles(const F f, const TurnedSizes sizes) {
-  using Tile = TurnedTile<F>;
+template <class Tile, class F>
+using TurnedTiles = Element[places(F::INPUTS)][Tile::channels * Tile::pitch];
+
+// From device memory, V channels at a time; all of a thread's loads are under way before the first is used.
+template <class Schedule, int V, class Tile, class F>
+__device__ __forceinline__ void load_tile(const F& f, const TurnedSizes& sizes, TurnedPiece piece,
+                                          TurnedTiles<Tile, F>& tile) {
   constexpr int threads = Schedule::block_size, across = Tile::channels / V;
   constexpr int each = static_cast<int>(ceil_div(across * Tile::positions, threads));  // vectors a thread
-  __shared__ float tile[places(F::INPUTS)][Tile::channels * Tile::pitch];
-  const TurnedPiece piece = turned_piece(sizes, blockIdx.x, Tile::channels, Tile::positions);
   Pack<Element, V> held[each][places(F::INPUTS)];
   TUNER_UNROLL
   for (int e = 0; e < each; e++) {
@@ -134,61 +142,93 @@ __global__ void __launch_bounds__(Schedule::block_size) turn_tiles(const F f, co
     TUNER_UNROLL
     for (int k = 0; k < F::INPUTS; k++) {
       TUNER_UNROLL
-      for (int j = 0; j < V; j++) tile[k][(c + j) * Tile::pitch + i] = to_float(held[e][k].at[j]);
-    }
-  }
-  __syncthreads();
-  TUNER_UNROLL
-  for (int c = threadIdx.x / 32; c < Tile::channels; c += threads / 32) {
-    if (piece.channel + c >= sizes.channels) continue;
-    const auto row = f.row(piece.n * sizes.channels + piece.channel + c);
-    const long long base = sizes.result_at(piece.n, piece.channel + c, piece.position);
-    TUNER_UNROLL
-    for (int i = threadIdx.x % 32; i < Tile::positions; i += 32) {
-      if (piece.position + i >= sizes.positions) continue;
-      float in[places(F::INPUTS)], out[places(F::RESULTS)];
-      TUNER_UNROLL
-      for (int k = 0; k < F::INPUTS; k++) in[k] = tile[k][c * Tile::pitch + i];
-      f.map(row, piece.position + i, in, out);
-      TUNER_UNROLL
-      for (int k = 0; k < F::RESULTS; k++) f.result[k][base + i] = to_element(out[k]);
+      for (int j = 0; j < V; j++) tile[k][(c + j) * Tile::pitch + i] = held[e][k].at[j];
     }
   }
 }
 
-template <class Schedule, int V, class F>
+// W positions at a time; the positions are a multiple of W.
+template <class Schedule, int V, int W, class F>
+__global__ void __launch_bounds__(Schedule::block_size) turn_tiles(const F f, const TurnedSizes sizes) {
+  using Tile = TurnedTile<Schedule, F>;
+  __shared__ TurnedTiles<Tile, F> tile;
+  const TurnedPiece piece = turned_piece(sizes, blockIdx.x, Tile::channels, Tile::positions);
+  load_tile<Schedule, V, Tile>(f, sizes, piece, tile);
+  __syncthreads();
+#pragma unroll 4
+  for (int c = threadIdx.x / 32; c < Tile::channels; c += Schedule::block_size / 32) {
+    if (piece.channel + c >= sizes.channels) break;
+    const auto row = f.row(piece.n * sizes.channels + piece.channel + c);
+    const long long base = sizes.result_at(piece.n, piece.channel + c, piece.position);
+    TUNER_UNROLL
+    for (int i = threadIdx.x % 32 * W; i < Tile::positions; i += 32 * W) {
+      if (piece.position + i >= sizes.positions) break;
+      Pack<Element, W> made[places(F::RESULTS)];
+      TUNER_UNROLL
+      for (int w = 0; w < W; w++) {
+        float in[places(F::INPUTS)], out[places(F::RESULTS)];
+        TUNER_UNROLL
+        for (int k = 0; k < F::INPUTS; k++) in[k] = to_float(tile[k][c * Tile::pitch + i + w]);
+        f.map(row, piece.position + i + w, in, out);
+        TUNER_UNROLL
+        for (int k = 0; k < F::RESULTS; k++) made[k].at[w] = to_element(out[k]);
+      }
+      TUNER_UNROLL
+      for (int k = 0; k < F::RESULTS; k++) store_pack<W, Schedule::streaming>(f.result[k] + base + i, made[k]);
+    }
+  }
+}
+
+template <class Schedule, int V, int W, class F>
 inline int start_turn_tiles(const F& f, TurnedSizes sizes, cudaStream_t stream) {
-  sizes.wide = static_cast<Index>(ceil_div(sizes.channels, TurnedTile<F>::channels));
-  sizes.high = static_cast<Index>(ceil_div(sizes.positions, TurnedTile<F>::positions));
+  using Tile = TurnedTile<Schedule, F>;
+  sizes.wide = static_cast<Index>(ceil_div(sizes.channels, Tile::channels));
+  sizes.high = static_cast<Index>(ceil_div(sizes.positions, Tile::positions));
   sizes.by_wide = Divider(sizes.wide), sizes.by_high = Divider(sizes.high);
   const long long blocks = static_cast<long long>(sizes.samples) * sizes.wide * sizes.high;
   if (blocks > MAX_GRID_X) return cudaErrorInvalidConfiguration;
-  turn_tiles<Schedule, V><<<static_cast<unsigned>(blocks), Schedule::block_size, 0, stream>>>(f, sizes);
+  turn_tiles<Schedule, V, W><<<static_cast<unsigned>(blocks), Schedule::block_size, 0, stream>>>(f, sizes);
   return cudaGetLastError();
+}
+
+template <class Schedule, int V, class F>
+inline int turn_tiles_widest(const F& f, const TurnedSizes& sizes, cudaStream_t stream) {
+  constexpr int pair = TurnedTile<Schedule, F>::pair;
+  if constexpr (pair > 1) {
+    if (sizes.positions % pair == 0 && results_aligned<pair>(f)) {
+      return start_turn_tiles<Schedule, V, pair>(f, sizes, stream);
+    }
+  }
+  return start_turn_tiles<Schedule, V, 1>(f, sizes, stream);
 }
 
 // ---- a result a thread ----
 
+// Four results a thread, a block's threads apart.
 template <class Schedule, class F>
 __global__ void __launch_bounds__(Schedule::block_size) turn_one_by_one(const F f, const TurnedSizes sizes,
                                                                         const WideDivider by_positions,
                                                                         const WideDivider by_channels) {
-  const long long at = static_cast<long long>(blockIdx.x) * Schedule::block_size + threadIdx.x;
-  const Index r = static_cast<Index>(by_positions.quotient(at)), n = static_cast<Index>(by_channels.quotient(r));
-  if (n >= sizes.samples) return;
-  const Index i = static_cast<Index>(at - static_cast<long long>(r) * sizes.positions);
-  float in[places(F::INPUTS)], out[places(F::RESULTS)];
+  const long long first = static_cast<long long>(blockIdx.x) * (4 * Schedule::block_size) + threadIdx.x;
   TUNER_UNROLL
-  for (int k = 0; k < F::INPUTS; k++) in[k] = to_float(f.input[k][sizes.input_at(n, r - n * sizes.channels, i)]);
-  f.map(f.row(r), i, in, out);
-  TUNER_UNROLL
-  for (int k = 0; k < F::RESULTS; k++) f.result[k][at] = to_element(out[k]);
+  for (int j = 0; j < 4; j++) {
+    const long long at = first + j * Schedule::block_size;
+    const Index r = static_cast<Index>(by_positions.quotient(at)), n = static_cast<Index>(by_channels.quotient(r));
+    if (n >= sizes.samples) continue;
+    const Index i = static_cast<Index>(at - static_cast<long long>(r) * sizes.positions);
+    float in[places(F::INPUTS)], out[places(F::RESULTS)];
+    TUNER_UNROLL
+    for (int k = 0; k < F::INPUTS; k++) in[k] = to_float(f.input[k][sizes.input_at(n, r - n * sizes.channels, i)]);
+    f.map(f.row(r), i, in, out);
+    TUNER_UNROLL
+    for (int k = 0; k < F::RESULTS; k++) f.result[k][at] = to_element(out[k]);
+  }
 }
 
 template <class Schedule, class F>
 inline int start_turn_one_by_one(const F& f, const TurnedSizes& sizes, cudaStream_t stream) {
   const long long count = static_cast<long long>(sizes.samples) * sizes.channels * sizes.positions;
-  const long long blocks = ceil_div(count, Schedule::block_size);
+  const long long blocks = ceil_div(count, 4 * Schedule::block_size);
   if (blocks > MAX_GRID_X) return cudaErrorInvalidConfiguration;
   turn_one_by_one<Schedule><<<static_cast<unsigned>(blocks), Schedule::block_size, 0, stream>>>(
       f, sizes, WideDivider(sizes.positions), WideDivider(sizes.channels));
@@ -200,14 +240,13 @@ inline int start_turn_one_by_one(const F& f, const TurnedSizes& sizes, cudaStrea
 template <class Schedule, int V, class F>
 inline int turn_widest(const F& f, const TurnedSizes& sizes, cudaStream_t stream) {
   const bool vectors = sizes.channels % V == 0 && inputs_aligned<V>(f);
-  if (vectors && sizes.positions % V == 0 && results_aligned<V>(f)) {
-    return start_turn_patches<Schedule, V>(f, sizes, stream);
+  if constexpr (!Schedule::staged) {
+    if (vectors && sizes.positions % V == 0 && results_aligned<V>(f)) {
+      return start_turn_patches<Schedule, V>(f, sizes, stream);
+    }
+    if constexpr (V > 4) return turn_widest<Schedule, V / 2>(f, sizes, stream);
   }
-  if constexpr (V > 4) {
-    return turn_widest<Schedule, V / 2>(f, sizes, stream);
-  } else {
-    return vectors ? start_turn_tiles<Schedule, V>(f, sizes, stream) : start_turn_tiles<Schedule, 1>(f, sizes, stream);
-  }
+  return vectors ? turn_tiles_widest<Schedule, V>(f, sizes, stream) : turn_tiles_widest<Schedule, 1>(f, sizes, stream);
 }
 
 // Rows (samples x channels) and positions below 2^31.

@@ -22,7 +22,8 @@ struct WindowTask {
   Index outs, vectors;   // of one part: results along the width, and vectors that are kept for them
   Index lines_a_block;
   bool whole;  // no window's mean leaves places out
-  Divider by_parts, by_vectors, by_outs, by_outs_blocked, by_lines_high, by_lines_deep;
+  Divider by_parts, by_vectors, by_lines_high, by_lines_deep;
+  Divider by_blocks, by_columns;  // of a part's results: those a thread pools along the width, and those it writes
 };
 
 // Windows of `results` results one after the other, as their elements come one by one. Where windows overlap by far,
@@ -52,8 +53,9 @@ struct WindowRun {
 
   __device__ __forceinline__ void add(int offset, float value) {
     if constexpr (shares) {
-      const int common = results - 1, beyond = offset - Along::kernel;
-      add_to(offset < shift ? offset / Along::stride : beyond < 0 ? common : common + 1 + beyond / Along::stride, value);
+      const int beyond = offset - Along::kernel;
+      const int at = beyond < 0 ? results - 1 : results + beyond / Along::stride;
+      add_to(offset < shift ? offset / Along::stride : at, value);
     } else {
       TUNER_UNROLL
       for (int r = 0; r < results; r++) {
@@ -81,7 +83,9 @@ struct WindowRun {
     const int at = offset - result * Along::stride;
     return at >= 0 && at % Along::dilation == 0 && at / Along::dilation < Along::kernel;
   }
-  __device__ __forceinline__ void add_to(int p, float value) { piece[p] = pool_both<Geometry>(piece[p], value); }
+  __device__ __forceinline__ void add_to(int p, float value) {
+    piece[p] = Along::kernel == 1 ? value : pool_both<Geometry>(piece[p], value);
+  }
 };
 
 // Along the width, windows of many elements that overlap are pooled P results a thread; others one.
@@ -229,8 +233,10 @@ __device__ __forceinline__ void pool_blocked(float* partial, Index pitch, Index 
   TUNER_UNROLL
   for (int q = 0; q < results; q++) {
     if (!mine) continue;
+    Pack<float, Width::P> pack;
     TUNER_UNROLL
-    for (int p = 0; p < Width::P; p++) partial[q * pitch + w + p] = found[q][p];
+    for (int p = 0; p < Width::P; p++) pack.at[p] = found[q][p];
+    store_pack<Width::P>(partial + q * pitch + w, pack);
   }
   __syncthreads();
 }
@@ -261,18 +267,18 @@ __device__ __forceinline__ float pool_width(const PlaneSizes& sizes, bool padded
 
 template <class Geometry>
 __device__ __forceinline__ float pool_finish(const WindowTask& task, Index d, Index h, Index w, float value) {
-  constexpr float all = WindowAxis<Geometry, 0>::kernel * WindowAxis<Geometry, 1>::kernel * WindowAxis<Geometry, 2>::kernel;
   constexpr bool mean = Geometry::pool == Pool::mean || Geometry::pool == Pool::mean_valid;
-  return mean && task.whole ? value * (1.0f / all) : pool_end<Geometry>(task.sizes, d, h, w, value);
+  constexpr float area = WindowAxis<Geometry, 1>::kernel * WindowAxis<Geometry, 2>::kernel;
+  if (mean && task.whole) return value * (1.0f / (WindowAxis<Geometry, 0>::kernel * area));
+  return pool_end<Geometry>(task.sizes, d, h, w, value);
 }
 
 // The results of a line at `w`; those of the first slice and row are found from `partial` on.
 template <class Schedule, class Geometry, int V, class F>
-__device__ __forceinline__ void write_column(const F& f, const WindowTask& task, Line line, Index w,
-                                             const float* partial, Index pitch) {
+__device__ __forceinline__ void write_column(const F& f, const typename F::Row& row, const WindowTask& task, Line line,
+                                             Index w, const float* partial, Index pitch) {
   using Width = WindowWidth<Geometry, V>;
   const PlaneSizes& sizes = task.sizes;
-  const auto row = f.row(line.plane);
   const long long plane = static_cast<long long>(line.plane) * sizes.out_depth * (sizes.out_height * sizes.out_width);
   const int start = window_start<Geometry, 2>(w);
   TUNER_UNROLL
@@ -288,6 +294,12 @@ __device__ __forceinline__ void write_column(const F& f, const WindowTask& task,
       }
     }
   }
+}
+
+// Columns that a thread writes, far apart, so that what it finds out of its line serves four results at least.
+template <class Schedule>
+TUNER_INLINE constexpr int writes_a_thread() {
+  return Schedule::rows * Schedule::slices >= 4 ? 1 : 4 / (Schedule::rows * Schedule::slices);
 }
 
 template <class Schedule, class Geometry, int V, class F>
@@ -309,16 +321,22 @@ __global__ void __launch_bounds__(Schedule::block_size) pool_lines(const F f, co
   }
   __syncthreads();
   if constexpr (Width::blocked) {
-    const Index blocks = task.by_outs_blocked.divisor, mine = task.by_outs_blocked.quotient(threadIdx.x);
+    const Index blocks = task.by_blocks.divisor, mine = task.by_blocks.quotient(threadIdx.x);
     pool_blocked<Geometry, V, results>(partials + mine * results * pitch, pitch,
                                        (threadIdx.x - mine * blocks) * Width::P, mine < lines);
   }
-  for (Index o = threadIdx.x; o < lines * task.outs; o += blockDim.x) {
-    const Index mine = task.by_outs.quotient(o), w = o - mine * task.outs, at = part * task.outs + w;
-    if (at >= task.sizes.out_width) continue;
-    const int from = Width::blocked ? static_cast<int>(w) : window_start<Geometry, 2>(at) - first;
-    write_column<Schedule, Geometry, V>(f, task, line_at<Schedule>(task, first_line + mine), at,
-                                        partials + mine * results * pitch + from, pitch);
+  const Index columns = task.by_columns.divisor, beyond = min(task.outs, task.sizes.out_width - part * task.outs);
+  for (Index o = threadIdx.x; o < lines * columns; o += blockDim.x) {
+    const Index mine = task.by_columns.quotient(o);
+    const Line line = line_at<Schedule>(task, first_line + mine);
+    const auto row = f.row(line.plane);
+    TUNER_UNROLL
+    for (int j = 0; j < writes_a_thread<Schedule>(); j++) {
+      const Index w = o - mine * columns + j * columns, at = part * task.outs + w;
+      if (w >= beyond) continue;
+      const int from = Width::blocked ? static_cast<int>(w) : window_start<Geometry, 2>(at) - first;
+      write_column<Schedule, Geometry, V>(f, row, task, line, at, partials + mine * results * pitch + from, pitch);
+    }
   }
 }
 
@@ -345,8 +363,8 @@ template <class Geometry, int AXIS>
 inline bool windows_whole(Index size, Index out) {
   using Along = WindowAxis<Geometry, AXIS>;
   const int beyond = Geometry::pool == Pool::mean_valid ? 0 : Along::padding;
-  const long long last = static_cast<long long>(out - 1) * Along::stride - Along::padding;
-  return Along::padding == beyond && last + (Along::kernel - 1) * Along::dilation < static_cast<long long>(size) + beyond;
+  const long long last = (out - 1LL) * Along::stride - Along::padding + (Along::kernel - 1) * Along::dilation;
+  return Along::padding == beyond && last < static_cast<long long>(size) + beyond;
 }
 
 // Cuts a line into parts whose vectors fit a block; false where one result alone needs more.
@@ -362,8 +380,9 @@ inline bool cut_lines(WindowTask& task) {
   }
   task.parts = static_cast<Index>(ceil_div(sizes.out_width, task.outs));
   task.vectors = Width::vectors(sizes, task.outs), task.lines_a_block = Schedule::block_size / task.vectors;
-  task.by_parts = Divider(task.parts), task.by_vectors = Divider(task.vectors), task.by_outs = Divider(task.outs);
-  task.by_outs_blocked = Divider(static_cast<Index>(ceil_div(task.outs, Width::P)));
+  task.by_parts = Divider(task.parts), task.by_vectors = Divider(task.vectors);
+  task.by_blocks = Divider(static_cast<Index>(ceil_div(task.outs, Width::P)));
+  task.by_columns = Divider(static_cast<Index>(ceil_div(task.outs, writes_a_thread<Schedule>())));
   return true;
 }
 

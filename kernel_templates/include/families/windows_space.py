@@ -5,15 +5,19 @@ from tuner.space import Constraint, Knob
 
 def cuda_knobs(prefix="", kernel=(1, 1, 1), stride=(1, 1, 1), dilation=(1, 1, 1)):
     deep, high = (size > 1 or step > 1 for size, step in zip(kernel[:2], stride[:2]))
-    rows = 4 if kernel[1] > stride[1] else 1 if kernel[1] > 4 else 2
+    rows, slices = (4, 2, 2, 1, 1)[min(kernel[1], 6) - 2] if kernel[1] > 1 else 1, 1
+    if kernel[1] > stride[1]:
+        rows = 2 if deep else 4
+    if kernel[0] > stride[0]:
+        slices = 2 if kernel[0] < 4 else 4
     return (
-        Knob(f"{prefix}block_size", (128, 256, 512), 256, "threads a block, at most"),
-        Knob(f"{prefix}vector_width", (2, 4, 8), 4, "elements a load"),
+        Knob(f"{prefix}block_size", (128, 256, 512), 128, "threads a block, at most"),
+        Knob(f"{prefix}vector_width", (2, 4, 8), 8, "elements a load; 16 bytes at most"),
         Knob(f"{prefix}rows", (1, 2, 4, 8) if high else (1,), rows if high else 1, "results a thread along the height"),
         Knob(
             f"{prefix}slices",
             (1, 2, 4, 8) if deep else (1,),
-            2 if kernel[0] > stride[0] else 1,
+            slices if deep else 1,
             "results a thread along the depth",
         ),
         Knob(f"{prefix}streaming", (False, True), False, "what is read leaves the caches first"),

@@ -24,6 +24,10 @@ TOLERANCES = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 MISSING = backends.of("cuda").missing()
 NAN, INF = float("nan"), float("inf")
 gpu = [pytest.mark.gpu, pytest.mark.skipif(MISSING is not None, reason=MISSING or "")]
+TURNED = [  # samples, channels, positions
+    (1, 1, 1), (2, 3, 700), (2, 70, 5), (3, 64, 1024), (2, 96, 225), (1, 36, 999), (2, 33, 65), (1, 20, 44),
+    (2, 72, 130),
+]  # fmt: skip
 SCANNED = [(1, 1, 1), (5, 4096, 1), (9, 1111, 1), (3, 6, 1), (2, 300, 8), (3, 77, 5)]  # outer, length, inner
 
 
@@ -41,21 +45,23 @@ def test_a_source_compiles_without_spilling(name: str, tmp_path: Path) -> None:
     assert spilled and all(" 0 bytes spill stores" in line for line in spilled)
 
 
+@pytest.fixture(scope="module", params=DTYPES, ids=str)
+def dtype(request: pytest.FixtureRequest) -> torch.dtype:
+    found: torch.dtype = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def built(dtype: torch.dtype, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Launch]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path_factory.mktemp("streams")))
+        for name, value in toolchain.environment().items():
+            patch.setenv(name, value)
+        yield {name: launcher(HERE / f"{name}.cu", dtype) for name in ("map", "turned", "windows", "scan")}
+
+
 class TestOnCuda:
     pytestmark = gpu
-
-    @pytest.fixture(scope="class", params=DTYPES, ids=str)
-    def dtype(self, request: pytest.FixtureRequest) -> torch.dtype:
-        found: torch.dtype = request.param
-        return found
-
-    @pytest.fixture(scope="class")
-    def built(self, dtype: torch.dtype, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Launch]]:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path_factory.mktemp("streams")))
-            for name, value in toolchain.environment().items():
-                patch.setenv(name, value)
-            yield {name: launcher(HERE / f"{name}.cu", dtype) for name in ("map", "turned", "windows", "scan")}
 
     # ---- map ----
 
@@ -80,17 +86,16 @@ class TestOnCuda:
     # ---- turned ----
 
     @pytest.mark.parametrize("skew", [0, 1])
-    @pytest.mark.parametrize(
-        ("samples", "channels", "positions"),
-        [(1, 1, 1), (2, 3, 700), (2, 70, 5), (3, 64, 1024), (2, 96, 15 * 15), (1, 36, 999), (2, 33, 65), (1, 20, 44)],
-    )
+    @pytest.mark.parametrize("by_tiles", [0, 1])
+    @pytest.mark.parametrize("shape", TURNED, ids=str)
     def test_a_map_of_what_lies_channels_last(
-        self, built: dict[str, Launch], dtype: torch.dtype, samples: int, channels: int, positions: int, skew: int
+        self, built: dict[str, Launch], dtype: torch.dtype, shape: tuple[int, int, int], by_tiles: int, skew: int
     ) -> None:
+        samples, channels, positions = shape
         x, y = (drawn(dtype, skew, samples, positions, channels) for _ in range(2))
         scale, shift = drawn(dtype, 0, samples * channels), drawn(dtype, 0, positions)
         result, difference = (empty(dtype, skew, samples, channels, positions) for _ in range(2))
-        built["turned"]("affine", x, y, scale, shift, result, difference, samples, channels, positions)
+        built["turned"]("affine", by_tiles, x, y, scale, shift, result, difference, samples, channels, positions)
         by_row = scale.double().view(samples, channels, 1)
         close(result, x.double().transpose(1, 2) * by_row + shift.double())
         close(difference, (x.double() - y.double()).transpose(1, 2))
