@@ -1,7 +1,8 @@
-"""Drafts, searches, exports and judges every problem of a folder, and writes what came of it as a table.
+r"""Drafts, searches, exports and judges every problem of a folder, and writes what came of it as a table.
 
     python benchmarks/suite.py FOLDER [--seconds-each 20] [--only 22,25] [--device auto] [--output FILE]
-    python benchmarks/suite.py --reduced dozen --device cpu --seconds-each 3 --search-only
+    python benchmarks/suite.py --reduced dozen --device cpu --seconds-each 2 --final-budget-s 1 \
+        --baselines eager --search-only --jobs 2
 
 Each problem has a process of its own, and a time limit; one that goes wrong is a line of the table. A line is
 written to OUTPUT.jsonl as soon as it is there, the table to OUTPUT.md and OUTPUT.json. The same command again goes on
@@ -157,7 +158,9 @@ def main() -> int:
     parser.add_argument("--time-limit", type=float, default=240, help="seconds that one problem may take in all")
     parser.add_argument("--stop-after", type=float, default=float("inf"), help="seconds after which none begins")
     parser.add_argument("--warm", type=int, default=0, help="first compile the baselines of so many problems at once")
-    parser.add_argument("--jobs", type=int, default=1, help="problems at once; only one is timed at a moment")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="problems at once, one of them timed; on a CPU the others still disturb"
+    )
     parser.add_argument("--search-only", action="store_true", help="neither export nor judge a second time")
     parser.add_argument("--no-verify", action="store_true", help="export, which verifies, and no `tuner verify` more")
     parser.add_argument("--again", default="", help="make these anew: failed, refused, timeout, right (with commas)")
