@@ -7,7 +7,7 @@ def cuda_knobs(prefix=""):
     return (
         Knob(f"{prefix}block_size", (128, 256, 512), 256, "threads a block"),
         Knob(f"{prefix}vector_width", (2, 4, 8), 8, "elements a load or store; 16 bytes at most"),
-        Knob(f"{prefix}unroll", (1, 2, 4, 8), 1, "vectors of a tensor a thread has under way"),
+        Knob(f"{prefix}unroll", (1, 2, 4, 8), 2, "vectors of a tensor a thread has under way"),
         Knob(f"{prefix}streaming", (False, True), False, "what is read and written leaves the caches first"),
     )
 
