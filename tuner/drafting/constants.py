@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 from tuner.drafting.builder import Full
@@ -21,6 +22,12 @@ def constant_call(op: Operation, node: fx.Node) -> str | None:
 
     if len(op.shapes) > 1:
         return None
+    if op.operator == "stack" and op["dim"] == 0 and (values := _listed(op, op["tensors"])) is not None:
+        return f"torch.tensor({values}, dtype=torch.{op.dtype})"
+    if op.operator == "_to_copy":
+        return f"{_text(op, op.x)}.to(torch.{op.dtype})"
+    if op.operator in ("view", "unsqueeze", "squeeze", "_unsafe_view"):
+        return f"{_text(op, op.x)}.reshape({op.shape})"
     named = getattr(torch, op.operator, None)
     name = f"torch.{op.operator}" if callable(named) else f"torch.ops.aten.{op.operator}.{op.overload}"
     schema = node.target._schema.arguments  # type: ignore[union-attr]
@@ -33,6 +40,20 @@ def constant_call(op: Operation, node: fx.Node) -> str | None:
     if "dtype" not in node.kwargs and any(argument.name == "dtype" for argument in schema):
         given.append(f"dtype=torch.{op.dtype}")
     return f"{name}({', '.join(given)})"
+
+
+def _listed(op: Operation, stacked: list[Any]) -> str | None:
+    """Numbers, or lists of them, that were stacked, as a list's text."""
+    words = []
+    for value in stacked:
+        call = _text(op, value)
+        number = re.fullmatch(
+            r"torch\.full\(\(\), ([^,]+), dtype=[\w.]+\)|torch\.tensor\((\[.*\]), dtype=[\w.]+\)", call
+        )
+        if number is None:
+            return None
+        words.append(number[1] or number[2])
+    return f"[{', '.join(words)}]"
 
 
 def _text(op: Operation, value: Any) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 SEED = 0
+LONGEST = 64  # numbers in a list that a forward makes a tensor of
 
 
 def export(loaded: Problem, workload: Workload) -> tuple[ExportedProgram, torch.nn.Module]:
@@ -61,26 +62,51 @@ def _exported(loaded: Problem, workload: Workload, device: str) -> tuple[Exporte
 
 @contextlib.contextmanager
 def _numbers_stay_numbers() -> Iterator[None]:
-    """`torch.tensor(0.5)` in a forward becomes a fill, whose number is in the graph whatever the device."""
+    """`torch.tensor(0.5)` in a forward becomes a fill, whose number is in the graph whatever the device.
+
+    A list becomes a stack of fills.
+    """
     import torch
     from torch.overrides import TorchFunctionMode
 
     class Numbers(TorchFunctionMode):
         def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             kwargs = kwargs or {}
-            if func is torch.tensor and args and isinstance(args[0], int | float | bool):
-                rest = {name: kwargs[name] for name in ("dtype", "device") if name in kwargs}
-                if rest.get("dtype") is None:
-                    rest["dtype"] = (
-                        torch.bool
-                        if isinstance(args[0], bool)
-                        else (torch.int64 if isinstance(args[0], int) else torch.get_default_dtype())
-                    )
-                return torch.full((), args[0], **rest)
+            if func is torch.tensor and args and (dtype := _dtype_of(args[0])) is not None:
+                rest = {name: kwargs[name] for name in ("dtype", "device") if kwargs.get(name) is not None}
+                return _filled(args[0], {"dtype": dtype, **rest})
             return func(*args, **kwargs)
 
     with Numbers():
         yield
+
+
+def _filled(values: Any, rest: dict[str, Any]) -> torch.Tensor:
+    import torch
+
+    if isinstance(values, tuple | list):
+        return torch.stack([_filled(value, rest) for value in values])
+    return torch.full((), values, **rest)
+
+
+def _dtype_of(values: Any) -> torch.dtype | None:
+    """That torch.tensor gives numbers, or lists of them; None for anything else, and for long lists."""
+    import torch
+
+    kinds = {type(value) for value in _flat(values)}
+    if not kinds or not kinds <= {bool, int, float} or len(list(_flat(values))) > LONGEST:
+        return None
+    if float in kinds:
+        return torch.get_default_dtype()
+    return torch.int64 if int in kinds else torch.bool
+
+
+def _flat(values: Any) -> Iterator[Any]:
+    if isinstance(values, tuple | list):
+        for value in values:
+            yield from _flat(value)
+    else:
+        yield values
 
 
 def _place(loaded: Problem, error: BaseException) -> str:

@@ -139,7 +139,7 @@ class _Walk:
             return None
         op = self._operation(node)
         if torch.Tag.nondeterministic_seeded in node.target.tags and not _is_harmless(op):
-            raise Refused(node, f"{op.operator} is random: nothing can be judged")
+            raise Refused(node, f"{op.operator.removeprefix('native_')} is random: nothing can be judged")
         if _made_of_constants(op):
             folded = constant_call(op, node)
             if folded is not None:
