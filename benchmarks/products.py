@@ -31,16 +31,20 @@ from tuner.template.shared import host_file, inline_includes
 from tuner.template.signatures import signatures
 
 DEVICE = "cuda:0"
-SOURCE = Path(__file__).parent / "products" / "split_product.cu"
+SOURCES = Path(__file__).parent / "products"
 BANDWIDTH, HALF_RATE = 3.3e12, 800e12  # bytes and operations a second
 FLUSH_BYTES = 256 * 2**20
 Call = Callable[[], torch.Tensor]
 
 
 class Host:
-    """The host functions of include/products, and a kernel for them, as a candidate has them."""
+    """The host functions of include/products, and a kernel for them, as a candidate has them.
 
-    def __init__(self, capability: tuple[int, int] = (8, 0)) -> None:
+    With `few_rows` it is built for sm_90a alone.
+    """
+
+    def __init__(self, few_rows: bool = False) -> None:
+        self.has_few_rows = few_rows
         folder = template.shipped_folder() / "gn_min_bias"  # any folder finds what is shared
         runtime = Path(render.__file__).with_name("candidate_runtime.py").read_text()
         operator = Path(render.__file__).with_name("candidate_operator.py").read_text()
@@ -50,12 +54,13 @@ class Host:
             runtime,
         ]
         parts += ["import torch.nn as nn\n", operator]
-        parts += [host_file(folder, host).read_text() for host in ("split_product", "convolution")]
+        parts += [host_file(folder, host).read_text() for host in ("split_product", "few_rows", "convolution")]
         exec("\n".join(parts), self.names)
-        text = inline_includes(SOURCE)
+        text = inline_includes(SOURCES / ("few_rows.cu" if few_rows else "split_product.cu"))
         known = {name: str(each) for name, each in signatures(text).items() if name != "tuner_error"}
+        needs = ((9, 0), True) if few_rows else ((8, 0), False)
         self.kernel = self.names["Kernel"](
-            "products", None, "cuda", "", (), torch.float32, {}, text, capability, signatures=known
+            "products", None, "cuda", "", (), torch.float32, {}, text, *needs, signatures=known
         )
 
     def __getattr__(self, name: str) -> Any:
@@ -87,6 +92,8 @@ PROBLEMS = (
     Problem("linear", 16384, 4096, 4096),
     Problem("linear", 32768, 1024, 4096),
     Problem("linear", 16384, 4096, 1024),
+    Problem("linear", 64, 8192, 8192),
+    Problem("linear", 256, 16384, 16384),
     Problem("linear", 128, 16384, 16384),
     Problem("linear", 128, 32768, 32768),
     Problem("matmul", 4096, 4096, 4096, layout="NN"),
@@ -124,6 +131,9 @@ def points(problem: Problem, host: Host) -> Iterator[tuple[str, Call]]:
     a, b = factors(problem)
     weights: tuple[str, ...] = () if problem.layout else ("checked", "fresh")
     yield "fp32", lambda: torch.matmul(a, b if problem.layout else b.t())
+    if not problem.layout and problem.m <= 1024 and host.has_few_rows:
+        rest = {"calls": 1, "slice_k": 2048, "weights": "fresh"}
+        yield "few_rows", lambda: host.split_product(None, host.kernel, "gemm", a, b, scheme="few_rows", **rest)
     slices = [s for s in (2048, 4096, 8192, 16384) if s == 2048 or problem.k > s // 2]
     for calls, slice_k in itertools.product((1, 2), slices):
         knobs = {"scheme": "fp16x3", "calls": calls, "slice_k": slice_k}
@@ -192,7 +202,7 @@ def main() -> None:
     if not torch.cuda.is_available():
         sys.exit("needs a CUDA device")
     os.environ |= toolchain.environment()
-    host, rows = Host(), []
+    host, rows = Host(few_rows=torch.cuda.get_device_capability() == (9, 0)), []
     print(f"{torch.cuda.get_device_name()}, PyTorch {torch.__version__}")
     print(
         "| product, M x K x N | fp32 | ours | over fp32 | floor | error ratio | knobs | every point, ms (error ratio) |"

@@ -16,7 +16,8 @@ from products import Host
 from tuner.backends import toolchain
 from tuner.template.shared import shipped_folder
 
-HOST = Host()
+HOST, FEW = Host(), Host(few_rows=True)
+ONE_SLICE = {"calls": 1, "slice_k": 16384, "weights": "fresh"}
 FP32_ERRORS = 8  # of the result, a right one's at most
 KNOBS = [{"calls": calls, "slice_k": slice_k} for calls in (1, 2) for slice_k in (2048, 8192)]
 gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
@@ -137,13 +138,20 @@ def _extensions(tmp_path_factory: pytest.TempPathFactory) -> Any:
         patch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path_factory.mktemp("extensions")))
         for name, value in toolchain.environment().items():
             patch.setenv(name, value)
-        patch.setitem(HOST.names, "SPLIT_LEAST_RESULTS", 0)  # so that small products are made of pieces, too
+        for host in (HOST, FEW):  # so that small products are made of pieces, too
+            patch.setitem(host.names, "SPLIT_LEAST_RESULTS", 0)
         yield
 
 
 def matrix(rows: int, k: int, seed: int, turned: bool = False, batch: tuple[int, ...] = ()) -> torch.Tensor:
     torch.manual_seed(seed)
     return torch.randn(*batch, k, rows, device="cuda").mT if turned else torch.randn(*batch, rows, k, device="cuda")
+
+
+def needs_sm_90(host: Host) -> Host:
+    if torch.cuda.get_device_capability() != (9, 0):
+        pytest.skip("needs sm_90a")
+    return host
 
 
 def close_to_exact(found: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> None:
@@ -229,6 +237,36 @@ class TestOnCuda:
             follows()
             weight.data = matrix(96, 3000, 3, turned=True)
             follows()
+
+    @pytest.mark.parametrize("scheme", ["fp32", "fp16x3", "few_rows"])
+    @pytest.mark.parametrize("value", [1.0, math.nan, math.inf])
+    def test_parts_times_their_scales_are_the_product(self, value: float, scheme: str) -> None:
+        host = needs_sm_90(FEW) if scheme == "few_rows" else HOST
+        x, weight = matrix(90, 1000, 1), matrix(1000, 1000, 2)
+        x[70, 900], weight[3, 5] = value, value
+        found, rows, columns = host.split_parts(None, host.kernel, "gemm", x, weight, scheme=scheme, **ONE_SLICE)
+        wanted = x.double() @ weight.double().t()
+        product = (found * rows[:, None] * columns).double()
+        torch.testing.assert_close(product, wanted, rtol=1e-4, atol=1e-3, equal_nan=True)
+
+    @pytest.mark.parametrize(
+        ("m", "n", "k"), [(1, 1, 4), (3, 130, 68), (64, 1000, 5000), (128, 384, 20000), (200, 77, 4100)]
+    )
+    def test_few_rows(self, m: int, n: int, k: int) -> None:
+        host, x, weight = needs_sm_90(FEW), matrix(m, k, 1), matrix(n, k, 2)
+        found = host.split_product(None, host.kernel, "gemm", x, weight, scheme="few_rows", **ONE_SLICE)
+        wanted, bound = x.double() @ weight.double().t(), x.double().abs() @ weight.double().abs().t()
+        assert float(((found.double() - wanted).abs() / bound).max()) <= 1e-6
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e30, 1e-42])
+    def test_few_rows_of_any_values(self, value: float) -> None:
+        host, x, weight = needs_sm_90(FEW), matrix(100, 4096, 1), matrix(300, 4096, 2)
+        x[70, 2900], weight[4] = value, 0.0
+        if not 1 < value < math.inf:  # a value that towers in both rows leaves neither's small ones
+            weight[3, 5] = value
+        found = host.split_product(None, host.kernel, "gemm", x, weight, scheme="few_rows", **ONE_SLICE)
+        wanted = x.double() @ weight.double().t()
+        torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-3, equal_nan=True)
 
     def test_the_same_bits_twice(self) -> None:
         a, b = matrix(100, 20000, 1), matrix(100, 20000, 2, turned=True).mT

@@ -21,15 +21,15 @@ struct Product {
   long long batch, m, n, k, slices, parts;
 };
 
-// Where a thread's results lie: row first_row + 16 i, columns from `column` on.
+// The tile that is numbered so, and where a thread's results lie in it: rows row + 16 i, columns from `column` on.
 struct Place {
   long long matrix, row0, column0, row, column;
 
-  __device__ explicit Place(const Product& p) {
+  __device__ Place(const Product& p, long long number) {
     const long long across = ceil_div(p.n, tile), down = ceil_div(p.m, tile);
-    column0 = blockIdx.x % across * tile;
-    row0 = blockIdx.x / across % down * tile;
-    matrix = blockIdx.x / across / down;
+    column0 = number % across * tile;
+    row0 = number / across % down * tile;
+    matrix = number / across / down;
     row = row0 + threadIdx.x / 16;
     column = column0 + threadIdx.x % 16 * 4;
   }
@@ -40,18 +40,17 @@ __device__ __forceinline__ const float* scale_at(const Product& p, const Factor&
   return f.scales + (matrix * p.slices + slice) * f.padded + row;
 }
 
-// Whether a row of the tile, or a column, has the scale NaN in a slice; every thread gets the answer.
-__device__ inline bool is_irregular(const Product& p, const Place& at) {
+// The least scale over the slices of a row of the tile, or of a column: below 0 where it is not finite.
+__device__ __forceinline__ float least_scale(const Product& p, const Place& at) {
   const bool of_a = threadIdx.x < tile;
   const long long row = of_a ? at.row0 + threadIdx.x : at.column0 + threadIdx.x - tile;
-  bool found = false;
+  float least = 1.0f;
   if (threadIdx.x < 2 * tile && row < (of_a ? p.m : p.n)) {
     for (long long s = 0; s < p.slices; s++) {
-      const float scale = *scale_at(p, of_a ? p.a : p.b, at.matrix, s, row);
-      found = found || scale != scale;
+      least = fminf(least, *scale_at(p, of_a ? p.a : p.b, at.matrix, s, row));
     }
   }
-  return __syncthreads_or(found);
+  return least;
 }
 
 __device__ __forceinline__ void add_sums(const Product& p, const Place& at, float (&v)[4][4]) {
@@ -106,14 +105,35 @@ __device__ inline void multiply_tile(const Product& p, const Place& at, float (&
   }
 }
 
-__global__ void __launch_bounds__(256) finish_tiles(const Product p) {
-  const Place at(p);
-  float v[4][4] = {};
-  if (is_irregular(p, at)) {
+// A block looks at 64 rows: what sums of a single plane and slice they have in tiles that are computed again becomes
+// what times both scales is the tile in float.
+__global__ void __launch_bounds__(256) repair_rows(const Product p, float* sums) {
+  const long long across = ceil_div(p.n, tile), first = blockIdx.x * across;
+  float least = least_scale(p, Place(p, first));
+  const float* scales = scale_at(p, p.b, first / across / ceil_div(p.m, tile), 0, 0);
+#pragma unroll 4
+  for (long long i = threadIdx.x; i < p.n; i += 256) least = fminf(least, scales[i]);
+  if (!__syncthreads_or(least < 0.0f)) return;
+  for (long long number = first; number < first + across; number++) {
+    const Place at(p, number);
+    if (!__syncthreads_or(least_scale(p, at) < 0.0f)) continue;
+    float v[4][4];
     multiply_tile(p, at, v);
-  } else {
-    add_sums(p, at, v);
+    for (int i = 0; i < 16; i++) {
+      const long long row = at.row + i / 4 * 16, column = at.column + i % 4;
+      if (row >= p.m || column >= p.n) continue;
+      const float scale = *scale_at(p, p.a, at.matrix, 0, row), other = *scale_at(p, p.b, at.matrix, 0, column);
+      sums[(at.matrix * p.m + row) * p.b.padded + column] = v[i / 4][i % 4] / scale / other;
+    }
   }
+}
+
+__global__ void __launch_bounds__(256) finish_tiles(const Product p) {
+  const Place at(p, blockIdx.x);
+  float v[4][4] = {};
+  const float least = least_scale(p, at);
+  add_sums(p, at, v);
+  if (__syncthreads_or(least < 0.0f)) multiply_tile(p, at, v);
 #pragma unroll
   for (int i = 0; i < 4; i++) {
     const long long row = at.row + 16 * i;
@@ -144,8 +164,26 @@ extern "C" int finish_product(const float* sums, const float* a_scales, const fl
                          {b, b_scales, b_batch_stride, b_stride, b_k_stride, b_padded},
                          out, batch, m, n, k, slices, parts};
   const long long blocks = batch * ceil_div(m, split::tile) * ceil_div(n, split::tile);
-  if (blocks == 0) return cudaSuccess;
   if (blocks > MAX_GRID_X) return cudaErrorInvalidConfiguration;
+  if (blocks == 0) return cudaSuccess;
   split::finish_tiles<<<static_cast<unsigned>(blocks), 256, 0, static_cast<cudaStream_t>(stream)>>>(p);
+  return cudaGetLastError();
+}
+
+// Instead of that, of one slice and part: sums become what times a's and b's scales is the product.
+extern "C" int repair_product(float* sums, const float* a_scales, const float* b_scales, const float* a,
+                              const float* b, long long batch, long long m, long long n, long long k,
+                              long long slices, long long parts, long long a_padded, long long b_padded,
+                              long long a_batch_stride, long long a_stride, long long a_k_stride,
+                              long long b_batch_stride, long long b_stride, long long b_k_stride, void* stream) {
+  const split::Product p{sums,
+                         {a, a_scales, a_batch_stride, a_stride, a_k_stride, a_padded},
+                         {b, b_scales, b_batch_stride, b_stride, b_k_stride, b_padded},
+                         nullptr, batch, m, n, k, slices, parts};
+  const long long blocks = batch * ceil_div(m, split::tile);
+  if (blocks > MAX_GRID_X) return cudaErrorInvalidConfiguration;
+  if (slices != 1 || parts != 1) return cudaErrorInvalidValue;
+  if (blocks == 0) return cudaSuccess;
+  split::repair_rows<<<static_cast<unsigned>(blocks), 256, 0, static_cast<cudaStream_t>(stream)>>>(p, sums);
   return cudaGetLastError();
 }

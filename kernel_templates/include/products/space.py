@@ -12,18 +12,22 @@ BANDWIDTH = 3e12  # bytes a second
 SLICES = (2048, 4096, 8192, 16384)
 
 
-def product_knobs(prefix="", weight=True):
+def product_knobs(prefix="", weight=True, few_rows=False):
     """Of a matrix product in fp32 on a GPU; `weight` where its second factor is a parameter.
 
-    Of factors that have one sign, as activations may, sums grow with K, and so does what truncating them costs.
+    `few_rows` offers few_rows.cuh, for a layer of at most 1024 rows in a source that is built for sm_90a alone. Of
+    factors that have one sign, as activations may, sums grow with K, and so does what truncating them costs.
     """
+    first = 4096 if weight and not few_rows else 2048
+    schemes = ("fp32", "fp16x3", *(("few_rows",) if few_rows else ()))
     knobs = (
-        Knob("scheme", ("fp32", "fp16x3"), "fp16x3", "cuBLAS in fp32, or three products of half-precision pieces"),
+        Knob("scheme", schemes, schemes[-1], "fp32, three products of half-precision pieces, or those in one kernel"),
         Knob("calls", (1, 2), 1, "products of pieces: one over three times K, or the cross terms apart"),
-        Knob("slice_k", SLICES, 4096 if weight else 2048, "values of K that tensor cores sum, truncating"),
+        Knob("slice_k", SLICES, first, "values of K that a tensor core sums, truncating"),
     )
     if weight:
-        knobs += (Knob("weights", ("fresh", "checked"), "checked", "cut again where it has changed, or each time"),)
+        kept = "fresh" if few_rows else "checked"
+        knobs += (Knob("weights", ("fresh", "checked"), kept, "cut each time, or again where it has changed"),)
     return _prefixed(prefix, knobs)
 
 
@@ -47,12 +51,16 @@ def product_constraints(prefix=""):
 
     def wins(k, f):
         """What the pieces take stays under what fp32 takes, estimated with a half to spare."""
-        return knob(k, "scheme") == "fp32" or _pieces_s(f, fact, knob(k, "slice_k")) < 1.5 * _float_s(f, fact)
+        return knob(k, "scheme") != "fp16x3" or _pieces_s(f, fact, knob(k, "slice_k")) < 1.5 * _float_s(f, fact)
+
+    def few(k, f):
+        return knob(k, "scheme") != "few_rows" or (fact(f, "m") <= 1024 and fact(f, "k") % 4 == 0)
 
     return (
-        Constraint(f"{prefix}pieces in halves alone", lambda k, f: knob(k, "scheme") != "fp32" or first(k)),
+        Constraint(f"{prefix}choices of fp16x3 alone", lambda k, f: knob(k, "scheme") == "fp16x3" or first(k)),
         Constraint(f"{prefix}slices that cut K", cuts),
         Constraint(f"{prefix}pieces can win", wins),
+        Constraint(f"{prefix}few rows of whole vectors", few),
     )
 
 

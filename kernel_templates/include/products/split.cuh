@@ -10,10 +10,9 @@
 //
 // K is cut into slices of `width` values, each with scales and pieces of its own: a product of few results has work
 // for the whole chip, and no sum in a tensor core is longer than a slice. Rows and columns beyond the matrix are zero. A
-// row with NaN or Inf in a slice has the scale NaN there, and zeros as pieces: finish.cuh computes it again.
+// row with NaN or Inf in a slice has the scale -1 there, and zeros as pieces: finish.cuh computes it again.
 #pragma once
 #include <cuda_fp16.h>
-#include <math_constants.h>
 
 #include "core/launch.cuh"
 #include "core/reduce.cuh"
@@ -24,7 +23,8 @@ namespace split {
 constexpr int held = 32;  // values that a thread keeps of a row
 constexpr int top = 14;   // exponent of a scaled row's largest magnitude
 
-// A row's factors: `up` scales its values, `scale` undoes it. 2^-126 <= scale, so that both are normal numbers.
+// A row's factors: `up` scales its values, `scale` undoes it. 2^-126 <= scale, so that both are normal numbers; 0 and -1
+// stand for a row that is not finite.
 struct Factors {
   float up, scale;
 };
@@ -32,7 +32,7 @@ struct Factors {
 // `largest` holds the bits of the row's largest magnitude; NaN and Inf lie above all others.
 __device__ __forceinline__ Factors factors(unsigned largest) {
   const unsigned exponent = max(largest >> 23, 1u + top);
-  if (largest >= 0x7f800000u) return {0.0f, CUDART_NAN_F};
+  if (largest >= 0x7f800000u) return {0.0f, -1.0f};
   return {__uint_as_float((254 + top - exponent) << 23), __uint_as_float((exponent - top) << 23)};
 }
 
@@ -170,6 +170,7 @@ template <int V>
 int launch_rows(const Matrix& p, void* stream) {
   if (p.width <= 32 * held) return launch_rows<V, 32>(p, stream);
   if (p.width <= 128 * held) return launch_rows<V, 128>(p, stream);
+  if (p.width <= 256 * held) return launch_rows<V, 256>(p, stream);
   if (p.width <= 512 * held) return launch_rows<V, 512>(p, stream);
   return cudaErrorInvalidValue;
 }

@@ -1,6 +1,7 @@
 """Host side of matrix products in fp32 from pieces in half precision: split.cuh, then cuBLAS, then finish.cuh.
 
-A source that includes both headers serves them. Knobs, in space.py, come as keyword arguments of the same names.
+A source that includes both headers serves them; one with few_rows among its schemes has few_rows.py and .cuh, too.
+Knobs, in space.py, come as keyword arguments of the same names.
 """
 
 import math
@@ -15,13 +16,35 @@ SPLIT_LONG_K = 2**16
 
 def split_product(model, kernel, name, x, weight, *, scheme, calls, slice_k, weights):
     """x (..., K) times weight (N, K) transposed -> (..., N), contiguous. `name` is the layer's path, for its pieces."""
+    made = split_made(model, kernel, name, x, weight, scheme, calls, slice_k, weights)
+    y = torch.matmul(x, weight.t()) if made is None else made.finished(kernel)
+    return y.view(*x.shape[:-1], weight.shape[0])
+
+
+def split_parts(model, kernel, name, x, weight, *, scheme, calls, slice_k, weights):
+    """(product (..., N), row_scale, column_scale): what split_product returns is product * row_scale * column_scale.
+
+    row_scale has a number for each row of K values of x, column_scale (N) for each of the weight. What comes after
+    the product applies them on its way, and a pass over the product is saved where K is one slice and calls is 1.
+    """
+    made = split_made(model, kernel, name, x, weight, scheme, calls, slice_k, weights)
+    parts, shape = None if made is None else made.parts(kernel), (*x.shape[:-1], weight.shape[0])
+    if parts is None:
+        y = torch.matmul(x, weight.t()) if made is None else made.finished(kernel)
+        parts = y, *(torch.ones(count, dtype=y.dtype, device=y.device) for count in (y.numel() // shape[-1], shape[-1]))
+    return parts[0].view(shape), *parts[1:]
+
+
+def split_made(model, kernel, name, x, weight, scheme, calls, slice_k, weights):
+    """The product of a layer, still in parts; None where it is to be computed in fp32."""
     rows = x.reshape(-1, x.shape[-1])
+    if scheme == "few_rows" and few_rows_serves(rows, weight):
+        return FewRows(kernel, rows, weight)
     if not split_serves(scheme, 1, rows.shape[0], *weight.shape):
-        return torch.matmul(x, weight.t())
+        return None
     form = 2 if calls == 2 else 3, slice_k
     wide = split_weight(model, kernel, name, weight, form, weights)
-    tall = SplitPieces(rows[None], *form, left=True).fill(kernel)
-    return split_multiply(kernel, tall, wide).view(*x.shape[:-1], weight.shape[0])
+    return SplitSums(SplitPieces(rows[None], *form, left=True).fill(kernel), wide)
 
 
 def split_matmul(kernel, a, b, *, scheme, calls, slice_k):
@@ -35,7 +58,7 @@ def split_matmul(kernel, a, b, *, scheme, calls, slice_k):
     form = 2 if calls == 2 else 3, slice_k
     left = SplitPieces(a, *form, left=True).fill(kernel)
     right = SplitPieces(b.transpose(1, 2), *form, left=False).fill(kernel)
-    return split_multiply(kernel, left, right).view(shape)
+    return SplitSums(left, right).finished(kernel).view(shape)
 
 
 def split_serves(scheme, batch, m, n, k):
@@ -125,22 +148,42 @@ def split_weight(model, kernel, name, weight, form, weights):
     return pieces
 
 
-def split_multiply(kernel, a, b):
-    """The product (batch, m, n) of pieces of a (batch, m, k) and of b (batch, n, k)."""
-    z, m, n = a.batch * a.slices, a.rows, b.rows
-    pairs = [(a.columns(0, 2), b.columns(0, 2)), (a.columns(1, 1), b.columns(0, 1))]
-    if a.parts == 3:
+class SplitSums:
+    """The product (batch, m, n) of the pieces of a (batch, m, k) and of b (batch, n, k), before its scales."""
+
+    def __init__(self, a, b):
+        self.a, self.b = a, b
         pairs = [(a.columns(0, 3), b.columns(0, 3))]
-    sums = torch.empty(len(pairs), z, m, b.padded, dtype=torch.float32, device=a.pieces.device)
-    for plane, (left, right) in zip(sums, pairs):
-        left, right = left[:, :m], right.transpose(1, 2)
-        if z == 1:
-            torch.ops.aten.mm.dtype_out(left[0], right[0], torch.float32, out=plane[0])
-        else:
-            torch.ops.aten.bmm.dtype_out(left, right, torch.float32, out=plane)
-    out = torch.empty(a.batch, m, n, dtype=torch.float32, device=sums.device)
-    kernel.launch(
-        "finish_product", sums, a.scales, b.scales, a.source, b.source, out,
-        a.batch, m, n, a.k, a.slices, len(pairs), a.padded, b.padded, *a.source.stride(), *b.source.stride(),
-    )  # fmt: skip
-    return out
+        if a.parts == 2:  # the cross terms, then high times high
+            pairs = [(a.columns(0, 2), b.columns(0, 2)), (a.columns(1, 1), b.columns(0, 1))]
+        z = a.batch * a.slices
+        self.sums = torch.empty(len(pairs), z, a.rows, b.padded, dtype=torch.float32, device=a.pieces.device)
+        for plane, (left, right) in zip(self.sums, pairs):
+            left, right = left[:, : a.rows], right.transpose(1, 2)
+            if z == 1:
+                torch.ops.aten.mm.dtype_out(left[0], right[0], torch.float32, out=plane[0])
+            else:
+                torch.ops.aten.bmm.dtype_out(left, right, torch.float32, out=plane)
+
+    def finished(self, kernel):
+        """The product, contiguous."""
+        out = torch.empty(self.a.batch, self.a.rows, self.b.rows, dtype=torch.float32, device=self.sums.device)
+        kernel.launch("finish_product", *self.buffers, out, *self.sizes)
+        return out
+
+    def parts(self, kernel):
+        """(product, a's scales, b's), or None where sums are still to be added up."""
+        if self.sums.shape[:2] != (1, 1) or self.b.padded != self.b.rows:
+            return None
+        kernel.launch("repair_product", *self.buffers, *self.sizes)
+        return self.sums[0, 0], self.a.scales[0, : self.a.rows], self.b.scales[0]
+
+    @property
+    def buffers(self):
+        return self.sums, self.a.scales, self.b.scales, self.a.source, self.b.source
+
+    @property
+    def sizes(self):
+        a, b = self.a, self.b
+        sizes = a.batch, a.rows, b.rows, a.k, a.slices, len(self.sums), a.padded, b.padded
+        return *sizes, *a.source.stride(), *b.source.stride()
