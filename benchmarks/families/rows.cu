@@ -71,6 +71,10 @@ struct Reduced {
   struct Item {
     float x;
   };
+  // Of a parameter that PyTorch has allocated: four neighbours may be read at once.
+  __device__ static const float* aligned(const float* p) {
+    return static_cast<const float*>(__builtin_assume_aligned(p, 16));
+  }
   __device__ Row row(Index r) const {
     Row row{};
     if constexpr (OPERATION == GROUP_NORM) row.channel = r % groups * channels;
@@ -103,8 +107,10 @@ struct Reduced {
   }
   __device__ void results(const Row& row, Index i, const Item& item, float (&out)[places(RESULTS)]) const {
     if constexpr (OPERATION == SOFTMAX) out[0] = expf(item.x - row.first) * row.second;
-    if constexpr (OPERATION == RMS_NORM) out[0] = item.x * row.second * weight[i];
-    if constexpr (OPERATION == LAYER_NORM) out[0] = (item.x - row.first) * row.second * weight[i] + bias[i];
+    if constexpr (OPERATION == RMS_NORM) out[0] = item.x * row.second * aligned(weight)[i];
+    if constexpr (OPERATION == LAYER_NORM) {
+      out[0] = (item.x - row.first) * row.second * aligned(weight)[i] + aligned(bias)[i];
+    }
     if constexpr (OPERATION == GROUP_NORM) {
       const Index channel = row.channel + by_channel.quotient(i);
       out[0] = (item.x - row.first) * row.second * weight[channel] + bias[channel];

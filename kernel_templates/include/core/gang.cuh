@@ -81,6 +81,77 @@ __device__ T gang_reduce(T value, T identity, Op op, T* scratch, const Gangs& al
   return value;
 }
 
+// ---- the same of blocks in a cluster (sm_90): they read each other's shared memory ----
+
+// `value` of every thread of every block of the cluster, in a fixed order; every thread gets the result, and all must
+// call it. `scratch`: THREADS / 32 + 2 states of shared memory, the last two used in turns. No block may leave before
+// leave_cluster().
+template <int THREADS, class T, class Op>
+__device__ T cluster_reduce(T value, T identity, Op op, T* scratch, int& turn) {
+#if __CUDA_ARCH__ >= 900
+  constexpr int warps = THREADS / 32, words = sizeof(T) / 4;
+  const int lane = threadIdx.x % 32;
+  T* slot = scratch + warps + turn;
+  turn ^= 1;
+  value = warp_reduce(value, op);
+  if (lane == 0) scratch[threadIdx.x / 32] = value;
+  __syncthreads();
+  if (threadIdx.x < 32) {
+    value = warp_reduce<warps>(scratch[lane % warps], op);
+    if (lane == 0) *slot = value;
+  }
+  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+  unsigned blocks, own = static_cast<unsigned>(__cvta_generic_to_shared(slot));
+  asm("mov.u32 %0, %%cluster_nctarank;" : "=r"(blocks));
+  value = identity;
+  if (lane < blocks) {
+    unsigned from, held[words];
+    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(from) : "r"(own), "r"(lane));
+#pragma unroll
+    for (int w = 0; w < words; w++) {
+      asm volatile("ld.shared::cluster.u32 %0, [%1];" : "=r"(held[w]) : "r"(from + 4 * w) : "memory");
+    }
+    memcpy(&value, held, sizeof(T));
+  }
+  return warp_reduce<16>(value, op);
+#else
+  return value;
+#endif
+}
+
+__device__ __forceinline__ void leave_cluster() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+#endif
+}
+
+constexpr long long most_in_cluster = 16;
+
+// Launches clusters of `each` blocks; -1 where the device, or the architecture that this was built for, has none so large.
+template <class... Parameters, class... Arguments>
+inline int launch_clusters(void (*kernel)(Parameters...), unsigned each, long long clusters, unsigned threads,
+                           cudaStream_t stream, Arguments... arguments) {
+  constexpr int architectures[] = {__CUDA_ARCH_LIST__};
+  for (const int architecture : architectures) {
+    if (architecture < 900) return -1;
+  }
+  if (each > most_in_cluster || clusters * each > MAX_GRID_X) return -1;
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeClusterDimension;
+  attribute.val.clusterDim.x = each, attribute.val.clusterDim.y = 1, attribute.val.clusterDim.z = 1;
+  cudaLaunchConfig_t launch{};
+  launch.gridDim = dim3(static_cast<unsigned>(clusters * each)), launch.blockDim = dim3(threads);
+  launch.stream = stream, launch.attrs = &attribute, launch.numAttrs = 1;
+  int fit = 0;
+  const auto larger = cudaFuncAttributeNonPortableClusterSizeAllowed;
+  const bool may = each <= 8 || cudaFuncSetAttribute(kernel, larger, 1) == cudaSuccess;
+  if (!may || cudaOccupancyMaxActiveClusters(&fit, kernel, &launch) != cudaSuccess || fit == 0) {
+    cudaGetLastError();  // not an error of this launch
+    return -1;
+  }
+  return cudaLaunchKernelEx(&launch, kernel, arguments...);
+}
+
 // How many blocks of `kernel`, of so many bytes of dynamic shared memory, the device holds at once; 0 where that cannot
 // be said.
 template <class Kernel>

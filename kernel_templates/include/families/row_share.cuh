@@ -208,6 +208,14 @@ struct RowShare {
   template <int U>
   __device__ __forceinline__ void write(const Row& row, Index q, const Item (&items)[U][V]) const {
     if (sizes.alike && whole<U>(q)) {
+      if (!SEGMENTED && skew == 0) {  // i is a multiple of V: operands of a functor that are aligned, too, move together
+        TUNER_UNROLL
+        for (int u = 0; u < U; u++) {
+          const Index i = (q + u * STEP) * V;
+          write_vector(row, {base + i, i, 0, V}, items[u]);
+        }
+        return;
+      }
       TUNER_UNROLL
       for (int u = 0; u < U; u++) write_vector(row, place(q + u * STEP), items[u]);
       return;

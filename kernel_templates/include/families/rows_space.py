@@ -20,7 +20,7 @@ def cuda_knobs(prefix="", length=8192):
     keep = "shared" if vectors > 1024 else "registers"
     return (
         Knob(f"{prefix}block_size", (64, 128, 256, 512, 1024), block, "threads a block"),
-        Knob(f"{prefix}threads_per_row", (4, 8, 16, 32, WHOLE_BLOCK), sharers, "of a block; 1024: all, however many"),
+        Knob(f"{prefix}threads_per_row", (4, 8, 16, 32, WHOLE_BLOCK), sharers, "of a block; 1024: all of them"),
         Knob(f"{prefix}vector_width", (2, 4, 8), 4, "elements a load or store"),
         Knob(f"{prefix}unroll", (1, 2, 4, 8, 16), unroll, "vectors a thread has under way, and all that it keeps"),
         Knob(f"{prefix}keep", ("again", "registers", "shared"), keep, "where a row is kept between rounds, if anywhere"),
