@@ -46,7 +46,7 @@ def row_case(operation: str, rows: int, length: int) -> Case:
         inputs=lambda: [drawn(rows, length), drawn(length), drawn(length)], reference=ROWS[operation],
         arguments=arguments, moved=size(rows, length) * (2 if writes else 1), goal=0.90,
         ceiling="copy" if writes else "read", facts={"segments": 1, "rows": rows, "length": length},
-        fixed={"OPERATION": operation.upper()}, knob_arguments={"length": length},
+        fixed={"OPERATION": operation.upper()}, knob_arguments={"length": length, "kept": writes},
     )  # fmt: skip
 
 
@@ -114,7 +114,7 @@ def loss_case(operation: str, count: int) -> Case:
         family="all", name=f"{operation} {count}", source="rows.cu", module="rows_space", inputs=inputs,
         reference=LOSSES[operation], arguments=arguments, moved=size(count) * (2 if two else 1), goal=0.93,
         ceiling="read", facts={"segments": 1, "rows": 1, "length": count}, fixed={"OPERATION": operation.upper()},
-        knob_arguments={"length": count},
+        knob_arguments={"length": count, "kept": False},
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 //
 // A row is, whichever the schedule asks for and the row's length allows,
 //   kept        in the registers of the threads that share it: one read and one write. A row that is too long for one
-//               block is kept by a cluster (sm_90) or a gang of blocks (core/gang.cuh), up to what the device holds.
+//               block is kept by a gang of blocks (core/gang.cuh), up to what the device holds.
 //   fetched     into shared memory by the same blocks, which already fetch their next row while they are at this one
 //   read again  once for each round and for the results, by the threads that share it
 //   split       where there are too few rows for the device: each round is a kernel whose blocks leave partial states in
@@ -97,35 +97,6 @@ __global__ void __launch_bounds__(Schedule::block_size) rows_alone(const F f, co
     if constexpr (F::RESULTS > 0) share.template rewrite<Kernel::A>(row, lane);
   }
   if (lane == 0 && exists) write_totals(f, row, r);
-}
-
-// ---- a row by the blocks of a cluster ----
-
-template <class Schedule, bool SEGMENTED, class F>
-__global__ void __launch_bounds__(Schedule::block_size, RowKernel<Schedule, F>::resident)
-    rows_by_clusters(const F f, const RowSizes sizes, const unsigned parts) {
-  using Kernel = RowKernel<Schedule, F>;
-  constexpr int threads = Kernel::threads, V = Kernel::V, U = Kernel::U;
-  __shared__ double scratch[(threads / 32 + 2) * state_bytes<F> / 8];
-  const Index r = blockIdx.x / parts, part = blockIdx.x % parts;
-  const Index each = static_cast<Index>(ceil_div(sizes.vectors, parts)), begin = part * each;
-  const Index end = begin + each < sizes.vectors ? begin + each : sizes.vectors;
-  const RowShare<F, V, threads, SEGMENTED> share(f, sizes, r, begin, end);
-  auto row = f.row(r);
-  typename F::Item items[U][V];
-  share.template load<U, true>(row, begin + threadIdx.x, items);
-  int turn = 0;
-  close_rounds<0, F::Rounds::COUNT>(f, row, [&](auto round, const auto& found) {
-    using State = typename Kernel::template State<decltype(round)::value>;
-    State state = State::identity();
-    share.template add<decltype(round)::value>(found, begin + threadIdx.x, items, state);
-    // Every round has scratch of its own type: a slot is not to be reused before the whole cluster has read it.
-    if (decltype(round)::value > 0) leave_cluster();
-    return cluster_reduce<threads>(state, State::identity(), MergeStates(), reinterpret_cast<State*>(scratch), turn);
-  });
-  if constexpr (F::RESULTS > 0) share.write(row, begin + threadIdx.x, items);
-  if (part == 0 && threadIdx.x == 0) write_totals(f, row, r);
-  leave_cluster();
 }
 
 // ---- a row by a gang of blocks ----
@@ -339,13 +310,6 @@ inline int launch_rows_of(const F& f, const RowSizes& sizes, long long row_bytes
   if constexpr (Schedule::keep == 1) {
     if (sizes.vectors <= Kernel::sharers * Kernel::U) return launch_alone<Schedule, SEGMENTED, true>(f, sizes, stream);
     if constexpr (Kernel::sharers > 32) {
-      const long long parts = ceil_div(sizes.vectors, Kernel::threads * Kernel::U);
-      if (parts <= most_in_cluster) {
-        const auto each = static_cast<unsigned>(parts);
-        const int code = launch_clusters(rows_by_clusters<Schedule, SEGMENTED, F>, each, sizes.rows, Kernel::threads,
-                                         stream, f, sizes, each);
-        if (code != -1) return code;
-      }
       const int code = launch_gangs<Schedule>(rows_by_gangs<Schedule, SEGMENTED, F>, 0, f, sizes, workspace, stream);
       if (code != -1) return code;
     }

@@ -10,28 +10,39 @@ def workspace_bytes(rounds, state_bytes=32):
     return (1 << 17) + rounds * 8192 * state_bytes
 
 
-def cuda_knobs(prefix="", length=8192):
-    """The defaults are for rows of `length` elements, all segments together."""
+def cuda_knobs(prefix="", length=8192, kept=True):
+    """The defaults are for rows of `length` elements, all segments together.
+
+    `kept` says whether a row is needed again after its first round: for results of its elements, or another round.
+    """
     vectors = -(-length // 4)
     sharers = next((t for t in (4, 8, 16, 32) if vectors <= t * 8), WHOLE_BLOCK)
-    block = next((b for b in (128, 256, 512) if vectors <= b * 8), 256) if sharers == WHOLE_BLOCK else 128
+    block = 128 if sharers < WHOLE_BLOCK else next((b for b in (128, 256) if vectors <= b * 4), 512)
     each = -(-vectors // (block if sharers == WHOLE_BLOCK else sharers))
     unroll = next((u for u in (1, 2, 4) if each <= u), 8)
-    keep = "shared" if vectors > 1024 else "registers"
+    keep = "registers" if each <= 8 else "shared"
+    if keep == "shared":
+        block = 256
+    if not kept:
+        keep, unroll = "again", min(unroll, 4)
+        block = min(block, 256)
     return (
         Knob(f"{prefix}block_size", (64, 128, 256, 512, 1024), block, "threads a block"),
         Knob(f"{prefix}threads_per_row", (4, 8, 16, 32, WHOLE_BLOCK), sharers, "of a block; 1024: all of them"),
         Knob(f"{prefix}vector_width", (2, 4, 8), 4, "elements a load or store"),
         Knob(f"{prefix}unroll", (1, 2, 4, 8, 16), unroll, "vectors a thread has under way, and all that it keeps"),
-        Knob(f"{prefix}keep", ("again", "registers", "shared"), keep, "where a row is kept between rounds, if anywhere"),
+        Knob(f"{prefix}keep", ("again", "registers", "shared"), keep, "where a row stays between rounds, if anywhere"),
         Knob(f"{prefix}reduction", ("shuffle", "shared"), "shuffle", "how a block adds up"),
         Knob(f"{prefix}split", (0, 2, 4, 8, 16), 0, "blocks a multiprocessor that too few rows are split among"),
         Knob(f"{prefix}chunk_mb", (0, 8, 16, 24, 32), 0, "of split rows, read again from L2 before others are; 0: all"),
     )
 
 
-def cuda_constraints(prefix="", length=None):
-    """Facts: cores, elementsize (bytes), and PREFIXsegments, PREFIXrows, PREFIXlength. `length` is not looked at."""
+def cuda_constraints(prefix="", length=None, kept=None):
+    """Facts: cores, elementsize (bytes), and PREFIXsegments, PREFIXrows, PREFIXlength.
+
+    What cuda_knobs is told beside the prefix is not looked at.
+    """
 
     def get(k, name):
         return getattr(k, prefix + name)
