@@ -171,7 +171,10 @@ class Window(Node):
 
 @dataclass(frozen=True)
 class Scan(Node):
-    """Running totals of `monoid` ("sum", "product") along `axis`; `reverse` from the end, `exclusive` without its own."""
+    """Running totals of `monoid` ("sum", "product") along `axis`.
+
+    `reverse` runs from the end; `exclusive` leaves each element's own value out.
+    """
 
     monoid: str
     operand: Ref

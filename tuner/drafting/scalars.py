@@ -14,8 +14,8 @@ FUNCTIONS: dict[str, int] = {
     "maximum": 2, "minimum": 2,  # NaN wins
     "fmod": 2, "floor": 1, "ceil": 1, "round": 1, "trunc": 1, "sign": 1,
     # elementary
-    "exp": 1, "expm1": 1, "log": 1, "log1p": 1, "log2": 1, "exp2": 1, "sqrt": 1, "rsqrt": 1, "sin": 1, "cos": 1, "tan": 1,
-    "tanh": 1, "sinh": 1, "cosh": 1, "erf": 1, "atan": 1,
+    "exp": 1, "expm1": 1, "log": 1, "log1p": 1, "log2": 1, "exp2": 1, "sqrt": 1, "rsqrt": 1,
+    "sin": 1, "cos": 1, "tan": 1, "tanh": 1, "sinh": 1, "cosh": 1, "erf": 1, "atan": 1,
     # activations
     "relu": 1, "leaky_relu": 2,  # x, negative slope
     "elu": 4,  # x, alpha, scale, input_scale
