@@ -29,13 +29,15 @@ struct DividerOf {
   int shift;
 
   DividerOf() = default;
-  explicit DividerOf(Word by) : divisor(by), multiplier(0), shift(0) {
+  explicit DividerOf(Word by) : divisor(by > 0 ? by : 1), multiplier(0), shift(0) {  // of nothing, anything will do
     constexpr int bits = 8 * sizeof(Word);
+    by = divisor;
     while ((static_cast<Double>(1) << shift) < by) shift++;
     multiplier = static_cast<Word>(((static_cast<Double>(1) << (bits - 1 + shift)) + by - 1) / by);
   }
 
   TUNER_INLINE Word quotient(Word n) const { return high_product(multiplier, static_cast<Word>(2 * n)) >> shift; }
+  TUNER_INLINE Word remainder(Word n) const { return n - quotient(n) * divisor; }
 };
 
 using Divider = DividerOf<unsigned, unsigned long long>;

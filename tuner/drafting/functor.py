@@ -1,0 +1,471 @@
+"""The functor of one kernel: the C++ struct that a family takes (families/functor.hpp), and its launcher."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tuner.drafting.axes import Axis
+from tuner.drafting.bodies import Body
+from tuner.drafting.graph import Ref
+from tuner.drafting.naming import RESERVED, Names, camel
+from tuner.drafting.region import Kernel
+from tuner.drafting.scope import Round, Scope
+from tuner.drafting.terms import CONSTANT, FOUND, READ, SPECIAL, Term
+
+WIDTH = 120
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument of a launcher: `kind` says what the host passes.
+
+    tensor, result    the tensor of `ref`
+    size              the number of elements along `axes`
+    plane             the sizes that a plane has along its pooled dimensions: `dimension`, of the `side` in or out
+    workspace         memory for partial results, or nothing
+    """
+
+    kind: str
+    name: str
+    declared: str
+    ref: Ref | None = None
+    axes: tuple[Axis, ...] = ()
+    dimension: int = 0
+    side: str = ""
+
+
+@dataclass
+class Functor:
+    """The text of a kernel: struct and launcher, and what the launcher takes."""
+
+    kernel: Kernel
+    struct: str
+    launcher: str
+    symbol: str
+    arguments: list[Argument] = field(default_factory=list)
+    rounds: int = 0
+
+
+def functor(kernel: Kernel, types: dict[Ref, str], schedule: str, doc: str) -> Functor:
+    """`types` are the C types of what is read; `schedule` is the struct that the including source defines."""
+    return _Emitter(Scope(kernel, types), camel(kernel.name), schedule, doc).functor()
+
+
+@dataclass
+class _Emitter:
+    scope: Scope
+    name: str
+    schedule: str
+    doc: str
+    members: dict[Term, str] = field(default_factory=dict)  # what Row holds, by stage
+    items: dict[Term, str] = field(default_factory=dict)
+    item_names: Names = field(default_factory=Names)
+
+    def __post_init__(self) -> None:
+        self.kernel = self.scope.kernel
+        self.results = [result for result in self.kernel.results if not result.is_total]
+        self.totals = [result for result in self.kernel.results if result.is_total]
+
+    # ---- what is kept where ---------------------------------------------------------------------------
+
+    def functor(self) -> Functor:
+        scope, kernel = self.scope, self.kernel
+        self._choose_items()
+        self._choose_members()
+        functions = self._functions()
+        struct = self._struct(functions)
+        arguments = self._arguments()
+        symbol = f"fused_{kernel.name}"
+        return Functor(kernel, struct, self._launcher(symbol, arguments), symbol, arguments, len(scope.rounds))
+
+    def _lifted(self) -> list[Term]:
+        if self.kernel.before is not None:
+            return [self.kernel.before]
+        return [term for one in self.scope.rounds for term in one.lifted]
+
+    def _choose_items(self) -> None:
+        """What is kept of an element between rounds: what is computed of it before any, or what was read."""
+        if not self.scope.rounds:
+            return
+        wanted = [*self._lifted(), *(result.term for result in self.results)]
+        frontier: dict[Term, None] = {}
+        raw: dict[Term, None] = {}
+        pending, seen = list(wanted), set()
+        while pending:
+            term = pending.pop(0)
+            if term in seen:
+                continue
+            seen.add(term)
+            inputs = [one for one in term.walk() if self.scope.is_input(one)]
+            if not inputs:
+                continue
+            if self.scope.stage(term) == 0 and not self.scope.is_row(term):
+                frontier.setdefault(term)
+                for one in inputs:
+                    raw.setdefault(one)
+            elif term.kind != FOUND:
+                pending += term.arguments
+        kept = frontier if len(frontier) <= len(raw) else raw
+        for term in kept:
+            self.items[term] = self.item_names.free(term.name or "value")
+
+    def _choose_members(self) -> None:
+        """Row's members: terms that are the same along a row, wherever they are needed after they are computed."""
+        for term in [*self.items, *self._lifted(), *(result.term for result in self.results)]:
+            self._need_members(term, inside=term in self.items)
+        for result in self.totals:
+            self._need_leaves(result.term)
+        pending = [term for term in self.members if self.scope.stage(term) > 0]
+        while pending:
+            before = set(self.members)
+            for term in pending:
+                for argument in term.arguments if term.kind != FOUND else ():
+                    self._need_leaves(argument)
+            pending = [term for term in self.members if term not in before and self.scope.stage(term) > 0]
+
+    def _need_members(self, term: Term, inside: bool = False) -> None:
+        """Terms of a row that `term`, computed for each element, is made of."""
+        if term.kind == CONSTANT or (term in self.items and not inside):
+            return
+        if self.scope.is_row(term) and term.kind != SPECIAL:
+            self._member(term)
+            return
+        if term.kind == FOUND:
+            return
+        for argument in term.arguments:
+            self._need_members(argument)
+        if term.kind == READ and not self.scope.is_input(term):
+            self.scope.read(term, "row", "i", "0")  # where its row starts becomes a member, too
+
+    def _need_leaves(self, term: Term) -> None:
+        """What a term of a row is computed from, once rounds are closed: it cannot be read any more."""
+        if term.kind == CONSTANT or term in self.members:
+            return
+        if term.kind in (READ, FOUND):
+            self._member(term)
+            return
+        for argument in term.arguments:
+            self._need_leaves(argument)
+
+    def _member(self, term: Term) -> None:
+        if term not in self.members:
+            word = term.name or term.kind
+            self.members[term] = self.scope.row_names.free(word)
+
+    # ---- functions ------------------------------------------------------------------------------------
+
+    def _body(self, row: str, counter: str = "i", items: str = "item.", closing: int = -1) -> Body:
+        """Inside a function that has the Row `row`; `items` is what stands ahead of an item's field, "" where none."""
+        scope = self.scope
+
+        def given(term: Term) -> str | None:
+            if closing >= 0 and term.kind == FOUND and scope.round_of(term) == closing:
+                return _found(term, scope.rounds[closing], self._is_index(term))
+            if row and term in self.members and not (closing >= 0 and scope.stage(term) > closing):
+                return f"{row}.{self.members[term]}"
+            if items and term in self.items:
+                return f"{items}{self.items[term]}"
+            if term.kind == SPECIAL:
+                return "running" if self.kernel.family == "scan" else "pooled"
+            if scope.is_input(term):
+                return f"in[{scope.inputs.index(term.ref)}]" if term.ref is not None else None
+            return None
+
+        taken = RESERVED | set(scope.operands.values()) | set(scope.sizes.values()) | set(scope.dividers.values())
+        return Body(given, lambda term, index: scope.read(term, row, counter, index), taken)
+
+    def _is_index(self, term: Term) -> bool:
+        return term.ref is not None and term.ref.field == "index"
+
+    def _functions(self) -> list[str]:
+        """All but row(), which is written last: the others ask for its members."""
+        kernel, text = self.kernel, list[str]()
+        n, m = max(1, len(self.scope.inputs)), max(1, len(self.results))
+        ins = f"const float (&in)[{n}]"
+        outs = f"float (&out)[{m}]"
+        terms = [result.term for result in self.results]
+        if kernel.family == "map":
+            head = f"void map(const Row& row, Index i, {ins}, {outs}) const"
+            text.append(self._function(head, terms, self._body("row")))
+        elif kernel.family == "windows":
+            assert kernel.before is not None
+            head = f"float before(const Row& row, Index i, {ins}) const"
+            text.append(self._function(head, [kernel.before], self._body("row"), returns=True))
+            head = f"void after(const Row& row, Index i, float pooled, {outs}) const"
+            text.append(self._function(head, terms, self._body("row")))
+        elif kernel.family == "scan":
+            assert kernel.before is not None
+            head = f"float lift(const Row& row, Index i, {ins}) const"
+            text.append(self._function(head, [kernel.before], self._body("row"), returns=True))
+            head = f"void results(const Row& row, Index i, {ins}, float running, {outs}) const"
+            text.append(self._function(head, terms, self._body("row")))
+        else:
+            text += self._reductions(ins, outs, terms)
+        return text
+
+    def _reductions(self, ins: str, outs: str, terms: list[Term]) -> list[str]:
+        text = []
+        body = self._body("row", items="")
+        values = body.values(list(self.items))
+        head = f"Item item(const Row& row, Index i, {ins}) const"
+        text.append(_braced(head, body.lines, f"return {{{', '.join(values)}}};"))
+        for k, one in enumerate(self.scope.rounds):
+            kind = f"{one.state}::Value" if len(one.lifted) > 1 else "float"
+            head = f"{kind} lift(Round<{k}>, const Row& row, Index i, const Item& item) const"
+            body = self._body("row")
+            values = body.values(one.lifted)
+            end = f"return {values[0]};" if len(values) == 1 else f"return {{{{{', '.join(values)}}}}};"
+            text.append(_braced(head, body.lines, end))
+            text.append(self._close(k, one))
+        if terms:
+            head = f"void results(const Row& row, Index i, const Item& item, {outs}) const"
+            text.append(self._function(head, terms, self._body("row")))
+        else:
+            text.append("TUNER_INLINE void results(const Row&, Index, const Item&, float (&)[1]) const {}")
+        totals = [result.term for result in self.totals]
+        head = f"void totals(const Row& row, Total (&out)[{max(1, len(totals))}]) const"
+        if totals:
+            text.append(self._function(head, totals, self._body("row"), convert=True))
+        else:
+            text.append("TUNER_INLINE void totals(const Row&, Total (&)[1]) const {}")
+        return text
+
+    def _close(self, k: int, one: Round) -> str:
+        body = self._body("row", closing=k)
+        mine = [term for term in self.members if self.scope.stage(term) == k + 1]
+        values = body.values(mine)
+        lines = [f"row.{self.members[term]} = {value};" for term, value in zip(mine, values, strict=True)]
+        return _braced(f"void close(Round<{k}>, Row& row, const {one.state}& found) const", [*body.lines, *lines], "")
+
+    def _function(
+        self, head: str, terms: Sequence[Term], body: Body, returns: bool = False, convert: bool = False
+    ) -> str:
+        values = body.values(terms)
+        if returns:
+            return _braced(head, body.lines, f"return {values[0]};")
+        if convert and self._total_type() == "Element":
+            values = [f"to_element({value})" for value in values]
+        lines = [f"out[{k}] = {value};" for k, value in enumerate(values)]
+        return _braced(head, [*body.lines, *lines], "")
+
+    def _row(self) -> str:
+        first = [term for term in self.members if self.scope.stage(term) == 0]
+        body = self._body("", items="")
+        values = body.values(first)
+        lines = [f"row.{self.members[term]} = {value};" for term, value in zip(first, values, strict=True)]
+        lines += [f"row.{name} = {text};" for text, (name, _) in self.scope.bases.items()]
+        if not lines:
+            return "TUNER_INLINE Row row(Index) const { return {}; }"
+        return _braced("Row row(Index r) const", ["Row row{};", *body.lines, *lines], "return row;")
+
+    # ---- the struct and its launcher ------------------------------------------------------------------
+
+    def _total_type(self) -> str:
+        if any(result.ref.field == "index" or self._is_index(result.term) for result in self.totals):
+            return "long long"
+        return self.scope.types[self.totals[0].ref] if self.totals else "float"
+
+    def _struct(self, functions: list[str]) -> str:
+        scope, kernel = self.scope, self.kernel
+        row = self._row()
+        n, m, t = len(scope.inputs), len(self.results), len(self.totals)
+        counts = f"INPUTS = {n}, RESULTS = {m}"
+        reducing = kernel.family in ("rows", "columns")
+        lines = [f"// {line}" for line in self.doc.splitlines()]
+        lines += [f"struct {self.name} {{", f"  static constexpr int {counts}{f', TOTALS = {t}' if reducing else ''};"]
+        if kernel.scan is not None:
+            scan = kernel.scan
+            flags = ", ".join(
+                f"{word} = {str(value).lower()}"
+                for word, value in (
+                    ("product", scan.monoid == "product"), ("reverse", scan.reverse), ("exclusive", scan.exclusive)
+                )
+            )  # fmt: skip
+            lines.append(f"  static constexpr bool {flags};")
+        if kernel.family == "rows":
+            lines.append(f"  static constexpr bool SEGMENTED = {str(kernel.segments > 0).lower()};")
+        if reducing:
+            lines.append(f"  using Rounds = RoundsOf<{', '.join(one.state for one in scope.rounds)}>;")
+            lines.append(f"  using Total = {self._total_type()};")
+        lines.append(f"  const Element* input[{max(1, n)}];")
+        lines.append(f"  Element* result[{max(1, m)}];")
+        if reducing:
+            lines.append(f"  Total* total[{max(1, t)}];")
+        for ref, name in scope.operands.items():
+            lines.append(f"  const {scope.types[ref]}* {name};")
+        if scope.sizes:
+            lines.append(f"  Index {', '.join(scope.sizes.values())};")
+        if scope.dividers:
+            lines.append(f"  Divider {', '.join(scope.dividers.values())};")
+        if self._counts():
+            lines.append("  double count;  // elements of a row")
+        fields = [
+            (f"{'long long' if self._is_index(term) else 'float'}", name) for term, name in self.members.items()
+        ] + [(kind, name) for name, kind in scope.bases.values()]
+        lines += ["", *_fields("Row", fields)]
+        if reducing:
+            lines += _fields("Item", [("float", name) for name in self.items.values()])
+        for function in [row, *functions]:
+            lines += ["", *_indented(function)] if function else []
+        return "\n".join([*lines, "};"])
+
+    def _counts(self) -> bool:
+        """Whether a mean or an unbiased variance asks for the number of elements."""
+        return any(
+            term.monoid == "moments" and (one.monoid != "moments" or (term.ref is not None and term.ref.field == "unbiased"))
+            for one in self.scope.rounds
+            for term in one.found
+        )
+
+    def _arguments(self) -> list[Argument]:
+        scope, kernel = self.scope, self.kernel
+        names = Names(set(scope.operands.values()) | set(scope.sizes.values()))
+        made = [Argument("tensor", names.free(_word(ref)), "const Element*", ref) for ref in scope.inputs]
+        made += [Argument("tensor", name, f"const {scope.types[ref]}*", ref) for ref, name in scope.operands.items()]
+        for result in kernel.results:
+            declared = f"{self._total_type() if result.is_total else 'Element'}*"
+            made.append(Argument("result", names.free(f"{_word(result.ref)}_out"), declared, result.ref))
+        made += self._family_sizes()
+        for axes in {**scope.sizes, **scope.dividers}:
+            if not any(argument.axes == axes and argument.kind == "size" for argument in made):
+                name = scope.sizes.get(axes) or names.free(scope.dividers[axes].removeprefix("by_"))
+                made.append(Argument("size", name, "long long", axes=axes))
+        if kernel.family in ("rows", "columns"):
+            made.append(Argument("workspace", "workspace", "void*"))
+        return made
+
+    def _family_sizes(self) -> list[Argument]:
+        kernel = self.kernel
+
+        def size(name: str, axes: tuple[Axis, ...]) -> Argument:
+            return Argument("size", name, "long long", axes=axes)
+
+        match kernel.family:
+            case "map":
+                return [size("rows", kernel.rows), size("length", kernel.elements)]
+            case "rows":
+                parts = kernel.elements[: kernel.segments], kernel.elements[kernel.segments :]
+                return [size("segments", parts[0]), size("rows", kernel.rows), size("length", parts[1])]
+            case "windows":
+                words = ("depth", "height", "width")
+                sides = (("in", ""), ("out", "out_"))
+                return [
+                    size("rows", kernel.rows),
+                    *(
+                        Argument("plane", f"{prefix}{word}", "long long", dimension=k, side=side)
+                        for side, prefix in sides
+                        for k, word in enumerate(words)
+                    ),
+                ]
+        outer, inner = kernel.rows[: kernel.outer], kernel.rows[kernel.outer :]
+        return [size("outer", outer), size("length", kernel.elements), size("inner", inner)]
+
+    def _launcher(self, symbol: str, arguments: list[Argument]) -> str:
+        scope, kernel = self.scope, self.kernel
+        declared = [f"{argument.declared} {argument.name}" for argument in arguments]
+        lines = _listed(f'extern "C" int {symbol}(', [*declared, "void* stream"], ") {")
+        guarded = [argument.name for argument in arguments if argument.kind == "size" and self._is_counted(argument)]
+        if guarded:
+            tests = " || ".join(f"{name} > INT_MAX" for name in guarded)
+            lines.append(f"  if ({tests}) return 1;  // beyond what a Divider takes")
+        lines.append(f"  {self.name} f{{}};")
+        by_ref = {argument.ref: argument.name for argument in arguments if argument.kind == "tensor"}
+        outs = {argument.ref: argument.name for argument in arguments if argument.kind == "result"}
+        lines += [f"  f.input[{k}] = {by_ref[ref]};" for k, ref in enumerate(scope.inputs)]
+        lines += [f"  f.{name} = {by_ref[ref]};" for ref, name in scope.operands.items()]
+        lines += [f"  f.result[{k}] = {outs[one.ref]};" for k, one in enumerate(self.results)]
+        lines += [f"  f.total[{k}] = {outs[one.ref]};" for k, one in enumerate(self.totals)]
+        by_axes = {argument.axes: argument.name for argument in reversed(arguments) if argument.kind == "size"}
+        lines += [f"  f.{name} = static_cast<Index>({by_axes[axes]});" for axes, name in scope.sizes.items()]
+        lines += [f"  f.{name} = Divider(static_cast<Index>({by_axes[axes]}));" for axes, name in scope.dividers.items()]
+        if self._counts():
+            count = "segments * length" if kernel.family == "rows" else "length"
+            lines.append(f"  f.count = static_cast<double>({count});")
+        geometry = f", {self.name}Windows" if kernel.family == "windows" else ""
+        passed = [argument.name for argument in self._family_sizes()]
+        passed += ["workspace"] if kernel.family in ("rows", "columns") else []
+        call = f"return launch_{kernel.family}<{self.schedule}{geometry}>("
+        lines += [f"  {line}" for line in _listed(call, ["f", *passed, "stream"], ");", WIDTH - 2)]
+        return "\n".join([*lines, "}"])
+
+    def _is_counted(self, argument: Argument) -> bool:
+        """Whether a Divider divides what this counts, at whose half its range ends."""
+        return argument.name in ("rows", "length", "outer", "inner", "segments") and bool(self.scope.dividers)
+
+
+def _word(ref: Ref) -> str:
+    return f"{ref.node}_{ref.field}" if ref.field else ref.node
+
+
+def _found(term: Term, one: Round, is_index: bool) -> str:
+    """What a closed round has found."""
+    field_ = term.ref.field if term.ref is not None else ""
+    if one.monoid in ("sums", "sum", "mean"):
+        value = f"found.value[{one.lifted.index(term.arguments[0])}]" if one.monoid == "sums" else "found.value"
+        return f"static_cast<float>({value}{' / count' if term.monoid == 'moments' else ''})"
+    if one.monoid == "moments":
+        variance = "found.variance() * (count / (count - 1.0))"
+        return f"static_cast<float>({ {'mean': 'found.mean()', 'variance': 'found.variance()'}.get(field_, variance)})"
+    if one.monoid == "max_sum":
+        return "found.max" if field_ == "max" else "static_cast<float>(found.sum)"
+    if is_index:
+        return "static_cast<long long>(found.index)"
+    return "static_cast<float>(found.value)" if one.monoid == "product" else "found.value"
+
+
+def _fields(name: str, fields: list[tuple[str, str]]) -> list[str]:
+    """A struct within a struct, members of one type together."""
+    parts = [
+        f"{kind} {', '.join(name for one, name in fields if one == kind)};"
+        for kind in dict.fromkeys(kind for kind, _ in fields)
+    ]
+    line = f"  struct {name} {{{' ' + ' '.join(parts) + ' ' if parts else ''}}};"
+    if len(line) <= WIDTH:
+        return [line]
+    return [f"  struct {name} {{", *(one for part in parts for one in wrapped(f"    {part}")), "  };"]
+
+
+def _braced(head: str, lines: Sequence[str], end: str) -> str:
+    """A member function; parameters that it does not use lose their names."""
+    inside = [*lines, end] if end else list(lines)
+    words = set(re.findall(r"\w+", " ".join(inside)))
+    for name in ("row", "i", "in", "item", "found", "r", "pooled", "running"):
+        if name not in words:
+            head = re.sub(rf"(\(&)?\b{name}\b(?=[,)\[])", lambda m: m[1] or "", head).replace(" ,", ",").replace(" )", ")")
+    head = f"TUNER_INLINE {head}"
+    if not inside:
+        return f"{head} {{}}"
+    if len(inside) == 1 and len(head) + len(inside[0]) + 8 <= WIDTH:
+        return f"{head} {{ {inside[0]} }}"
+    return "\n".join([f"{head} {{", *(one for line in inside for one in wrapped(f"  {line}", WIDTH - 2)), "}"])
+
+
+def wrapped(line: str, width: int = WIDTH) -> list[str]:
+    """A statement in lines of at most `width`, broken at spaces, the rest indented by four."""
+    indent = " " * (len(line) - len(line.lstrip()))
+    lines = []
+    while len(line) > width:
+        at = line.rfind(" ", len(indent) + 8, width)
+        if at < 0:
+            break
+        lines.append(line[:at])
+        line = f"{indent}    {line[at + 1 :]}"
+    return [*lines, line]
+
+
+def _indented(text: str) -> list[str]:
+    return [f"  {line}" if line else "" for line in text.splitlines()]
+
+
+def _listed(head: str, parts: Sequence[str], end: str, width: int = WIDTH) -> list[str]:
+    """head, parts and end in lines of at most `width`, continued under the parenthesis."""
+    lines, line = [], head
+    for k, part in enumerate(parts):
+        text = part + (end if k == len(parts) - 1 else ", ")
+        if len(line) + len(text.rstrip()) > width and line != head:
+            lines.append(line.rstrip())
+            line = " " * len(head)
+        line += text
+    return [*lines, line]

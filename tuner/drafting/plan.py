@@ -1,0 +1,160 @@
+"""The plan of a graph: which kernels and which calls of PyTorch, in which order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tuner.drafting.axes import Axis, Layouts, Unreadable, layouts
+from tuner.drafting.graph import (
+    Constant,
+    Graph,
+    Input,
+    Library,
+    Map,
+    Node,
+    Parameter,
+    Product,
+    Reduce,
+    Ref,
+    View,
+)
+from tuner.drafting.region import Builder, Kernel, Result
+from tuner.drafting.terms import READ, Terms
+from tuner.errors import TemplateError
+
+FLOATING = ("float32", "float16", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Call:
+    """A node that PyTorch computes: a product, a view, or an operator that no kernel of ours has."""
+
+    node: Node
+
+    @property
+    def is_left(self) -> bool:
+        """Whether PyTorch does work that is neither a product nor a view."""
+        return not isinstance(self.node, Product | View) and self.node.shape != ()
+
+
+@dataclass
+class Plan:
+    """`steps` in order. What is in memory has its axes in `memory`, outermost first."""
+
+    graph: Graph
+    layouts: Layouts
+    steps: list[Kernel | Call] = field(default_factory=list)
+    memory: dict[Ref, tuple[Axis, ...]] = field(default_factory=dict)
+
+    @property
+    def kernels(self) -> list[Kernel]:
+        return [step for step in self.steps if isinstance(step, Kernel)]
+
+    @property
+    def calls(self) -> list[Call]:
+        return [step for step in self.steps if isinstance(step, Call)]
+
+
+def plan(graph: Graph) -> Plan:
+    """Kernels and calls that compute the graph's outputs and updates.
+
+    Raises TemplateError where axes of an operand cannot be told apart.
+    """
+    try:
+        made = Plan(graph, layouts(graph))
+    except Unreadable as unreadable:
+        raise TemplateError(f"{unreadable.node}: meets its own elements along another axis") from unreadable
+    planner = _Planner(made)
+    for ref in (*graph.outputs, *(ref for _, ref in graph.updates)):
+        planner.store(ref)
+    _name(made)
+    return made
+
+
+class _Planner:
+    def __init__(self, made: Plan) -> None:
+        self.plan, self.graph = made, made.graph
+        self.stored = {Ref(n.name) for n in made.graph.nodes if isinstance(n, Input | Parameter | Constant)}
+        self.written: dict[Ref, int] = {}  # the step that wrote it
+        self.builder = Builder(
+            made.graph, made.layouts, Terms(), self.stored.__contains__, self.store, self.memory
+        )
+
+    def memory(self, ref: Ref) -> tuple[Axis, ...]:
+        """Axes in the order of memory. The host makes every tensor contiguous that a kernel reads."""
+        return self.plan.layouts.axes(ref)
+
+    def store(self, ref: Ref) -> None:
+        """See to it that `ref` is in memory: by a step, or by an earlier one."""
+        if ref in self.stored:
+            return
+        node = self.graph[ref]
+        if self._is_called(node, ref):
+            for operand in node.refs:
+                self.store(operand)
+            self._append(Call(node), [ref])
+            return
+        kernel = self.builder.kernel(ref)
+        self._join(kernel, ref)
+
+    def _is_called(self, node: Node, ref: Ref) -> bool:
+        if isinstance(node, Product | Library) or ref in self.plan.layouts.kept:
+            return True
+        if isinstance(node, View):
+            return self._is_view_of_stored(node)
+        if isinstance(node, Map):
+            return node.dtype not in FLOATING
+        return isinstance(node, Reduce) and node.dtype not in FLOATING and ref.field != "index"
+
+    def _is_view_of_stored(self, node: View) -> bool:
+        inner, ref = self.graph[node.operand], node.operand
+        if ref in self.stored or isinstance(inner, Product | Library) or ref in self.plan.layouts.kept:
+            return True
+        if isinstance(inner, View):
+            return self._is_view_of_stored(inner)
+        return isinstance(inner, Map) and inner.dtype not in FLOATING
+
+    def _append(self, step: Kernel | Call, refs: list[Ref]) -> None:
+        self.plan.steps.append(step)
+        for ref in refs:
+            self.stored.add(ref)
+            self.written[ref] = len(self.plan.steps) - 1
+
+    def _join(self, kernel: Kernel, ref: Ref) -> None:
+        """As part of an earlier kernel over the same elements that finds all that this one needs, else by itself."""
+        rounds = {(r.monoid, r.arguments[0]) for r in kernel.rounds()}
+        reads = {term.ref for term in kernel.reads() if term.ref is not None}
+        for number, other in enumerate(self.plan.steps):
+            if not isinstance(other, Kernel) or other.key != kernel.key or kernel.before is not other.before:
+                continue
+            theirs = {(r.monoid, r.arguments[0]) for r in other.rounds()}
+            shared = theirs & rounds or {t.ref for t in other.reads() if set(t.order) == set(other.space)} & reads
+            there = all(self.written.get(read, -1) < number for read in reads)
+            if rounds <= theirs and shared and there and _one_type([*other.results, *kernel.results], self.graph):
+                other.results += kernel.results
+                self.stored.add(ref)
+                self.written[ref] = number
+                return
+        self._append(kernel, [ref])
+
+
+def _one_type(results: list[Result], graph: Graph) -> bool:
+    """Whether the totals have one type."""
+    return len({result.ref.field == "index" for result in results if result.is_total}) <= 1
+
+
+def _name(made: Plan) -> None:
+    """Kernels are named after what they write first."""
+    taken: set[str] = set()
+    for kernel in made.kernels:
+        ref = kernel.results[0].ref
+        name = ref.node.removesuffix("_flat").removesuffix("_channels").lower()
+        while name in taken:
+            name += "_again"
+        taken.add(name)
+        kernel.name = name
+
+
+def reads_of(kernel: Kernel) -> list[Ref]:
+    """The tensors that a kernel reads, each once."""
+    return list(dict.fromkeys(term.ref for term in kernel.terms() if term.kind == READ and term.ref is not None))
