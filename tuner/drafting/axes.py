@@ -244,4 +244,3 @@ def _reshaped(node: View, axes: list[Axis]) -> Dims:
             taken.append(axis)
         dims.append(tuple(taken))
     return tuple(dims)
-

@@ -25,7 +25,7 @@ def literal(number: float) -> str:
 
 @dataclass
 class Body:
-    """`given` are terms that are there already, `read` gives the text of a read; `lines` grow as values are asked for."""
+    """`given` are terms that are there already, `read` gives the text of a read; `lines` grow as values are asked."""
 
     given: Callable[[Term], str | None]
     read: Callable[[Term, str], str]

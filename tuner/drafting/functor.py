@@ -314,7 +314,8 @@ class _Emitter:
     def _counts(self) -> bool:
         """Whether a mean or an unbiased variance asks for the number of elements."""
         return any(
-            term.monoid == "moments" and (one.monoid != "moments" or (term.ref is not None and term.ref.field == "unbiased"))
+            term.monoid == "moments"
+            and (one.monoid != "moments" or (term.ref is not None and term.ref.field == "unbiased"))
             for one in self.scope.rounds
             for term in one.found
         )
@@ -379,7 +380,9 @@ class _Emitter:
         lines += [f"  f.total[{k}] = {outs[one.ref]};" for k, one in enumerate(self.totals)]
         by_axes = {argument.axes: argument.name for argument in reversed(arguments) if argument.kind == "size"}
         lines += [f"  f.{name} = static_cast<Index>({by_axes[axes]});" for axes, name in scope.sizes.items()]
-        lines += [f"  f.{name} = Divider(static_cast<Index>({by_axes[axes]}));" for axes, name in scope.dividers.items()]
+        lines += [
+            f"  f.{name} = Divider(static_cast<Index>({by_axes[axes]}));" for axes, name in scope.dividers.items()
+        ]
         if self._counts():
             count = "segments * length" if kernel.family == "rows" else "length"
             lines.append(f"  f.count = static_cast<double>({count});")
@@ -407,7 +410,7 @@ def _found(term: Term, one: Round, is_index: bool) -> str:
         return f"static_cast<float>({value}{' / count' if term.monoid == 'moments' else ''})"
     if one.monoid == "moments":
         variance = "found.variance() * (count / (count - 1.0))"
-        return f"static_cast<float>({ {'mean': 'found.mean()', 'variance': 'found.variance()'}.get(field_, variance)})"
+        return f"static_cast<float>({ {'mean': 'found.mean()', 'variance': 'found.variance()'}.get(field_, variance) })"
     if one.monoid == "max_sum":
         return "found.max" if field_ == "max" else "static_cast<float>(found.sum)"
     if is_index:
@@ -433,7 +436,9 @@ def _braced(head: str, lines: Sequence[str], end: str) -> str:
     words = set(re.findall(r"\w+", " ".join(inside)))
     for name in ("row", "i", "in", "item", "found", "r", "pooled", "running"):
         if name not in words:
-            head = re.sub(rf"(\(&)?\b{name}\b(?=[,)\[])", lambda m: m[1] or "", head).replace(" ,", ",").replace(" )", ")")
+            head = (
+                re.sub(rf"(\(&)?\b{name}\b(?=[,)\[])", lambda m: m[1] or "", head).replace(" ,", ",").replace(" )", ")")
+            )
     head = f"TUNER_INLINE {head}"
     if not inside:
         return f"{head} {{}}"

@@ -76,9 +76,7 @@ class _Planner:
         self.plan, self.graph = made, made.graph
         self.stored = {Ref(n.name) for n in made.graph.nodes if isinstance(n, Input | Parameter | Constant)}
         self.written: dict[Ref, int] = {}  # the step that wrote it
-        self.builder = Builder(
-            made.graph, made.layouts, Terms(), self.stored.__contains__, self.store, self.memory
-        )
+        self.builder = Builder(made.graph, made.layouts, Terms(), self.stored.__contains__, self.store, self.memory)
 
     def memory(self, ref: Ref) -> tuple[Axis, ...]:
         """Axes in the order of memory. The host makes every tensor contiguous that a kernel reads."""

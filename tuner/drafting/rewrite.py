@@ -27,7 +27,12 @@ def free_biases(graph: Graph) -> Graph:
         if node.is_convolution:
             shape = (graph[bias].shape[0], *(1 for _ in node.shape[2:]))
             along = View(
-                _free(f"{node.name}_bias_along", names), shape, node.dtype, origin=node.origin, kind="reshape", operand=bias
+                _free(f"{node.name}_bias_along", names),
+                shape,
+                node.dtype,
+                origin=node.origin,
+                kind="reshape",
+                operand=bias,
             )
             nodes.append(along)
             bias = Ref(along.name)
@@ -64,7 +69,12 @@ def parted(graph: Graph) -> Graph:
 
 
 def _parted(
-    graph: Graph, node: Map, reduced: set[str], names: set[str], nodes: list[Node], made: dict[tuple[Scalar, tuple[Ref, ...]], Ref]
+    graph: Graph,
+    node: Map,
+    reduced: set[str],
+    names: set[str],
+    nodes: list[Node],
+    made: dict[tuple[Scalar, tuple[Ref, ...]], Ref],
 ) -> Map:
     operands = list(node.operands)
 

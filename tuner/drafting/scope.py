@@ -155,5 +155,7 @@ def rounds_of(kernel: Kernel) -> list[Round]:
             rounds += sums
         elif sums:
             lifted = tuple(one.lifted[0] for one in sums)
-            rounds.append(Round(f"SumsState<{len(sums)}>", "sums", lifted, [term for one in sums for term in one.found]))
+            rounds.append(
+                Round(f"SumsState<{len(sums)}>", "sums", lifted, [term for one in sums for term in one.found])
+            )
     return rounds

@@ -65,9 +65,7 @@ class Terms:
     def constant(self, number: float) -> Term:
         return self._kept((CONSTANT, repr(number)), Term(CONSTANT, number=number))
 
-    def read(
-        self, ref: Ref, order: tuple[Axis, ...], index: Term | None = None, picked: tuple[Axis, ...] = ()
-    ) -> Term:
+    def read(self, ref: Ref, order: tuple[Axis, ...], index: Term | None = None, picked: tuple[Axis, ...] = ()) -> Term:
         arguments = () if index is None else (index,)
         axes = frozenset(order) - frozenset(picked)
         if index is not None:
@@ -79,9 +77,7 @@ class Terms:
         return self._kept((READ, ref, *map(id, arguments)), made)
 
     def found(self, ref: Ref, monoid: str, lifted: Term, kept: frozenset[Axis]) -> Term:
-        made = Term(
-            FOUND, (lifted,), ref=ref, monoid=monoid, name=_word(ref), axes=kept, depth=lifted.depth + 1
-        )
+        made = Term(FOUND, (lifted,), ref=ref, monoid=monoid, name=_word(ref), axes=kept, depth=lifted.depth + 1)
         return self._kept((FOUND, monoid, ref.field, id(lifted)), made)
 
     def special(self, ref: Ref, axes: frozenset[Axis]) -> Term:
