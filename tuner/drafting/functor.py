@@ -173,7 +173,7 @@ class _Emitter:
                 return f"in[{scope.inputs.index(term.ref)}]" if term.ref is not None else None
             return None
 
-        taken = RESERVED | set(scope.operands.values()) | set(scope.sizes.values()) | set(scope.dividers.values())
+        taken = set(RESERVED) | set(scope.operands.values()) | set(scope.sizes.values()) | set(scope.dividers.values())
         return Body(given, lambda term, index: scope.read(term, row, counter, index), taken)
 
     def _is_index(self, term: Term) -> bool:
@@ -314,8 +314,7 @@ class _Emitter:
     def _counts(self) -> bool:
         """Whether a mean or an unbiased variance asks for the number of elements."""
         return any(
-            term.monoid == "moments"
-            and (one.monoid != "moments" or (term.ref is not None and term.ref.field == "unbiased"))
+            term.monoid == "moments" and (one.monoid != "moments" or _field(term) == "unbiased")
             for one in self.scope.rounds
             for term in one.found
         )
@@ -380,9 +379,8 @@ class _Emitter:
         lines += [f"  f.total[{k}] = {outs[one.ref]};" for k, one in enumerate(self.totals)]
         by_axes = {argument.axes: argument.name for argument in reversed(arguments) if argument.kind == "size"}
         lines += [f"  f.{name} = static_cast<Index>({by_axes[axes]});" for axes, name in scope.sizes.items()]
-        lines += [
-            f"  f.{name} = Divider(static_cast<Index>({by_axes[axes]}));" for axes, name in scope.dividers.items()
-        ]
+        for axes, name in scope.dividers.items():
+            lines.append(f"  f.{name} = Divider(static_cast<Index>({by_axes[axes]}));")
         if self._counts():
             count = "segments * length" if kernel.family == "rows" else "length"
             lines.append(f"  f.count = static_cast<double>({count});")
@@ -402,9 +400,13 @@ def _word(ref: Ref) -> str:
     return f"{ref.node}_{ref.field}" if ref.field else ref.node
 
 
+def _field(term: Term) -> str:
+    return term.ref.field if term.ref is not None else ""
+
+
 def _found(term: Term, one: Round, is_index: bool) -> str:
     """What a closed round has found."""
-    field_ = term.ref.field if term.ref is not None else ""
+    field_ = _field(term)
     if one.monoid in ("sums", "sum", "mean"):
         value = f"found.value[{one.lifted.index(term.arguments[0])}]" if one.monoid == "sums" else "found.value"
         return f"static_cast<float>({value}{' / count' if term.monoid == 'moments' else ''})"
@@ -436,9 +438,7 @@ def _braced(head: str, lines: Sequence[str], end: str) -> str:
     words = set(re.findall(r"\w+", " ".join(inside)))
     for name in ("row", "i", "in", "item", "found", "r", "pooled", "running"):
         if name not in words:
-            head = (
-                re.sub(rf"(\(&)?\b{name}\b(?=[,)\[])", lambda m: m[1] or "", head).replace(" ,", ",").replace(" )", ")")
-            )
+            head = re.sub(rf"\b{name}\b(?=[,)\[])", "", head).replace(" ,", ",").replace(" )", ")")
     head = f"TUNER_INLINE {head}"
     if not inside:
         return f"{head} {{}}"

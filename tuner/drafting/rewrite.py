@@ -58,7 +58,7 @@ def parted(graph: Graph) -> Graph:
     nodes: list[Node] = []
     names = {node.name for node in graph.nodes}
     reduced: set[str] = set()
-    made: dict[tuple[Scalar, tuple[Ref, ...]], Ref] = {}
+    made: Parts = {}
     for node in graph.nodes:
         if isinstance(node, Reduce):
             reduced.add(node.name)
@@ -68,14 +68,10 @@ def parted(graph: Graph) -> Graph:
     return Graph(tuple(nodes), graph.outputs, graph.updates)
 
 
-def _parted(
-    graph: Graph,
-    node: Map,
-    reduced: set[str],
-    names: set[str],
-    nodes: list[Node],
-    made: dict[tuple[Scalar, tuple[Ref, ...]], Ref],
-) -> Map:
+Parts = dict[tuple[Scalar, tuple[Ref, ...]], Ref]
+
+
+def _parted(graph: Graph, node: Map, reduced: set[str], names: set[str], nodes: list[Node], made: Parts) -> Map:
     operands = list(node.operands)
 
     def cut(scalar: Scalar) -> Scalar:

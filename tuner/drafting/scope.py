@@ -154,8 +154,7 @@ def rounds_of(kernel: Kernel) -> list[Round]:
         if len(sums) == 1:
             rounds += sums
         elif sums:
-            lifted = tuple(one.lifted[0] for one in sums)
-            rounds.append(
-                Round(f"SumsState<{len(sums)}>", "sums", lifted, [term for one in sums for term in one.found])
-            )
+            each = tuple(one.lifted[0] for one in sums)
+            found = [term for one in sums for term in one.found]
+            rounds.append(Round(f"SumsState<{len(sums)}>", "sums", each, found))
     return rounds
