@@ -13,6 +13,8 @@
 // NaN and Inf come out as PyTorch's reductions give them: a maximum or minimum is NaN where any value is, a NaN is the
 // first of all for ArgMaxState and ArgMinState; moments of Inf are NaN, as are all results of a norm.
 #pragma once
+#include "numerics/functions.hpp"  // ahead of all others
+
 #include <cmath>
 
 #include "core/portable.hpp"
@@ -27,7 +29,7 @@ TUNER_INLINE float larger(float a, float b) {  // NaN wins
   asm("max.NaN.f32 %0, %1, %2;" : "=f"(m) : "f"(a), "f"(b));
   return m;
 #else
-  return a > b || a != a ? a : b;
+  return (a > b) | (a != a) ? a : b;
 #endif
 }
 
@@ -37,9 +39,11 @@ TUNER_INLINE float smaller(float a, float b) {  // NaN wins
   asm("min.NaN.f32 %0, %1, %2;" : "=f"(m) : "f"(a), "f"(b));
   return m;
 #else
-  return a < b || a != a ? a : b;
+  return (a < b) | (a != a) ? a : b;
 #endif
 }
+
+#ifdef __CUDACC__
 
 // v[0..K) added up in pairs: the error grows with the logarithm of K.
 template <int K>
@@ -62,6 +66,47 @@ TUNER_INLINE float largest_of(const float (&v)[K]) {
   for (int j = 1; j < K; j++) m = larger(m, v[j]);
   return m;
 }
+
+template <int K>
+TUNER_INLINE float smallest_of(const float (&v)[K]) {
+  float m = v[0];
+  TUNER_UNROLL
+  for (int j = 1; j < K; j++) m = smaller(m, v[j]);
+  return m;
+}
+
+#else
+
+// v[0..K) put together in pairs that lie half of them apart: loops of whole vectors.
+template <int K, class Both>
+inline float in_pairs(const float (&v)[K], Both both) {
+  if constexpr (K == 1) {
+    return v[0];
+  } else {
+    constexpr int half = (K + 1) / 2;
+    float pairs[half];
+    for (int j = 0; j < K / 2; j++) pairs[j] = both(v[j], v[j + half]);
+    if (K % 2 == 1) pairs[half - 1] = v[half - 1];
+    return in_pairs(pairs, both);
+  }
+}
+
+template <int K>
+inline float sum_of(const float (&v)[K]) {
+  return in_pairs(v, [](float a, float b) { return a + b; });
+}
+
+template <int K>
+inline float largest_of(const float (&v)[K]) {
+  return in_pairs(v, larger);
+}
+
+template <int K>
+inline float smallest_of(const float (&v)[K]) {
+  return in_pairs(v, smaller);
+}
+
+#endif
 
 }  // namespace monoid
 
@@ -131,8 +176,7 @@ struct MaxState {
   TUNER_INLINE static MaxState identity() { return {-monoid::infinity}; }
   template <int K>
   TUNER_INLINE void add(const float (&v)[K], long long, long long) {
-    TUNER_UNROLL
-    for (int j = 0; j < K; j++) value = monoid::larger(value, v[j]);
+    value = monoid::larger(value, monoid::largest_of(v));
   }
   TUNER_INLINE static MaxState merge(MaxState a, MaxState b) { return {monoid::larger(a.value, b.value)}; }
 };
@@ -145,8 +189,7 @@ struct MinState {
   TUNER_INLINE static MinState identity() { return {monoid::infinity}; }
   template <int K>
   TUNER_INLINE void add(const float (&v)[K], long long, long long) {
-    TUNER_UNROLL
-    for (int j = 0; j < K; j++) value = monoid::smaller(value, v[j]);
+    value = monoid::smaller(value, monoid::smallest_of(v));
   }
   TUNER_INLINE static MinState merge(MinState a, MinState b) { return {monoid::smaller(a.value, b.value)}; }
 };
@@ -234,12 +277,12 @@ struct MaxSumState {
     const float found = monoid::larger(max, monoid::largest_of(v)), shift = finite(found);
     float terms[K];
     TUNER_UNROLL
-    for (int j = 0; j < K; j++) terms[j] = expf(v[j] - shift);
-    sum = sum * expf(max - shift) + monoid::sum_of(terms);
+    for (int j = 0; j < K; j++) terms[j] = fn::exp(v[j] - shift);
+    sum = sum * fn::exp(max - shift) + monoid::sum_of(terms);
     max = found;
   }
   TUNER_INLINE static MaxSumState merge(MaxSumState a, MaxSumState b) {
-    const float less = a.max == b.max ? 1.0f : expf(-fabsf(a.max - b.max));  // of the smaller maximum's sum; NaN stays
+    const float less = a.max == b.max ? 1.0f : fn::exp(-fabsf(a.max - b.max));  // of the smaller maximum's sum; NaN stays
     const bool first = a.max > b.max;
     return {(first ? a.sum : b.sum) + (first ? b.sum : a.sum) * less, monoid::larger(a.max, b.max)};
   }
@@ -259,9 +302,7 @@ struct ArgState {
   TUNER_INLINE static ArgState identity() { return {LARGEST ? -monoid::infinity : monoid::infinity, ~0u}; }
   template <int K>
   TUNER_INLINE void add(const float (&v)[K], long long first, long long step) {
-    float found = v[0];
-    TUNER_UNROLL
-    for (int j = 1; j < K; j++) found = LARGEST ? monoid::larger(found, v[j]) : monoid::smaller(found, v[j]);
+    const float found = LARGEST ? monoid::largest_of(v) : monoid::smallest_of(v);
     if (LARGEST ? found < value : found > value) return;  // nearly always, once the row is under way
     int at = 0;
     TUNER_UNROLL

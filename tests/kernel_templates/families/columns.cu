@@ -1,5 +1,5 @@
 #include "families/columns.cuh"
-#include "reductions.cuh"
+#include "reductions.hpp"
 
 template <int BLOCK, int DEEP, int V, int U, int KEEP_COLUMN, int SPLIT_COLUMN>
 struct Schedule {

@@ -1,5 +1,5 @@
 #include "families/rows.cuh"
-#include "reductions.cuh"
+#include "reductions.hpp"
 
 template <int BLOCK, int SHARERS, int V, int U, int KEEP_ROW, int SHARED, int SPLIT_ROW, int CHUNK = 0>
 struct Schedule {

@@ -1,26 +1,11 @@
 // Two inputs channels-last and two results that are not, with operands of the row and of the position.
 #include "families/turned.cuh"
+#include "streams.hpp"
 
 template <bool BY_TILES>
 struct Schedule {
   static constexpr int block_size = 128, vector_width = 16 / sizeof(Element), lanes = 8, unroll = 2;
   static constexpr bool staged = BY_TILES, streaming = true;
-};
-
-struct Affine {
-  static constexpr int INPUTS = 2, RESULTS = 2;
-  const Element* input[INPUTS];
-  Element* result[RESULTS];
-  const Element *scale, *shift;
-
-  struct Row {
-    float scale;
-  };
-  __device__ Row row(Index r) const { return {to_float(scale[r])}; }
-  __device__ void map(const Row& row, Index i, const float (&in)[INPUTS], float (&out)[RESULTS]) const {
-    out[0] = in[0] * row.scale + to_float(shift[i]);
-    out[1] = in[0] - in[1];
-  }
 };
 
 extern "C" int affine(long long by_tiles, const Element* x, const Element* y, const Element* scale,

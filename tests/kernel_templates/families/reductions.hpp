@@ -1,5 +1,7 @@
-// Functors that rows and columns are tried with: one source for both.
+// Functors that rows and columns are tried with: one source for both, on CUDA and on the CPU.
 #pragma once
+#include "numerics/functions.hpp"  // ahead of all others
+
 #include "families/functor.hpp"
 #include "numerics/element.hpp"
 #include "numerics/monoids.hpp"
@@ -26,7 +28,7 @@ struct Softmax {
     row.max = s.max, row.share = static_cast<float>(1.0 / s.sum);
   }
   TUNER_INLINE void results(const Row& row, Index, const Item& item, float (&out)[1]) const {
-    out[0] = expf(item.x - row.max) * row.share;
+    out[0] = fn::exp(item.x - row.max) * row.share;
   }
   TUNER_INLINE void totals(const Row&, float (&)[1]) const {}
 };
@@ -52,7 +54,7 @@ struct Norm {
   TUNER_INLINE float lift(Round<0>, const Row&, Index, const Item& item) const { return item.x; }
   TUNER_INLINE void close(Round<0>, Row& row, const MomentsState& s) const {
     row.mean = static_cast<float>(s.mean()), row.variance = static_cast<float>(s.variance());
-    row.rstd = rsqrtf(row.variance + 1e-5f);
+    row.rstd = fn::rsqrt(row.variance + 1e-5f);
   }
   TUNER_INLINE float lift(Round<1>, const Row& row, Index, const Item& item) const {
     return (item.x - row.mean) * row.rstd;
@@ -64,7 +66,7 @@ struct Norm {
     out[0] = (item.x - row.mean) * row.rstd, out[1] = item.x;
   }
   TUNER_INLINE void totals(const Row& row, float (&out)[3]) const {
-    out[0] = row.mean, out[1] = row.variance, out[2] = row.max + logf(row.sum);
+    out[0] = row.mean, out[1] = row.variance, out[2] = row.max + fn::log(row.sum);
   }
 };
 
@@ -109,7 +111,7 @@ struct Losses {
   TUNER_INLINE Row row(Index) const { return {}; }
   TUNER_INLINE Item item(const Row&, Index, const float (&in)[2]) const { return {in[0] - in[1]}; }
   TUNER_INLINE Values<2> lift(Round<0>, const Row&, Index, const Item& item) const {
-    return {item.step * item.step, fabsf(item.step)};
+    return {item.step * item.step, fn::abs(item.step)};
   }
   TUNER_INLINE void close(Round<0>, Row& row, const SumsState<2>& s) const {
     row.squares = static_cast<float>(s.value[0]), row.distances = static_cast<float>(s.value[1]);
