@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tuner.drafting.axes import Axis
 from tuner.drafting.bodies import Body
 from tuner.drafting.graph import Ref
+from tuner.drafting.launcher import Argument, arguments, launcher
 from tuner.drafting.naming import RESERVED, Names, camel
 from tuner.drafting.region import Kernel
 from tuner.drafting.scope import Round, Scope
 from tuner.drafting.terms import CONSTANT, FOUND, READ, SPECIAL, Term
-
-WIDTH = 120
-
-
-@dataclass(frozen=True)
-class Argument:
-    """An argument of a launcher: `kind` says what the host passes.
-
-    tensor, result    the tensor of `ref`
-    size              the number of elements along `axes`
-    plane             the sizes that a plane has along its pooled dimensions: `dimension`, of the `side` in or out
-    workspace         memory for partial results, or nothing
-    """
-
-    kind: str
-    name: str
-    declared: str
-    ref: Ref | None = None
-    axes: tuple[Axis, ...] = ()
-    dimension: int = 0
-    side: str = ""
+from tuner.drafting.text import braced, fields_of, indented
 
 
 @dataclass
@@ -50,7 +29,7 @@ class Functor:
 
 def functor(kernel: Kernel, types: dict[Ref, str], schedule: str, doc: str) -> Functor:
     """`types` are the C types of what is read; `schedule` is the struct that the including source defines."""
-    return _Emitter(Scope(kernel, types), camel(kernel.name), schedule, doc).functor()
+    return _Emitter(Scope(kernel, types), f"Fused{camel(kernel.name)}", schedule, doc).functor()
 
 
 @dataclass
@@ -76,9 +55,10 @@ class _Emitter:
         self._choose_members()
         functions = self._functions()
         struct = self._struct(functions)
-        arguments = self._arguments()
+        given = arguments(scope, self._total_type())
         symbol = f"fused_{kernel.name}"
-        return Functor(kernel, struct, self._launcher(symbol, arguments), symbol, arguments, len(scope.rounds))
+        text = launcher(scope, self.name, self.schedule, symbol, given)
+        return Functor(kernel, struct, text, symbol, given, len(scope.rounds))
 
     def _lifted(self) -> list[Term]:
         if self.kernel.before is not None:
@@ -210,14 +190,14 @@ class _Emitter:
         body = self._body("row", items="")
         values = body.values(list(self.items))
         head = f"Item item(const Row& row, Index i, {ins}) const"
-        text.append(_braced(head, body.lines, f"return {{{', '.join(values)}}};"))
+        text.append(braced(head, body.lines, f"return {{{', '.join(values)}}};"))
         for k, one in enumerate(self.scope.rounds):
             kind = f"{one.state}::Value" if len(one.lifted) > 1 else "float"
             head = f"{kind} lift(Round<{k}>, const Row& row, Index i, const Item& item) const"
             body = self._body("row")
             values = body.values(one.lifted)
             end = f"return {values[0]};" if len(values) == 1 else f"return {{{{{', '.join(values)}}}}};"
-            text.append(_braced(head, body.lines, end))
+            text.append(braced(head, body.lines, end))
             text.append(self._close(k, one))
         if terms:
             head = f"void results(const Row& row, Index i, const Item& item, {outs}) const"
@@ -237,18 +217,18 @@ class _Emitter:
         mine = [term for term in self.members if self.scope.stage(term) == k + 1]
         values = body.values(mine)
         lines = [f"row.{self.members[term]} = {value};" for term, value in zip(mine, values, strict=True)]
-        return _braced(f"void close(Round<{k}>, Row& row, const {one.state}& found) const", [*body.lines, *lines], "")
+        return braced(f"void close(Round<{k}>, Row& row, const {one.state}& found) const", [*body.lines, *lines], "")
 
     def _function(
         self, head: str, terms: Sequence[Term], body: Body, returns: bool = False, convert: bool = False
     ) -> str:
         values = body.values(terms)
         if returns:
-            return _braced(head, body.lines, f"return {values[0]};")
+            return braced(head, body.lines, f"return {values[0]};")
         if convert and self._total_type() == "Element":
             values = [f"to_element({value})" for value in values]
         lines = [f"out[{k}] = {value};" for k, value in enumerate(values)]
-        return _braced(head, [*body.lines, *lines], "")
+        return braced(head, [*body.lines, *lines], "")
 
     def _row(self) -> str:
         first = [term for term in self.members if self.scope.stage(term) == 0]
@@ -258,7 +238,7 @@ class _Emitter:
         lines += [f"row.{name} = {text};" for text, (name, _) in self.scope.bases.items()]
         if not lines:
             return "TUNER_INLINE Row row(Index) const { return {}; }"
-        return _braced("Row row(Index r) const", ["Row row{};", *body.lines, *lines], "return row;")
+        return braced("Row row(Index r) const", ["Row row{};", *body.lines, *lines], "return row;")
 
     # ---- the struct and its launcher ------------------------------------------------------------------
 
@@ -299,105 +279,17 @@ class _Emitter:
             lines.append(f"  Index {', '.join(scope.sizes.values())};")
         if scope.dividers:
             lines.append(f"  Divider {', '.join(scope.dividers.values())};")
-        if self._counts():
+        if self.scope.counts:
             lines.append("  double count;  // elements of a row")
         fields = [
             (f"{'long long' if self._is_index(term) else 'float'}", name) for term, name in self.members.items()
         ] + [(kind, name) for name, kind in scope.bases.values()]
-        lines += ["", *_fields("Row", fields)]
+        lines += ["", *fields_of("Row", fields)]
         if reducing:
-            lines += _fields("Item", [("float", name) for name in self.items.values()])
+            lines += fields_of("Item", [("float", name) for name in self.items.values()])
         for function in [row, *functions]:
-            lines += ["", *_indented(function)] if function else []
+            lines += ["", *indented(function)] if function else []
         return "\n".join([*lines, "};"])
-
-    def _counts(self) -> bool:
-        """Whether a mean or an unbiased variance asks for the number of elements."""
-        return any(
-            term.monoid == "moments" and (one.monoid != "moments" or _field(term) == "unbiased")
-            for one in self.scope.rounds
-            for term in one.found
-        )
-
-    def _arguments(self) -> list[Argument]:
-        scope, kernel = self.scope, self.kernel
-        names = Names(set(scope.operands.values()) | set(scope.sizes.values()))
-        made = [Argument("tensor", names.free(_word(ref)), "const Element*", ref) for ref in scope.inputs]
-        made += [Argument("tensor", name, f"const {scope.types[ref]}*", ref) for ref, name in scope.operands.items()]
-        for result in kernel.results:
-            declared = f"{self._total_type() if result.is_total else 'Element'}*"
-            made.append(Argument("result", names.free(f"{_word(result.ref)}_out"), declared, result.ref))
-        made += self._family_sizes()
-        for axes in {**scope.sizes, **scope.dividers}:
-            if not any(argument.axes == axes and argument.kind == "size" for argument in made):
-                name = scope.sizes.get(axes) or names.free(scope.dividers[axes].removeprefix("by_"))
-                made.append(Argument("size", name, "long long", axes=axes))
-        if kernel.family in ("rows", "columns"):
-            made.append(Argument("workspace", "workspace", "void*"))
-        return made
-
-    def _family_sizes(self) -> list[Argument]:
-        kernel = self.kernel
-
-        def size(name: str, axes: tuple[Axis, ...]) -> Argument:
-            return Argument("size", name, "long long", axes=axes)
-
-        match kernel.family:
-            case "map":
-                return [size("rows", kernel.rows), size("length", kernel.elements)]
-            case "rows":
-                parts = kernel.elements[: kernel.segments], kernel.elements[kernel.segments :]
-                return [size("segments", parts[0]), size("rows", kernel.rows), size("length", parts[1])]
-            case "windows":
-                words = ("depth", "height", "width")
-                sides = (("in", ""), ("out", "out_"))
-                return [
-                    size("rows", kernel.rows),
-                    *(
-                        Argument("plane", f"{prefix}{word}", "long long", dimension=k, side=side)
-                        for side, prefix in sides
-                        for k, word in enumerate(words)
-                    ),
-                ]
-        outer, inner = kernel.rows[: kernel.outer], kernel.rows[kernel.outer :]
-        return [size("outer", outer), size("length", kernel.elements), size("inner", inner)]
-
-    def _launcher(self, symbol: str, arguments: list[Argument]) -> str:
-        scope, kernel = self.scope, self.kernel
-        declared = [f"{argument.declared} {argument.name}" for argument in arguments]
-        lines = _listed(f'extern "C" int {symbol}(', [*declared, "void* stream"], ") {")
-        guarded = [argument.name for argument in arguments if argument.kind == "size" and self._is_counted(argument)]
-        if guarded:
-            tests = " || ".join(f"{name} > INT_MAX" for name in guarded)
-            lines.append(f"  if ({tests}) return 1;  // beyond what a Divider takes")
-        lines.append(f"  {self.name} f{{}};")
-        by_ref = {argument.ref: argument.name for argument in arguments if argument.kind == "tensor"}
-        outs = {argument.ref: argument.name for argument in arguments if argument.kind == "result"}
-        lines += [f"  f.input[{k}] = {by_ref[ref]};" for k, ref in enumerate(scope.inputs)]
-        lines += [f"  f.{name} = {by_ref[ref]};" for ref, name in scope.operands.items()]
-        lines += [f"  f.result[{k}] = {outs[one.ref]};" for k, one in enumerate(self.results)]
-        lines += [f"  f.total[{k}] = {outs[one.ref]};" for k, one in enumerate(self.totals)]
-        by_axes = {argument.axes: argument.name for argument in reversed(arguments) if argument.kind == "size"}
-        lines += [f"  f.{name} = static_cast<Index>({by_axes[axes]});" for axes, name in scope.sizes.items()]
-        for axes, name in scope.dividers.items():
-            lines.append(f"  f.{name} = Divider(static_cast<Index>({by_axes[axes]}));")
-        if self._counts():
-            count = "segments * length" if kernel.family == "rows" else "length"
-            lines.append(f"  f.count = static_cast<double>({count});")
-        geometry = f", {self.name}Windows" if kernel.family == "windows" else ""
-        passed = [argument.name for argument in self._family_sizes()]
-        passed += ["workspace"] if kernel.family in ("rows", "columns") else []
-        call = f"return launch_{kernel.family}<{self.schedule}{geometry}>("
-        lines += [f"  {line}" for line in _listed(call, ["f", *passed, "stream"], ");", WIDTH - 2)]
-        return "\n".join([*lines, "}"])
-
-    def _is_counted(self, argument: Argument) -> bool:
-        """Whether a Divider divides what this counts, at whose half its range ends."""
-        return argument.name in ("rows", "length", "outer", "inner", "segments") and bool(self.scope.dividers)
-
-
-def _word(ref: Ref) -> str:
-    return f"{ref.node}_{ref.field}" if ref.field else ref.node
 
 
 def _field(term: Term) -> str:
@@ -418,59 +310,3 @@ def _found(term: Term, one: Round, is_index: bool) -> str:
     if is_index:
         return "static_cast<long long>(found.index)"
     return "static_cast<float>(found.value)" if one.monoid == "product" else "found.value"
-
-
-def _fields(name: str, fields: list[tuple[str, str]]) -> list[str]:
-    """A struct within a struct, members of one type together."""
-    parts = [
-        f"{kind} {', '.join(name for one, name in fields if one == kind)};"
-        for kind in dict.fromkeys(kind for kind, _ in fields)
-    ]
-    line = f"  struct {name} {{{' ' + ' '.join(parts) + ' ' if parts else ''}}};"
-    if len(line) <= WIDTH:
-        return [line]
-    return [f"  struct {name} {{", *(one for part in parts for one in wrapped(f"    {part}")), "  };"]
-
-
-def _braced(head: str, lines: Sequence[str], end: str) -> str:
-    """A member function; parameters that it does not use lose their names."""
-    inside = [*lines, end] if end else list(lines)
-    words = set(re.findall(r"\w+", " ".join(inside)))
-    for name in ("row", "i", "in", "item", "found", "r", "pooled", "running"):
-        if name not in words:
-            head = re.sub(rf"\b{name}\b(?=[,)\[])", "", head).replace(" ,", ",").replace(" )", ")")
-    head = f"TUNER_INLINE {head}"
-    if not inside:
-        return f"{head} {{}}"
-    if len(inside) == 1 and len(head) + len(inside[0]) + 8 <= WIDTH:
-        return f"{head} {{ {inside[0]} }}"
-    return "\n".join([f"{head} {{", *(one for line in inside for one in wrapped(f"  {line}", WIDTH - 2)), "}"])
-
-
-def wrapped(line: str, width: int = WIDTH) -> list[str]:
-    """A statement in lines of at most `width`, broken at spaces, the rest indented by four."""
-    indent = " " * (len(line) - len(line.lstrip()))
-    lines = []
-    while len(line) > width:
-        at = line.rfind(" ", len(indent) + 8, width)
-        if at < 0:
-            break
-        lines.append(line[:at])
-        line = f"{indent}    {line[at + 1 :]}"
-    return [*lines, line]
-
-
-def _indented(text: str) -> list[str]:
-    return [f"  {line}" if line else "" for line in text.splitlines()]
-
-
-def _listed(head: str, parts: Sequence[str], end: str, width: int = WIDTH) -> list[str]:
-    """head, parts and end in lines of at most `width`, continued under the parenthesis."""
-    lines, line = [], head
-    for k, part in enumerate(parts):
-        text = part + (end if k == len(parts) - 1 else ", ")
-        if len(line) + len(text.rstrip()) > width and line != head:
-            lines.append(line.rstrip())
-            line = " " * len(head)
-        line += text
-    return [*lines, line]

@@ -8,62 +8,20 @@ from dataclasses import dataclass, field
 from tuner.drafting.axes import Axis
 from tuner.drafting.builder import _TAKEN, identifier
 
-RESERVED = frozenset(
-    [
-        "row",
-        "r",
-        "i",
-        "in",
-        "out",
-        "item",
-        "found",
-        "state",
-        "f",
-        "input",
-        "result",
-        "total",
-        "results",
-        "totals",
-        "map",
-        "lift",
-        "close",
-        "before",
-        "after",
-        "pooled",
-        "running",
-        "stream",
-        "workspace",
-        "count",
-        "fn",
-        "kernel",
-        "model",
-        "torch",
-        "knobs",
-        "segments",
-        "rows",
-        "length",
-        "outer",
-        "inner",
-        "Index",
-        "Row",
-        "Item",
-        "Total",
-        "aligned",
-        "depth",
-        "height",
-        "width",
-        "out_depth",
-        "out_height",
-        "out_width",
-    ]
-)
+RESERVED = frozenset({
+    "row", "r", "i", "in", "out", "item", "found", "state", "f", "input", "result", "total", "results", "totals", "map",
+    "lift", "close", "before", "after", "pooled", "running", "stream", "workspace", "count", "fn", "kernel", "model",
+    "torch", "knobs", "segments", "rows", "length", "outer", "inner", "Index", "Row", "Item", "Total", "aligned",
+    "depth", "height", "width", "out_depth", "out_height", "out_width",
+})  # fmt: skip
 
 
 @dataclass
 class Names:
-    """Free names of one scope: the same thing gets the same name."""
+    """Free names of one scope: the same thing gets the same name. `reserved` are words of what surrounds it."""
 
     taken: set[str] = field(default_factory=set)
+    reserved: frozenset[str] = RESERVED
     known: dict[Hashable, str] = field(default_factory=dict)
 
     def of(self, thing: Hashable, wanted: str) -> str:
@@ -73,7 +31,7 @@ class Names:
 
     def free(self, wanted: str) -> str:
         base = identifier(wanted)
-        name = base if base not in RESERVED | _TAKEN else f"{base}_"
+        name = base if base not in self.reserved | _TAKEN else f"{base}_"
         number = 2
         while name in self.taken:
             name, number = f"{base}_{number}", number + 1

@@ -51,6 +51,10 @@ class Plan:
         return [step for step in self.steps if isinstance(step, Kernel)]
 
     @property
+    def products(self) -> list[Product]:
+        return [step.node for step in self.steps if isinstance(step, Call) and isinstance(step.node, Product)]
+
+    @property
     def calls(self) -> list[Call]:
         return [step for step in self.steps if isinstance(step, Call)]
 

@@ -45,8 +45,10 @@ class Scope:
         self.counted = Counted(kernel.rows, kernel.elements)
         self.planes = Counted(kernel.rows, kernel.planes)
         for term in kernel.reads():
-            if self.is_input(term) and term.ref not in self.inputs:
-                assert term.ref is not None
+            assert term.ref is not None
+            if not self.is_input(term):
+                self.operand(term.ref)
+            elif term.ref not in self.inputs:
                 self.inputs.append(term.ref)
         self.rounds = rounds_of(kernel)
 
@@ -115,6 +117,16 @@ class Scope:
             wanted = f"{axes[-1].name.removesuffix('s')}_at"
             self.bases[text] = (self.row_names.of(text, wanted), "long long" if wide else "Index")
         return self.bases[text][0]
+
+    @property
+    def counts(self) -> bool:
+        """Whether a mean or an unbiased variance asks for the number of elements."""
+        return any(
+            term.monoid == "moments"
+            and (one.monoid != "moments" or (term.ref is not None and term.ref.field == "unbiased"))
+            for one in self.rounds
+            for term in one.found
+        )
 
     def stage(self, term: Term) -> int:
         """The number of rounds that have to be closed before it can be computed."""

@@ -24,7 +24,12 @@ def model_new(folder: Path) -> str:
     if path.is_file():
         return read(path)
     problem = folder / "problem.py"
-    text = read(problem)
+    return derived(read(problem), problem)
+
+
+def derived(text: str, problem: Path) -> str:
+    """ModelNew from the text of a problem; `problem` is what messages call it."""
+    path = problem.with_name(FILE)
     try:
         tree = ast.parse(text)
     except SyntaxError as error:

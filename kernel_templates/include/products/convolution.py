@@ -4,24 +4,26 @@ import torch
 
 
 def convolution(
-    x, weight, *, stride, padding, dilation, groups=1, output_padding=None,
+    x, weight, bias=None, *, stride, padding, dilation, groups=1, output_padding=None,
     layout, form="torch", benchmark=False, tf32=True,
 ):  # fmt: skip
-    """A convolution of 1 to 3 spatial dimensions without bias; a transposed one where `output_padding` is given.
+    """A convolution of 1 to 3 spatial dimensions; a transposed one where `output_padding` is given.
 
     x (N, channels, ...) -> (N, channels, ...), contiguous in the layout that `layout` names. `form`: torch, as PyTorch
     does it by default; cudnn, on a GPU alone, with `benchmark` and `tf32` (where PyTorch's own flag allows that, too);
-    flipped, the transposed one of stride 1 as an ordinary one of the flipped weight, by cudnn on a GPU. Sizes are one
-    number a spatial dimension.
+    flipped, the transposed one of stride 1 as an ordinary one of the flipped weight, by cudnn on a GPU. With a bias,
+    which cudnn's own functions do not take, cudnn is torch. Sizes are one number a spatial dimension.
     """
     if x.dim() == 3:  # as PyTorch does, a dimension of size 1 ahead
         sizes = [(1, *stride), (0, *padding), (1, *dilation), groups, output_padding and (0, *output_padding)]
-        y = convolution_of(x[:, :, None], weight[:, :, None], *sizes, layout, form, benchmark, tf32)
+        y = convolution_of(x[:, :, None], weight[:, :, None], bias, *sizes, layout, form, benchmark, tf32)
         return y[:, :, 0]
-    return convolution_of(x, weight, stride, padding, dilation, groups, output_padding, layout, form, benchmark, tf32)
+    return convolution_of(
+        x, weight, bias, stride, padding, dilation, groups, output_padding, layout, form, benchmark, tf32
+    )
 
 
-def convolution_of(x, weight, stride, padding, dilation, groups, output_padding, layout, form, benchmark, tf32):
+def convolution_of(x, weight, bias, stride, padding, dilation, groups, output_padding, layout, form, benchmark, tf32):
     """`convolution` of 2 or 3 spatial dimensions."""
     memory_format = torch.contiguous_format
     if layout == "channels_last":
@@ -32,10 +34,10 @@ def convolution_of(x, weight, stride, padding, dilation, groups, output_padding,
         output_padding = None
     x, weight = x.contiguous(memory_format=memory_format), weight.contiguous(memory_format=memory_format)
     choice = benchmark, True, tf32 and torch.backends.cudnn.allow_tf32
-    if form == "torch" or not x.is_cuda:
+    if form == "torch" or not x.is_cuda or bias is not None:
         transposed = output_padding is not None
         more = output_padding if transposed else [0] * len(stride)
-        y = torch.convolution(x, weight, None, stride, padding, dilation, transposed, more, groups)
+        y = torch.convolution(x, weight, bias, stride, padding, dilation, transposed, more, groups)
     elif output_padding is None:
         y = torch.cudnn_convolution(x, weight, padding, stride, dilation, groups, *choice)
     else:

@@ -1,0 +1,236 @@
+"""The host function of a plan: Python text that allocates, calls PyTorch for products and launches the kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tuner.drafting import calls
+from tuner.drafting.axes import Axis
+from tuner.drafting.functor import Functor
+from tuner.drafting.graph import Constant, Input, Node, Parameter, Product, Ref, View
+from tuner.drafting.launcher import Argument
+from tuner.drafting.naming import Names
+from tuner.drafting.plan import Plan
+from tuner.drafting.region import Kernel
+from tuner.drafting.sizes import Sizes, pooled
+from tuner.errors import TemplateError
+
+WIDTH = 120
+INCLUDED = {"convolution": "convolution", "split_product": "split_product", "split_matmul": "split_product",
+            "operand": "operands", "pooled_size": "operands"}  # fmt: skip
+TORCH_TYPES = {"float": "torch.float32", "long long": "torch.int64"}
+
+
+def host(name: str, plan: Plan, functors: dict[str, Functor], device: str, doc: str, few_rows: bool = False) -> str:
+    """The file of the host function `name`. `functors` are those of the plan's kernels, by their names.
+
+    `few_rows` brings along what split_product calls for products of few rows.
+    """
+    return _Host(name, plan, functors, device, doc, few_rows).text()
+
+
+@dataclass
+class _Host:
+    name: str
+    plan: Plan
+    functors: dict[str, Functor]
+    device: str
+    doc: str
+    few_rows: bool
+    lines: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.graph = self.plan.graph
+        self.names = Names(
+            {"model", "kernel", "torch", "math", "knobs", "workspace", "aligned", self.name}, frozenset(INCLUDED)
+        )
+        self.sizes = Sizes(self.graph, self.plan.layouts, self.names, self.lines)
+        self.inputs = sorted((n for n in self.graph.nodes if isinstance(n, Input)), key=lambda node: node.index)
+        self.values: dict[Ref, str] = {}
+        self.checked: dict[Ref, str] = {}
+        self.contiguous: set[Ref] = set()
+
+    def text(self) -> str:
+        for node in self.inputs:
+            name = self.names.free(node.name)
+            self.values[Ref(node.name)] = name
+            self.sizes.tensors[Ref(node.name)] = name
+        self._ranks()
+        self._mode()
+        if self.device == "cuda" and any(f.kernel.family in ("rows", "columns") for f in self.functors.values()):
+            count = max(_workspace(f) for f in self.functors.values())
+            self._line(f"workspace = torch.empty({count}, dtype=torch.uint8, device={self.first}.device)")
+        for step in self.plan.steps:
+            if isinstance(step, Kernel):
+                self._kernel(step)
+            else:
+                self._call(step.node)
+        for path, ref in self.graph.updates:
+            self._line(f"model.{path}.copy_({self.value(ref)})")
+        outputs = [self.value(ref) for ref in self.graph.outputs]
+        self._line(f"return {', '.join(outputs)}")
+        return self._file()
+
+    @property
+    def first(self) -> str:
+        """The first input whose elements are numbers of the workload's dtype."""
+        floating = [n for n in self.inputs if "float" in n.dtype]
+        if not floating:
+            raise TemplateError("no input has floating-point elements")
+        return self.values[Ref(floating[0].name)]
+
+    # ---- the parts of the function --------------------------------------------------------------------
+
+    def _ranks(self) -> None:
+        for node in self.inputs:
+            name = self.values[Ref(node.name)]
+            self._line(f"if {name}.dim() != {len(node.shape)}:")
+            wanted = f"{len(node.shape)} dimensions"
+            self._line(f'    raise RuntimeError(f"{self.name} takes {name} of {wanted}, not {{tuple({name}.shape)}}")')
+
+    def _mode(self) -> None:
+        """A model that was traced in training mode updates its buffers; in the other mode it computes otherwise."""
+        if self.graph.updates:
+            self._line("if not model.training:")
+            self._line(f'    raise RuntimeError("{self.name} is the forward of a model in training mode")')
+
+    def value(self, ref: Ref) -> str:
+        """The tensor, as an expression."""
+        if ref in self.values:
+            return self.values[ref]
+        node = self.graph[ref]
+        if isinstance(node, Parameter):
+            return f"model.{node.path}"
+        if isinstance(node, Constant):
+            name = self.names.free(node.name)
+            self._line(f"{name} = {node.call}.to({self.first}.device)")
+            self.values[ref] = name
+            return name
+        raise TemplateError(f"{ref.node}: is used before it is computed")
+
+    def operand(self, ref: Ref) -> str:
+        """The tensor, contiguous and of the sizes that a kernel computes with."""
+        node = self.graph[ref]
+        if not isinstance(node, Input | Parameter):
+            return self.value(ref) if ref in self.contiguous else f"aligned({self.value(ref)})"
+        if ref not in self.checked:
+            known = [axis for axes in self.plan.layouts.of(ref) for axis in axes]
+            if isinstance(node, Input) and not all(self._is_known(axis) for axis in known):
+                self.sizes.shape(ref)  # its dimensions are where these sizes come from
+            shape = self.sizes.shape(ref)
+            self.checked[ref] = f"operand({', '.join([self.value(ref), *shape])})"
+        return self.checked[ref]
+
+    def _is_known(self, axis: Axis) -> bool:
+        return any(axis in axes for axes in self.sizes.known)
+
+    def _kernel(self, kernel: Kernel) -> None:
+        functor = self.functors[kernel.name]
+        tensors = {a.ref: self.operand(a.ref) for a in functor.arguments if a.kind == "tensor" and a.ref is not None}
+        planes = self._planes(kernel)
+        for argument in functor.arguments:
+            if argument.kind == "result" and argument.ref is not None:
+                self._allocate(kernel, argument, planes)
+        values = [self._argument(argument, tensors, planes) for argument in functor.arguments]
+        self._lines("kernel.launch(", [f'"{functor.symbol}"', *values], ")")
+
+    def _planes(self, kernel: Kernel) -> dict[str, list[str]]:
+        """Sizes of the planes that a pooling reads and writes, three each."""
+        node = kernel.window
+        if node is None:
+            return {}
+        count = len(node.kernel)
+        into = [self.sizes.of(axes) for axes in self.plan.layouts.of(node.operand)[-count:]]
+        dims = self.plan.layouts.of(Ref(node.name))[-count:]
+        out = []
+        for axes, text, word in zip(dims, pooled(node, into), ("depth", "height", "width")[-count:], strict=True):
+            name = self.names.free(f"out_{word}")
+            self._line(f"{name} = {text}")
+            if axes:
+                self.sizes.known[axes] = name
+            out.append(name)
+        ones = ["1"] * (3 - count)
+        return {"in": [*ones, *into], "out": [*ones, *out]}
+
+    def _allocate(self, kernel: Kernel, argument: Argument, planes: dict[str, list[str]]) -> None:
+        assert argument.ref is not None
+        ref = argument.ref
+        kind = argument.declared.removesuffix("*")
+        dtype = TORCH_TYPES.get(kind, f"{self.first}.dtype")
+        shape = self.sizes.shape(ref)
+        name = self.names.free(f"{ref.node}_{ref.field}" if ref.field else ref.node)
+        sizes = ", ".join(shape) if shape else "()"
+        self._line(f"{name} = torch.empty({sizes}, dtype={dtype}, device={self.first}.device)")
+        self.values[ref] = self.sizes.tensors[ref] = name
+        self.contiguous.add(ref)
+
+    def _argument(self, argument: Argument, tensors: dict[Ref, str], planes: dict[str, list[str]]) -> str:
+        match argument.kind:
+            case "tensor" | "result":
+                assert argument.ref is not None
+                return tensors[argument.ref] if argument.kind == "tensor" else self.values[argument.ref]
+            case "size":
+                return self.sizes.of(argument.axes)
+            case "plane":
+                return planes[argument.side][argument.dimension]
+        return "workspace" if self.device == "cuda" else "None"
+
+    def _call(self, node: Node) -> None:
+        ref = Ref(node.name)
+        if isinstance(node, Product):
+            head, parts = calls.product(node, self.graph, self.value, self.device, self.names)
+        elif isinstance(node, View):
+            before = self.graph[node.operand].shape
+            head, parts = calls.view(node, self.value(node.operand), before, self.sizes.shape), []
+        else:
+            head, parts = calls.operator(node, self.graph, self.value), []
+        name = self.names.free(node.name)
+        if parts:
+            end = ").contiguous()" if isinstance(node, Product) and node.is_convolution else ")"
+            self._lines(f"{name} = {head}(", parts, end)
+        else:
+            self._line(f"{name} = {head}")
+        self.values[ref] = self.sizes.tensors[ref] = name
+        if isinstance(node, Product):
+            self.contiguous.add(ref)
+
+    # ---- text -----------------------------------------------------------------------------------------
+
+    def _line(self, text: str) -> None:
+        self.lines.append(text)
+
+    def _lines(self, head: str, parts: Sequence[str], end: str) -> None:
+        """A call, on one line or with its arguments on lines of their own."""
+        one = f"{head}{', '.join(parts)}{end}"
+        if len(one) + 4 <= WIDTH:
+            self._line(one)
+            return
+        self._line(head)
+        self.lines += [f"    {part}," for part in parts]
+        self._line(end)
+
+    def _file(self) -> str:
+        body = "\n".join(f"    {line}" for line in self.lines)
+        uses = {name: file for name, file in INCLUDED.items() if f"{name}(" in body}
+        files: dict[str, list[str]] = {}
+        for name, file in uses.items():
+            files.setdefault(file, []).append(name)
+        imports = "".join(f"from {file} import {', '.join(sorted(names))}\n" for file, names in sorted(files.items()))
+        if self.few_rows:
+            imports = (
+                "from few_rows import FewRows, few_rows_serves  # noqa: F401  split_product calls them\n" + imports
+            )
+        arguments = ", ".join(self.values[Ref(node.name)] for node in self.inputs)
+        knobs = "    knobs = kernel.knobs\n" if "knobs[" in body else ""
+        return (
+            f'"""Host side of {self.name}."""\n\nimport torch\n{imports}\n\n'
+            f'def {self.name}(model, kernel, {arguments}):\n    """{self.doc}"""\n{knobs}{body}\n'
+        )
+
+
+def _workspace(functor: Functor) -> int:
+    """Bytes, as rows_space.py and columns_space.py have them."""
+    if functor.kernel.family == "rows":
+        return (1 << 17) + functor.rounds * 8192 * 32
+    return functor.rounds * (1 << 18) * 32 if functor.kernel.family == "columns" else 0

@@ -1,0 +1,119 @@
+"""The launcher of one functor: a C function, and what the host passes to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tuner.drafting.axes import Axis
+from tuner.drafting.graph import Ref
+from tuner.drafting.naming import Names
+from tuner.drafting.region import Kernel
+from tuner.drafting.scope import Scope
+from tuner.drafting.text import WIDTH, listed
+
+COUNTED = ("rows", "length", "outer", "inner", "segments")  # by what a Divider may divide, at whose half its range ends
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument of a launcher: `kind` says what the host passes.
+
+    tensor, result    the tensor of `ref`
+    size              the number of elements along `axes`
+    plane             the sizes that a plane has along its pooled dimensions: `dimension`, of the `side` in or out
+    workspace         memory for partial results, or nothing
+    """
+
+    kind: str
+    name: str
+    declared: str
+    ref: Ref | None = None
+    axes: tuple[Axis, ...] = ()
+    dimension: int = 0
+    side: str = ""
+
+
+def word_of(ref: Ref) -> str:
+    return f"{ref.node}_{ref.field}" if ref.field else ref.node
+
+
+def arguments(scope: Scope, total: str) -> list[Argument]:
+    """What the launcher takes ahead of the stream; `total` is the type of the kernel's totals."""
+    kernel = scope.kernel
+    names = Names(set(scope.operands.values()) | set(scope.sizes.values()))
+    made = [Argument("tensor", names.free(word_of(ref)), "const Element*", ref) for ref in scope.inputs]
+    made += [Argument("tensor", name, f"const {scope.types[ref]}*", ref) for ref, name in scope.operands.items()]
+    for result in kernel.results:
+        declared = f"{total if result.is_total else 'Element'}*"
+        made.append(Argument("result", names.free(f"{word_of(result.ref)}_out"), declared, result.ref))
+    made += _family_sizes(kernel)
+    for axes in {**scope.sizes, **scope.dividers}:
+        if not any(argument.axes == axes and argument.kind == "size" for argument in made):
+            name = scope.sizes.get(axes) or names.free(scope.dividers[axes].removeprefix("by_"))
+            made.append(Argument("size", name, "long long", axes=axes))
+    if kernel.family in ("rows", "columns"):
+        made.append(Argument("workspace", "workspace", "void*"))
+    return made
+
+
+def _family_sizes(kernel: Kernel) -> list[Argument]:
+
+    def size(name: str, axes: tuple[Axis, ...]) -> Argument:
+        return Argument("size", name, "long long", axes=axes)
+
+    match kernel.family:
+        case "map":
+            return [size("rows", kernel.rows), size("length", kernel.elements)]
+        case "rows":
+            parts = kernel.elements[: kernel.segments], kernel.elements[kernel.segments :]
+            return [size("segments", parts[0]), size("rows", kernel.rows), size("length", parts[1])]
+        case "windows":
+            words = ("depth", "height", "width")
+            sides = (("in", ""), ("out", "out_"))
+            return [
+                size("rows", kernel.rows),
+                *(
+                    Argument("plane", f"{prefix}{word}", "long long", dimension=k, side=side)
+                    for side, prefix in sides
+                    for k, word in enumerate(words)
+                ),
+            ]
+    outer, inner = kernel.rows[: kernel.outer], kernel.rows[kernel.outer :]
+    return [size("outer", outer), size("length", kernel.elements), size("inner", inner)]
+
+
+def launcher(scope: Scope, struct: str, schedule: str, symbol: str, arguments: list[Argument]) -> str:
+    """The C function that fills the functor `struct` and launches it."""
+    kernel = scope.kernel
+    results = [result for result in kernel.results if not result.is_total]
+    totals = [result for result in kernel.results if result.is_total]
+    declared = [f"{argument.declared} {argument.name}" for argument in arguments]
+    lines = listed(f'extern "C" int {symbol}(', [*declared, "void* stream"], ") {")
+    guarded = [
+        argument.name
+        for argument in arguments
+        if argument.kind == "size" and scope.dividers and argument.name in COUNTED
+    ]
+    if guarded:
+        tests = " || ".join(f"{name} > INT_MAX" for name in guarded)
+        lines.append(f"  if ({tests}) return 1;  // beyond what a Divider takes")
+    lines.append(f"  {struct} f{{}};")
+    by_ref = {argument.ref: argument.name for argument in arguments if argument.kind == "tensor"}
+    outs = {argument.ref: argument.name for argument in arguments if argument.kind == "result"}
+    lines += [f"  f.input[{k}] = {by_ref[ref]};" for k, ref in enumerate(scope.inputs)]
+    lines += [f"  f.{name} = {by_ref[ref]};" for ref, name in scope.operands.items()]
+    lines += [f"  f.result[{k}] = {outs[one.ref]};" for k, one in enumerate(results)]
+    lines += [f"  f.total[{k}] = {outs[one.ref]};" for k, one in enumerate(totals)]
+    by_axes = {argument.axes: argument.name for argument in reversed(arguments) if argument.kind == "size"}
+    lines += [f"  f.{name} = static_cast<Index>({by_axes[axes]});" for axes, name in scope.sizes.items()]
+    for axes, name in scope.dividers.items():
+        lines.append(f"  f.{name} = Divider(static_cast<Index>({by_axes[axes]}));")
+    if scope.counts:
+        count = "segments * length" if kernel.family == "rows" else "length"
+        lines.append(f"  f.count = static_cast<double>({count});")
+    geometry = f", {struct}Windows" if kernel.family == "windows" else ""
+    passed = [argument.name for argument in _family_sizes(kernel)]
+    passed += ["workspace"] if kernel.family in ("rows", "columns") else []
+    call = f"return launch_{kernel.family}<{schedule}{geometry}>("
+    lines += [f"  {line}" for line in listed(call, ["f", *passed, "stream"], ");", WIDTH - 2)]
+    return "\n".join([*lines, "}"])
