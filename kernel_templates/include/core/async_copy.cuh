@@ -13,14 +13,5 @@ __device__ __forceinline__ void copy_async(void* shared, const void* global) {
   }
 }
 
-// Ends a group: the copies of this thread since the last one.
-__device__ __forceinline__ void end_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-
-// Until all of this thread's groups but the last LEFT have arrived.
-template <int LEFT>
-__device__ __forceinline__ void wait_groups() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory");
-}
-
 // Until all copies of this thread have arrived; other threads see them after a barrier.
 __device__ __forceinline__ void wait_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }

@@ -23,6 +23,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "core/copy_groups.cuh"
 #include "core/gang.cuh"
 #include "core/launch.cuh"
 #include "core/reduce.cuh"
