@@ -10,7 +10,7 @@ from tuner.template import render
 WINNERS = store.entries(store.shipped_cache())
 
 
-@pytest.mark.parametrize("winner", WINNERS, ids=lambda winner: f"{winner.record.template}-{winner.record.workload.slug}")
+@pytest.mark.parametrize("winner", WINNERS, ids=lambda winner: winner.record.workload.slug)
 def test_a_shipped_winner_is_rendered_as_it_was_measured(winner: store.Entry) -> None:
     kernel = template.load(template.shipped_folder() / winner.record.template)
     assert render.candidate(kernel, [store.tuned(winner.record)]).text == winner.text
