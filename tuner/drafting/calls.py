@@ -43,13 +43,12 @@ def prefix(node: Product) -> str:
     return f"{node.name.lower()}_"
 
 
-def product(node: Product, graph: Graph, value: Value, device: str, names: object) -> tuple[str, list[str]]:
-    """Head and arguments of the call that computes a product without its bias."""
+def product(node: Product, graph: Graph, value: Value, device: str, last: bool) -> tuple[str, list[str]]:
+    """Head and arguments of the call that computes a product; `last` is a convolution in channels-last memory."""
     x, weight, knobs = value(node.x), value(node.weight), prefix(node)
     if node.is_convolution:
-        return "convolution", _convolution(
-            node, x, weight, device, knobs, None if node.bias is None else value(node.bias)
-        )
+        bias = "" if node.bias is None else value(node.bias)
+        return "convolution", [x, weight, *([f"bias={bias}"] if bias else []), *_convolution(node, device, knobs, last)]
     if device == "cuda" and is_split(node):
         choices = [f'{name}=knobs["{knobs}{name}"]' for name in ("scheme", "calls", "slice_k")]
         if node.kind == "linear" and isinstance(graph[node.weight], Parameter) and len(graph[node.x].shape) >= 1:
@@ -61,18 +60,19 @@ def product(node: Product, graph: Graph, value: Value, device: str, names: objec
     return "torch.matmul", [x, f"{weight}.t()" if node.kind == "linear" else weight]
 
 
-def _convolution(node: Product, x: str, weight: str, device: str, knobs: str, bias: str | None) -> list[str]:
+def _convolution(node: Product, device: str, knobs: str, last: bool) -> list[str]:
+    """Keyword arguments: sizes, then choices."""
     sizes = [f"{name}={getattr(node, name)}" for name in ("stride", "padding", "dilation")]
     if node.groups != 1:
         sizes.append(f"groups={node.groups}")
     if "transpose" in node.kind:
         sizes.append(f"output_padding={node.output_padding}")
-    choices = [f'layout=knobs["{knobs}layout"]']
+    choices = ['layout="channels_last"' if last else f'layout=knobs["{knobs}layout"]']
     if device == "cuda":
         choices += [f'{name}=knobs["{knobs}{name}"]' for name in ("form", "benchmark", "tf32")]
     elif can_flip(node):
         choices.append(f'form=knobs["{knobs}form"]')
-    return [x, weight, *([f"bias={bias}"] if bias else []), *sizes, *choices]
+    return [*sizes, *choices]
 
 
 def view(node: View, operand: str, sizes_before: tuple[int, ...], shape: Callable[[Ref], list[str]]) -> str:

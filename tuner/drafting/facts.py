@@ -15,36 +15,42 @@ from tuner.drafting.spaces import Space
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "float64": 8}
 
 
-def axes_function(plan: Plan, found: Sequence[tuple[Kernel | Product, Space]], dtype: str) -> str:
-    """The text of `axes(init, shapes)`: facts of every family and product under its prefix."""
-    return _Facts(plan, dtype).text(found)
+Found = tuple[Plan, Kernel | Product, Space]
+
+
+def axes_function(found: Sequence[Found], dtype: str) -> str:
+    """The text of `axes(init, shapes)`: facts of every family and product under its prefix, of one plan or more."""
+    plans = list({id(plan): plan for plan, _, _ in found}.values())
+    names = Names({"init", "shapes"}, frozenset())
+    facts, lines = {"elementsize": str(BYTES[dtype])}, list[str]()
+    for plan in plans:
+        one = _Facts(plan, names, lines)
+        for of, step, space in found:
+            if of is plan:
+                facts |= {f"{space.prefix}{name}": text for name, text in one.facts(step).items()}
+    entries = [f'"{name}": {value}' for name, value in facts.items()]
+    last = f"    return {{{', '.join(entries)}}}"
+    body = "\n".join(f"    {line}" for line in lines)
+    if len(last) > 120:
+        last = "    return {\n" + "".join(f"        {entry},\n" for entry in entries) + "    }"
+    return f"def axes(init, shapes):\n{body}\n{last}\n"
 
 
 class _Facts:
-    def __init__(self, plan: Plan, dtype: str) -> None:
-        self.plan, self.graph, self.dtype = plan, plan.graph, dtype
-        self.sizes = Sizes(plan.graph, plan.layouts, Names({"init", "shapes"}, frozenset()))
-        self.inputs = sorted((n for n in self.graph.nodes if isinstance(n, Input)), key=lambda node: node.index)
+    """Facts of one plan. Several share the lines that say what sizes are."""
 
-    def text(self, found: Sequence[tuple[Kernel | Product, Space]]) -> str:
-        names = [self.sizes.names.free(f"{node.name}_shape") for node in self.inputs]
-        lines = [f"({', '.join(names)},) = shapes" if len(names) == 1 else f"{', '.join(names)} = shapes"]
-        for node, name in zip(self.inputs, names, strict=True):
+    def __init__(self, plan: Plan, names: Names, lines: list[str]) -> None:
+        self.plan, self.graph = plan, plan.graph
+        self.sizes = Sizes(plan.graph, plan.layouts, names, lines)
+        inputs = sorted((n for n in self.graph.nodes if isinstance(n, Input)), key=lambda node: node.index)
+        shapes = [names.of(("shape", node.name), f"{node.name}_shape") for node in inputs]
+        if not lines:
+            lines.append(f"({shapes[0]},) = shapes" if len(shapes) == 1 else f"{', '.join(shapes)} = shapes")
+        for node, name in zip(inputs, shapes, strict=True):
             if node.shape:
-                self.sizes.named(Ref(node.name), name)
+                self.sizes.named(Ref(node.name), name, "input")
         for each in self.graph.nodes:
             self._learn(each)
-        facts = {"elementsize": str(BYTES[self.dtype])}
-        for step, space in found:
-            for name, axes in self._facts(step).items():
-                facts[f"{space.prefix}{name}"] = axes
-        lines += self.sizes.lines
-        entries = [f'"{name}": {value}' for name, value in facts.items()]
-        one = f"    return {{{', '.join(entries)}}}"
-        body = "\n".join(f"    {line}" for line in lines)
-        if len(one) > 120:
-            one = "    return {\n" + "".join(f"        {entry},\n" for entry in entries) + "    }"
-        return f"def axes(init, shapes):\n{body}\n{one}\n"
 
     def _learn(self, node: object) -> None:
         """What the sizes of a step's result are, from those of what it is computed from."""
@@ -80,8 +86,9 @@ class _Facts:
     def _spatial(self, dims: Sequence[tuple[Axis, ...]], texts: Sequence[str], word: str) -> None:
         for axes, text in zip(dims, texts, strict=True):
             if axes and axes not in self.sizes.known:
-                name = self.sizes.names.free(f"{word}_{axes[-1].name}")
-                self.sizes.lines.append(f"{name} = {text}")
+                name = self.sizes.names.of((word, text), f"{word}_{axes[-1].name}")
+                if f"{name} = {text}" not in self.sizes.lines:
+                    self.sizes.lines.append(f"{name} = {text}")
                 self.sizes.known[axes] = name
 
     def _literal(self, ref: Ref) -> None:
@@ -92,7 +99,7 @@ class _Facts:
         if axes and not all(self.sizes.knows((axis,)) for axis in axes):
             self.sizes.known.setdefault(axes, str(size))
 
-    def _facts(self, step: Kernel | Product) -> dict[str, str]:
+    def facts(self, step: Kernel | Product) -> dict[str, str]:
         if isinstance(step, Product):
             if step.is_convolution:
                 return {}
@@ -101,6 +108,8 @@ class _Facts:
             return {"m": self._text(m), "n": self._text(shape[-1]), "k": self._text(x[-1])}
         rows, elements = self._text(step.rows), self._text(step.elements)
         match step.family:
+            case "turned":
+                return {"channels": self._text(step.rows[step.outer :]), "positions": elements}
             case "map":
                 return {"rows": rows, "length": elements}
             case "rows":

@@ -166,7 +166,7 @@ class _Emitter:
         ins = f"const float (&in)[{n}]"
         outs = f"float (&out)[{m}]"
         terms = [result.term for result in self.results]
-        if kernel.family == "map":
+        if kernel.family in ("map", "turned"):
             head = f"void map(const Row& row, Index i, {ins}, {outs}) const"
             text.append(self._function(head, terms, self._body("row")))
         elif kernel.family == "windows":

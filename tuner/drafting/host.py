@@ -158,12 +158,15 @@ class _Host:
         ref = argument.ref
         kind = argument.declared.removesuffix("*")
         dtype = TORCH_TYPES.get(kind, f"{self.first}.dtype")
-        shape = self.sizes.shape(ref)
+        order = self.plan.orders.get(ref)
+        shape = self.sizes.shape(ref) if order is None else [self.sizes.of([axis]) for axis in order]
         name = self.names.free(f"{ref.node}_{ref.field}" if ref.field else ref.node)
         sizes = ", ".join(shape) if shape else "()"
         self._line(f"{name} = torch.empty({sizes}, dtype={dtype}, device={self.first}.device)")
-        self.values[ref] = self.sizes.tensors[ref] = name
+        self.values[ref] = name
         self.contiguous.add(ref)
+        if order is None:
+            self.sizes.tensors[ref] = name
 
     def _argument(self, argument: Argument, tensors: dict[Ref, str], planes: dict[str, list[str]]) -> str:
         match argument.kind:
@@ -179,7 +182,7 @@ class _Host:
     def _call(self, node: Node) -> None:
         ref = Ref(node.name)
         if isinstance(node, Product):
-            head, parts = calls.product(node, self.graph, self.value, self.device, self.names)
+            head, parts = calls.product(node, self.graph, self.value, self.device, ref in self.plan.last)
         elif isinstance(node, View):
             before = self.graph[node.operand].shape
             head, parts = calls.view(node, self.value(node.operand), before, self.sizes.shape), []
@@ -187,7 +190,8 @@ class _Host:
             head, parts = calls.operator(node, self.graph, self.value), []
         name = self.names.free(node.name)
         if parts:
-            end = ").contiguous()" if isinstance(node, Product) and node.is_convolution else ")"
+            is_turned = isinstance(node, Product) and node.is_convolution and ref not in self.plan.last
+            end = ").contiguous()" if is_turned else ")"
             self._lines(f"{name} = {head}(", parts, end)
         else:
             self._line(f"{name} = {head}")

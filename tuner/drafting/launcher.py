@@ -62,6 +62,10 @@ def _family_sizes(kernel: Kernel) -> list[Argument]:
         return Argument("size", name, "long long", axes=axes)
 
     match kernel.family:
+        case "turned":
+            channels = kernel.rows[kernel.outer :]
+            outer = kernel.rows[: kernel.outer]
+            return [size("samples", outer), size("channels", channels), size("positions", kernel.elements)]
         case "map":
             return [size("rows", kernel.rows), size("length", kernel.elements)]
         case "rows":

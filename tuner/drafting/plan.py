@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tuner.drafting.axes import Axis, Layouts, Unreadable, layouts
@@ -39,12 +40,31 @@ class Call:
 
 @dataclass
 class Plan:
-    """`steps` in order. What is in memory has its axes in `memory`, outermost first."""
+    """`steps` in order. `last` are the convolutions whose results lie channels-last; all else is contiguous."""
 
     graph: Graph
     layouts: Layouts
     steps: list[Kernel | Call] = field(default_factory=list)
-    memory: dict[Ref, tuple[Axis, ...]] = field(default_factory=dict)
+    last: frozenset[Ref] = frozenset()
+    orders: dict[Ref, tuple[Axis, ...]] = field(default_factory=dict)  # of totals that kernels alone read
+
+    def memory(self, ref: Ref) -> tuple[Axis, ...]:
+        """The axes of what is in memory, outermost first. The host makes contiguous what kernels read."""
+        if ref in self.orders:
+            return self.orders[ref]
+        dims = self.layouts.of(ref)
+        if ref in self.last:
+            dims = (dims[0], *dims[2:], dims[1])
+        return tuple(axis for axes in dims for axis in axes)
+
+    @property
+    def outside(self) -> set[Ref]:
+        """What is returned, kept in a buffer, or read by PyTorch: contiguous in the order of its dimensions."""
+        found = {*self.graph.outputs, *(ref for _, ref in self.graph.updates), *self.layouts.kept}
+        for node in reversed(self.graph.nodes):
+            if isinstance(node, Product | Library) or (isinstance(node, View) and Ref(node.name) in found):
+                found.update(node.refs)
+        return found
 
     @property
     def kernels(self) -> list[Kernel]:
@@ -59,13 +79,13 @@ class Plan:
         return [step for step in self.steps if isinstance(step, Call)]
 
 
-def plan(graph: Graph) -> Plan:
-    """Kernels and calls that compute the graph's outputs and updates.
+def plan(graph: Graph, last: Iterable[Ref] = ()) -> Plan:
+    """Kernels and calls that compute the graph's outputs and updates; `last` are products kept channels-last.
 
     Raises TemplateError where axes of an operand cannot be told apart.
     """
     try:
-        made = Plan(graph, layouts(graph))
+        made = Plan(graph, layouts(graph), last=frozenset(last))
     except Unreadable as unreadable:
         raise TemplateError(f"{unreadable.node}: meets its own elements along another axis") from unreadable
     planner = _Planner(made)
@@ -80,11 +100,8 @@ class _Planner:
         self.plan, self.graph = made, made.graph
         self.stored = {Ref(n.name) for n in made.graph.nodes if isinstance(n, Input | Parameter | Constant)}
         self.written: dict[Ref, int] = {}  # the step that wrote it
-        self.builder = Builder(made.graph, made.layouts, Terms(), self.stored.__contains__, self.store, self.memory)
-
-    def memory(self, ref: Ref) -> tuple[Axis, ...]:
-        """Axes in the order of memory. The host makes every tensor contiguous that a kernel reads."""
-        return self.plan.layouts.axes(ref)
+        self.outside = made.outside
+        self.builder = Builder(made.graph, made.layouts, Terms(), self.stored.__contains__, self.store, made.memory)
 
     def store(self, ref: Ref) -> None:
         """See to it that `ref` is in memory: by a step, or by an earlier one."""
@@ -96,7 +113,9 @@ class _Planner:
                 self.store(operand)
             self._append(Call(node), [ref])
             return
-        kernel = self.builder.kernel(ref)
+        kernel = self.builder.kernel(ref, ref in self.outside)
+        if kernel.results[0].is_total and kernel.rows != self.plan.layouts.axes(ref):
+            self.plan.orders[ref] = kernel.rows
         self._join(kernel, ref)
 
     def _is_called(self, node: Node, ref: Ref) -> bool:
@@ -130,9 +149,16 @@ class _Planner:
             if not isinstance(other, Kernel) or other.key != kernel.key or kernel.before is not other.before:
                 continue
             theirs = {(r.monoid, r.arguments[0]) for r in other.rounds()}
-            shared = theirs & rounds or {t.ref for t in other.reads() if set(t.order) == set(other.space)} & reads
+            whole = {term.ref for term in other.reads() if set(term.order) == set(other.space)}
+            shared = theirs & rounds or whole & reads
             there = all(self.written.get(read, -1) < number for read in reads)
-            if rounds <= theirs and shared and there and _one_type([*other.results, *kernel.results], self.graph):
+            totals = all(result.is_total for result in (*other.results, *kernel.results))
+            if (
+                (rounds <= theirs or totals)
+                and shared
+                and there
+                and _one_type([*other.results, *kernel.results], self.graph)
+            ):
                 other.results += kernel.results
                 self.stored.add(ref)
                 self.written[ref] = number

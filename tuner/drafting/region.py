@@ -29,6 +29,8 @@ class Kernel:
 
     family     rows, elements
     map        leading axes, trailing axes
+    turned     as map, of a result in the order of its dimensions from inputs with `elements` ahead of the rows' axes
+               from `outer` on: channels-last
     rows       elements are innermost, or outermost and innermost (`segments` are the outermost)
     columns    `elements` lie between the first `outer` rows' axes and the others
     windows    elements of a result's plane; `window` is the node, `before` what it pools
@@ -93,8 +95,8 @@ class Builder:
     store: Store
     memory: Callable[[Ref], tuple[Axis, ...]]  # the axes of a stored result as they lie in memory
 
-    def kernel(self, ref: Ref) -> Kernel:
-        """The kernel that writes `ref`, contiguous."""
+    def kernel(self, ref: Ref, contiguous: bool = True) -> Kernel:
+        """The kernel that writes `ref`: `contiguous`, or totals in the order in which they are found."""
         axes = self.layouts.axes(ref)
         tops = self._tops(ref)
         special = [top for top in tops if isinstance(self.graph[top], Window | Scan)]
@@ -103,7 +105,7 @@ class Builder:
         reduces = [top for top in tops if isinstance(self.graph[top], Reduce)]
         inside = {one for reduce in reduces for one in self._tops(self.graph[reduce].refs[0])}
         for reduce in sorted(reduces, key=lambda one: (one not in inside, *self._rank(one)), reverse=True):
-            made = self._reducing(ref, reduce)
+            made = self._reducing(ref, reduce, contiguous)
             if made is not None:
                 return made
         return self._mapped(ref)
@@ -180,14 +182,22 @@ class Builder:
     def _mapped(self, ref: Ref) -> Kernel:
         space = self.layouts.axes(ref)
         term = self.term(ref, lambda one: None)
+        results = [Result(ref, term, False)]
+        orders = {one.order for one in term.walk() if one.kind == READ and set(one.order) == set(space)}
+        turned = [order for order in orders if order != space]
+        if len(turned) == 1:
+            cut = _rotated(space, turned[0])
+            if cut is not None:
+                outer, first = cut
+                return Kernel("turned", space, space[:first], space[first:], outer, results=results)
         rows, elements = _cut(space, term)
-        return Kernel("map", space, rows, elements, results=[Result(ref, term, False)])
+        return Kernel("map", space, rows, elements, results=results)
 
     def _special(self, ref: Ref, top: Ref) -> Kernel:
         node, axes = self.graph[top], self.layouts.axes(ref)
         special = self.terms.special(top, frozenset(axes))
         term = self.term(ref, lambda one: special if one == top else None)
-        before = self.term(node.refs[0], lambda one: None)
+        before = self._before(node.refs[0])
         if isinstance(node, Window):
             dims = self.layouts.of(top)
             rows = tuple(axis for axes in dims[: -len(node.kernel)] for axis in axes)
@@ -202,7 +212,17 @@ class Builder:
             made = Kernel("scan", axes, rows, elements, outer=first, scan=node)
         return replace(made, before=before, special=special, results=[Result(ref, term, False)])
 
-    def _reducing(self, ref: Ref, reduce: Ref) -> Kernel | None:
+    def _before(self, ref: Ref) -> Term:
+        """What a window or a scan goes over; it is written first where it would be read in another order."""
+        axes = self.layouts.axes(ref)
+        term = self.term(ref, lambda one: None)
+        orders = {one.order for one in term.walk() if one.kind == READ and set(one.order) == set(axes)}
+        if orders <= {axes}:
+            return term
+        self.store(ref)
+        return self.terms.read(ref, self.memory(ref))
+
+    def _reducing(self, ref: Ref, reduce: Ref, contiguous: bool) -> Kernel | None:
         """With `reduce` as a round; None where that is not over elements of one row of what `ref` needs."""
         node = self.graph[reduce]
         assert isinstance(node, Reduce)
@@ -212,13 +232,14 @@ class Builder:
         mine = self.layouts.axes(ref)
         if set(mine) == set(kept):
             is_total, space = True, order
-            if tuple(axis for axis in order if axis in kept) != mine or _family(order, reduced) is None:
+            found = tuple(axis for axis in order if axis in kept)
+            if (contiguous and found != mine) or family_of(order, reduced) is None:
                 space = (*mine, *reduced)
-        elif set(mine) == {*kept, *reduced}:
+        elif set(mine) == {*kept, *reduced} and order == mine:
             is_total, space = False, mine
         else:
             return None
-        shape = _family(space, reduced)
+        shape = family_of(space, reduced)
         if shape is None:
             return None
         kept_set, reduced_set = frozenset(kept), frozenset(reduced)
@@ -257,7 +278,7 @@ class Builder:
         return axes
 
 
-def _family(space: Sequence[Axis], reduced: Iterable[Axis]) -> Kernel | None:
+def family_of(space: Sequence[Axis], reduced: Iterable[Axis]) -> Kernel | None:
     """Which family reduces these axes of a space, as an empty kernel; None for none."""
     inside = [axis in set(reduced) for axis in space]
     count = sum(inside)
@@ -270,6 +291,17 @@ def _family(space: Sequence[Axis], reduced: Iterable[Axis]) -> Kernel | None:
     trailing = count - leading
     if leading and trailing and all(inside[len(space) - trailing :]):
         return Kernel("rows", (), (), (), segments=leading)
+    return None
+
+
+def _rotated(space: tuple[Axis, ...], order: tuple[Axis, ...]) -> tuple[int, int] | None:
+    """Where `space` is A, C, E and `order` A, E, C: the number of axes of A, and of A and C; None elsewhere."""
+    same = 0
+    while same < len(space) and space[same] is order[same]:
+        same += 1
+    for first in range(same + 1, len(space)):
+        if (*space[first:], *space[same:first]) == order[same:]:
+            return same, first
     return None
 
 

@@ -78,7 +78,14 @@ def sentence(kernel: Kernel) -> str:
         f"{result.ref.node}.{result.ref.field}" if result.ref.field else result.ref.node
         for result in kernel.results if result.is_total
     )  # fmt: skip
-    what = {"map": "Map", "rows": "Rows", "columns": "Columns", "windows": "Windows", "scan": "Scan"}[kernel.family]
+    what = {
+        "map": "Map",
+        "turned": "Map from channels-last",
+        "rows": "Rows",
+        "columns": "Columns",
+        "windows": "Windows",
+        "scan": "Scan",
+    }[kernel.family]
     over = f" of {product_word(kernel.elements)} elements" if kernel.rounds() else ""
     wrote = ", ".join(part for part in (written, totals) if part)
     return f"{what}{over}: writes {wrote}."

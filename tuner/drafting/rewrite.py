@@ -27,7 +27,7 @@ def free_biases(graph: Graph) -> Graph:
         if node.is_convolution:
             shape = (graph[bias].shape[0], *(1 for _ in node.shape[2:]))
             along = View(
-                _free(f"{node.name}_bias_along", names),
+                free_name(f"{node.name}_bias_along", names),
                 shape,
                 node.dtype,
                 origin=node.origin,
@@ -37,7 +37,7 @@ def free_biases(graph: Graph) -> Graph:
             nodes.append(along)
             bias = Ref(along.name)
         added = Map(
-            _free(f"{node.name}_biased", names), node.shape, node.dtype, origin=node.origin,
+            free_name(f"{node.name}_biased", names), node.shape, node.dtype, origin=node.origin,
             operands=(Ref(node.name), bias), expression=Scalar.of("add", Scalar.operand(0), Scalar.operand(1)),
         )  # fmt: skip
         nodes[nodes.index(node)] = replace(node, bias=None)
@@ -88,7 +88,9 @@ def _parted(graph: Graph, node: Map, reduced: set[str], names: set[str], nodes: 
         expression = scalar.with_operands(places)
         if (expression, refs) not in made:
             word = f"{refs[0].node.removesuffix('_moments')}_{scalar.name}"
-            part = Map(_free(word, names), shape, node.dtype, origin=node.origin, operands=refs, expression=expression)
+            part = Map(
+                free_name(word, names), shape, node.dtype, origin=node.origin, operands=refs, expression=expression
+            )
             nodes.append(part)
             made[expression, refs] = Ref(part.name)
         found = made[expression, refs]
@@ -104,7 +106,8 @@ def _parted(graph: Graph, node: Map, reduced: set[str], names: set[str], nodes: 
     return replace(node, operands=tuple(operands[k] for k in kept), expression=expression.with_operands(places))
 
 
-def _free(wanted: str, names: set[str]) -> str:
+def free_name(wanted: str, names: set[str]) -> str:
+    """An identifier like `wanted` that is not among `names`, and is from now on."""
     name, number = identifier(wanted), 2
     while name in names:
         name, number = f"{identifier(wanted)}_{number}", number + 1

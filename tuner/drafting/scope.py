@@ -60,6 +60,8 @@ class Scope:
             return False
         kernel = self.kernel
         whole = (*kernel.rows, *kernel.planes) if kernel.family == "windows" else kernel.space
+        if kernel.family == "turned":
+            whole = (*kernel.rows[: kernel.outer], *kernel.elements, *kernel.rows[kernel.outer :])
         if kernel.family == "windows" and not set(term.order) >= set(kernel.planes):
             return False
         return term.order == whole

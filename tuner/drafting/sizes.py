@@ -58,7 +58,7 @@ class Sizes:
                 others = 1
                 for other in axes:
                     others *= 1 if other is free else other.size
-                return f"({name} // {others})"
+                return str(int(name) // others) if name.isdigit() else f"({name} // {others})"
         return None
 
     def _unpack(self, axis: Axis) -> None:
@@ -69,16 +69,23 @@ class Sizes:
                 return
         raise KeyError(axis.name)
 
-    def named(self, ref: Ref, text: str) -> None:
-        """A line that gives every dimension of a tensor, which `text` has, a name."""
+    def named(self, ref: Ref, text: str, owner: str = "") -> None:
+        """A line that gives every dimension of a tensor, which `text` has, a name; none where it is there already.
+
+        The same dimension of the same `owner` has the same name in several plans.
+        """
         words = []
-        for axes in self.layouts.of(ref):
+        for k, axes in enumerate(self.layouts.of(ref)):
             if not axes or axes in self.known:
                 words.append("_")
             else:
-                self.known[axes] = self.names.free(product_word(axes))
-                words.append(self.known[axes])
-        self.lines.append(f"{', '.join(words)}{',' if len(words) == 1 else ''} = {text}")
+                word = product_word(axes)
+                name = self.names.of((owner, ref, k), word) if owner else self.names.free(word)
+                self.known[axes] = name
+                words.append(name)
+        line = f"{', '.join(words)}{',' if len(words) == 1 else ''} = {text}"
+        if line not in self.lines:
+            self.lines.append(line)
 
 
 def pooled(node: Window, sizes: Sequence[str]) -> list[str]:

@@ -10,8 +10,6 @@ from tuner.drafting.naming import camel
 from tuner.drafting.region import Kernel
 from tuner.space import Knob
 
-HEADER = "fused.hpp"
-
 
 def schedule_name(kernel: Kernel, kernels: Sequence[Kernel]) -> str:
     return "Schedule" if len(kernels) == 1 else f"{camel(kernel.name)}Schedule"
@@ -80,8 +78,8 @@ class Schedule:
         return [*lines, "};"]
 
 
-def source(title: str, device: str, schedules: Sequence[Schedule], includes: Sequence[str]) -> str:
-    """The source of one device: schedules, then the header with what they are for."""
+def source(title: str, device: str, schedules: Sequence[Schedule], includes: Sequence[str], header: str) -> str:
+    """The source of one device: schedules, then the `header` with what they are for."""
     ending = "cuh" if device == "cuda" else "hpp"
     files = sorted({f"families/{one.kernel.family}.{ending}" for one in schedules} | set(includes))
     if device == "cuda" and not files:
@@ -91,5 +89,5 @@ def source(title: str, device: str, schedules: Sequence[Schedule], includes: Seq
         parts.append(['extern "C" const char* tuner_error(int) { return "it does not take these sizes"; }'])
     parts += [one.lines() for one in schedules]
     if schedules:
-        parts.append([f'#include "{HEADER}"'])
+        parts.append([f'#include "{header}"'])
     return "\n\n".join("\n".join(part) for part in parts) + "\n"

@@ -10,7 +10,7 @@ from typing import Any
 
 from tuner.drafting import calls
 from tuner.drafting.axes import size_of
-from tuner.drafting.graph import Graph, Parameter, Product
+from tuner.drafting.graph import Parameter, Product, Ref
 from tuner.drafting.plan import Plan
 from tuner.drafting.region import Kernel
 from tuner.space import Knob
@@ -58,8 +58,9 @@ def kernel_space(kernel: Kernel, prefix: str, device: str) -> Space:
     return Space(module, "cuda_knobs", "cuda_constraints", prefix, arguments)
 
 
-def product_space(node: Product, graph: Graph, device: str, few_rows: bool) -> Space | None:
+def product_space(node: Product, plan: Plan, device: str, few_rows: bool) -> Space | None:
     """Of a product; None where it has no choices."""
+    graph = plan.graph
     prefix = calls.prefix(node)
     if node.is_convolution:
         flip = (("can_flip", True),) if calls.can_flip(node) else ()
@@ -68,6 +69,7 @@ def product_space(node: Product, graph: Graph, device: str, few_rows: bool) -> S
         else:
             channels = graph[node.x].shape[1] // node.groups
             arguments = (*flip, *((("channels", channels),) if channels != 64 else ()))
+            arguments += (("layout", False),) if Ref(node.name) in plan.last else ()
         constrained = ("device",)
         return Space("space", "convolution_knobs", "convolution_constraints", prefix, arguments, constrained)
     if device == "cpu" or not calls.is_split(node) or min(len(graph[ref].shape) for ref in (node.x, node.weight)) < 2:
@@ -89,7 +91,7 @@ def spaces(plan: Plan, device: str, few_rows: bool = False) -> list[tuple[Kernel
             prefix = "" if len(kernels) == 1 else f"{step.name}_"
             found.append((step, kernel_space(step, prefix, device)))
         elif isinstance(step.node, Product):
-            space = product_space(step.node, plan.graph, device, few_rows)
+            space = product_space(step.node, plan, device, few_rows)
             if space is not None:
                 found.append((step.node, space))
     return found

@@ -25,15 +25,16 @@ class Variant:
     source: str
     doc: str
     few_rows: bool
+    plan: Plan
     found: list[tuple[Kernel | Product, Space]]
     knobs: dict[Space, tuple[Knob, ...]]
 
 
-def template_text(name: str, plan: Plan, variants: Sequence[Variant], dtype: str, leaves: Sequence[str]) -> str:
+def template_text(name: str, variants: Sequence[Variant], dtype: str, leaves: Sequence[str]) -> str:
     """template.py: facts, and the variants with their knobs and constraints."""
     modules = sorted({space.module for variant in variants for _, space in variant.found})
     imports = "".join(f"import {module}\n" for module in modules)
-    facts = axes_function(plan, [pair for variant in variants for pair in variant.found], dtype)
+    facts = axes_function([(one.plan, step, space) for one in variants for step, space in one.found], dtype)
     texts = "".join(_variant_text(variant, dtype, leaves) for variant in variants)
     head = f'"""{name}: knobs, constraints and variants."""\n\n{imports}\nfrom tuner.template import Variant\n'
     return f"{head}\n\n{facts}\n\nVARIANTS = (\n{texts})\n"

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from tuner.drafting import calls, report
+from tuner.drafting.channels_last import last_plan
 from tuner.drafting.functor import Functor, functor
 from tuner.drafting.graph import Input, Ref
 from tuner.drafting.host import host
@@ -13,7 +14,7 @@ from tuner.drafting.plan import FLOATING, Plan, plan
 from tuner.drafting.region import Kernel
 from tuner.drafting.rewrite import free_biases, parted
 from tuner.drafting.scope import C_TYPES
-from tuner.drafting.sources import HEADER, Schedule, header, schedule_name, source
+from tuner.drafting.sources import Schedule, header, schedule_name, source
 from tuner.drafting.spaces import knobs, spaces
 from tuner.drafting.template_text import Variant, model_new_text, template_text
 from tuner.drafting.tracer import Traced
@@ -43,60 +44,48 @@ def draft(name: str, traced: Traced, workload: Workload, source: str) -> Draft:
     if dtype is None:
         raise TemplateError(f"{name}: inputs are {workload.dtype_names}; drafts are made for {', '.join(FLOATING)}")
     graph = parted(free_biases(traced.graph))
-    return _Writer(name, plan(graph), workload, dtype).draft(source)
+    parts = [_Part("fused", plan(graph))]
+    last = last_plan(graph)
+    if last is not None:
+        parts.append(_Part("last", last))
+    return _Writer(name, parts, workload, dtype).draft(source)
 
 
-class _Writer:
-    def __init__(self, name: str, made: Plan, workload: Workload, dtype: str) -> None:
-        self.name, self.plan, self.workload, self.dtype = name, made, workload, dtype
+class _Part:
+    """One plan and its functors, in the header `word`.hpp."""
+
+    def __init__(self, word: str, made: Plan) -> None:
+        self.word, self.plan, self.header = word, made, f"{word}.hpp"
         types, kernels = _types(made), made.kernels
         self.functors: dict[str, Functor] = {
             one.name: functor(one, types, schedule_name(one, kernels), report.sentence(one)) for one in kernels
         }
 
-    def draft(self, problem: str) -> Draft:
-        leaves = sorted({name for call in self.plan.calls for name in calls.left(call.node)})
-        variants = self._variants()
-        files = {
-            "model_new.py": model_new_text(problem, self.workload.init),
-            "template.py": template_text(self.name, self.plan, variants, self.dtype, leaves),
-        }
-        if self.functors:
-            title = [f"{self.name} computes", *(f"  {line}" for line in report.mathematics(self.plan))]
-            files[HEADER] = header(title, list(self.functors.values()))
-        for one in variants:
-            files[one.source] = self._source(one)
-            text = host(one.name, self.plan, self.functors, one.device, self._shapes(), one.few_rows)
-            files[f"{one.name}.py"] = text
-        lines = report.lines(self.plan, leaves)
-        return Draft(files, tuple(lines), len(self.functors), tuple(leaves))
-
-    def _shapes(self) -> str:
-        inputs = ", ".join(f"{node.name} {node.shape}" for node in self.plan.graph.nodes if isinstance(node, Input))
-        outputs = ", ".join(str(self.plan.graph[ref].shape) for ref in self.plan.graph.outputs)
-        return f"{inputs} -> {outputs}, for example."
-
-    def _variants(self) -> list[Variant]:
-        after = "what follows them in kernels of our own"
-        made = [self._variant("fused_cuda", "cuda", "fused.cu", f"products by the libraries, {after}")]
-        few = any(
-            calls.is_layer(node, self.plan.graph) and math.prod(node.shape[:-1]) <= FEW_ROWS
-            for node in self.plan.products
+    @property
+    def has_few_rows(self) -> bool:
+        """Whether a product of a layer has few rows."""
+        graph = self.plan.graph
+        return any(
+            calls.is_layer(node, graph) and math.prod(node.shape[:-1]) <= FEW_ROWS for node in self.plan.products
         )
-        if few:
-            doc = f"products of few rows in a kernel of their own, too, {after}"
-            made.append(self._variant("hopper_cuda", "cuda", "fused_hopper.cu", doc, few_rows=True))
-        return [
-            *made,
-            self._variant("fused_cpu", "cpu", "fused.cpp", "products by PyTorch, what follows them in loops"),
-        ]
 
-    def _variant(self, name: str, device: str, file: str, doc: str, few_rows: bool = False) -> Variant:
+    def variant(self, name: str, device: str, file: str, doc: str, few_rows: bool = False) -> Variant:
         found = spaces(self.plan, device, few_rows)
         folder = shipped_folder() / "draft"  # one that finds what templates share
-        return Variant(name, device, file, doc, few_rows, found, knobs(folder, [space for _, space in found]))
+        own = knobs(folder, [space for _, space in found])
+        return Variant(name, device, file, doc, few_rows, self.plan, found, own)
 
-    def _source(self, variant: Variant) -> str:
+    def variants(self) -> list[Variant]:
+        if self.word == "last":
+            return [self.variant("last_cuda", "cuda", "last.cu", "the same from convolutions in channels-last memory")]
+        after = "what follows them in kernels of our own"
+        made = [self.variant("fused_cuda", "cuda", "fused.cu", f"products by the libraries, {after}")]
+        if self.has_few_rows:
+            doc = f"products of few rows in a kernel of their own, {after}"
+            made.append(self.variant("hopper_cuda", "cuda", "fused_hopper.cu", doc, few_rows=True))
+        return [*made, self.variant("fused_cpu", "cpu", "fused.cpp", "products by PyTorch, what follows them in loops")]
+
+    def source(self, variant: Variant) -> str:
         schedules = [
             Schedule(step, schedule_name(step, self.plan.kernels), space.prefix, variant.knobs[space])
             for step, space in variant.found
@@ -107,14 +96,44 @@ class _Writer:
             includes = ["products/finish.cuh", "products/split.cuh"]
             includes += ["products/few_rows.cuh"] if variant.few_rows else []
         where = "On a GPU" if variant.device == "cuda" else "On the CPU"
-        title = f"{where}: knobs and schedules of the kernels in {HEADER}."
-        return source(title, variant.device, schedules, includes)
+        title = f"{where}: knobs and schedules of the kernels in {self.header}."
+        return source(title, variant.device, schedules, includes, self.header)
+
+
+class _Writer:
+    def __init__(self, name: str, parts: list[_Part], workload: Workload, dtype: str) -> None:
+        self.name, self.parts, self.workload, self.dtype = name, parts, workload, dtype
+
+    def draft(self, problem: str) -> Draft:
+        main = self.parts[0]
+        leaves = sorted({name for call in main.plan.calls for name in calls.left(call.node)})
+        variants = [(part, variant) for part in self.parts for variant in part.variants()]
+        every = [variant for _, variant in variants]
+        files = {
+            "model_new.py": model_new_text(problem, self.workload.init),
+            "template.py": template_text(self.name, every, self.dtype, leaves),
+        }
+        for part in self.parts:
+            if part.functors:
+                title = [f"{self.name} computes", *(f"  {line}" for line in report.mathematics(part.plan))]
+                files[part.header] = header(title, list(part.functors.values()))
+        for part, one in variants:
+            files[one.source] = part.source(one)
+            text = host(one.name, part.plan, part.functors, one.device, self._shapes(), one.few_rows)
+            files[f"{one.name}.py"] = text
+        lines = report.lines(main.plan, leaves)
+        return Draft(files, tuple(lines), len(main.functors), tuple(leaves))
+
+    def _shapes(self) -> str:
+        graph = self.parts[0].plan.graph
+        inputs = ", ".join(f"{node.name} {node.shape}" for node in graph.nodes if isinstance(node, Input))
+        outputs = ", ".join(str(graph[ref].shape) for ref in graph.outputs)
+        return f"{inputs} -> {outputs}, for example."
 
 
 def _types(made: Plan) -> dict[Ref, str]:
     """The C type of the elements of every tensor that a kernel reads or writes."""
-    outside = {*made.graph.outputs, *(ref for _, ref in made.graph.updates)}
-    outside |= {ref for call in made.calls for ref in call.node.refs}
+    outside = made.outside
     types: dict[Ref, str] = {}
     for kernel in made.kernels:
         is_outside = any(result.ref in outside for result in kernel.results if result.is_total)

@@ -77,18 +77,22 @@ def _pieces_s(f, fact, slice_k):
     return 6 * m * n * k / HALF_RATE + bytes_moved / BANDWIDTH + 20e-6
 
 
-def convolution_knobs(prefix="", device="cuda", can_flip=False, channels=64):
-    """Of a convolution; `can_flip` where it is transposed with stride 1, `channels` are those that go in, a group."""
-    layout = Knob("layout", ("contiguous", "channels_last"), "channels_last", "of the convolution and of its output")
+def convolution_knobs(prefix="", device="cuda", can_flip=False, channels=64, layout=True):
+    """Of a convolution; `can_flip` where it is transposed with stride 1, `channels` are those that go in, a group.
+
+    `layout` is whether its layout is a choice.
+    """
+    orders = Knob("layout", ("contiguous", "channels_last"), "channels_last", "of the convolution and of its output")
+    layouts = (orders,) if layout else ()
     flipped = ("flipped",) if can_flip else ()
     if device == "cpu":
         form = Knob("form", ("torch", *flipped), "torch", "of a transposed convolution: as such, or as an ordinary one")
-        return _prefixed(prefix, (layout, form) if can_flip else (layout,))
+        return _prefixed(prefix, (*layouts, form) if can_flip else layouts)
     first = "flipped" if can_flip else "cudnn"
     return _prefixed(
         prefix,
         (
-            layout,
+            *layouts,
             Knob("form", ("torch", "cudnn", *flipped), first, "who computes the convolution, and as what"),
             Knob("benchmark", (False, True), True, "let cuDNN time its algorithms at the first call"),
             Knob("tf32", (False, True), channels > 16, "let cuDNN use TF32 where PyTorch's flag does"),
