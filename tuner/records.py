@@ -209,6 +209,14 @@ class Resources(Stored):
     spill_bytes: int
 
 
+class Span(Stored):
+    """A phase that a trial was in: since when (Unix time, s) and for how long."""
+
+    phase: Literal["compile", "wait", "load", "verify", "benchmark"]  # wait: others used the device
+    began: float
+    seconds: float
+
+
 class Evaluation(Stored):
     """The outcome of one trial. `detail` is one line; `log` the tail of what was printed."""
 
@@ -219,6 +227,7 @@ class Evaluation(Stored):
     resources: Resources | None = None
     compile_s: float = 0.0
     run_s: float = 0.0
+    spans: tuple[Span, ...] = ()
     log: str = ""
 
     @model_validator(mode="after")
@@ -241,6 +250,10 @@ class Evaluation(Stored):
     def with_build(self, compile_s: float, resources: Resources | None, log: str) -> Evaluation:
         """What the compiler said of the candidate, beside what came of it."""
         return self._with(compile_s=compile_s, resources=resources, log=log)
+
+    def with_spans(self, before: Iterable[Span]) -> Evaluation:
+        """With the phases that came before its own."""
+        return self._with(spans=(*before, *self.spans))
 
     def confirmed_by(self, performance: Performance, correctness: Correctness) -> Evaluation:
         """The final's figures in the place of the trial's. Raises ValidationError unless every case is ok."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from tuner.execution.spans import Spans
 from tuner.measurement.protocol import (
     AskPaper,
     AskPlan,
@@ -78,16 +79,19 @@ class Examination:
         started = time.perf_counter()
         correctness: Correctness | None = None
         performance: Performance | None = None
-        detail = ""
+        detail, spans = "", Spans()
         try:
-            self.load()
-            self.launch()
+            with spans.during("load"):
+                self.load()
+                self.launch()
             self.status = Status.VERIFY
-            correctness = self.examine(complete=False)
+            with spans.during("verify"):
+                correctness = self.examine(complete=False)
             if correctness.fault:
                 raise Failed(correctness.fault)
             self.status = Status.BENCHMARK
-            performance = self.time(best_ms, floor_ms, beside)
+            with spans.during("benchmark"):
+                performance = self.time(best_ms, floor_ms, beside)
             self.status = Status.OK
         except (Failed, Untrusted) as fault:
             detail = str(fault)
@@ -97,6 +101,7 @@ class Examination:
             correctness=correctness,
             performance=performance,
             run_s=time.perf_counter() - started,
+            spans=tuple(spans.taken),
         )
 
     # ---- right? -----------------------------------------------------------------------------------

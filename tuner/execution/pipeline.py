@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tuner import backends
@@ -18,7 +19,8 @@ from tuner.errors import DeviceError
 from tuner.execution.compiler import Compile, Compiler, OpenCompiler, first_error, resources
 from tuner.execution.job import Job
 from tuner.execution.lane import Lane
-from tuner.records import Evaluation, Resources, Status
+from tuner.execution.spans import Spans
+from tuner.records import Evaluation, Resources, Span, Status
 from tuner.template.render import Candidate
 from tuner.workers.worker import LOG_TAIL_BYTES, Worker, WorkerFailure, WorkerTimeout
 
@@ -40,6 +42,7 @@ class Build:
     resources: Resources | None = None
     log: str = ""
     failure: Evaluation | None = None
+    spans: tuple[Span, ...] = ()
 
 
 class Pipeline:
@@ -71,7 +74,13 @@ class Pipeline:
     def submit(self, number: int, candidate: Candidate, leaves: tuple[str, ...] = ()) -> None:
         """`leaves` are the operators that its template's variant leaves to PyTorch."""
         self.path(candidate).write_text(candidate.text)
-        self.under_way[number] = _UnderWay(candidate, leaves, self.threads.submit(self._compile, candidate))
+        self.under_way[number] = _UnderWay(candidate, leaves, self.threads.submit(self._build, candidate))
+
+    def _build(self, candidate: Candidate) -> Build:
+        spans = Spans()
+        with spans.during("compile"):
+            build = self._compile(candidate)
+        return replace(build, spans=tuple(spans.taken))
 
     def _compile(self, candidate: Candidate) -> Build:
         if self.closing.is_set():
@@ -105,7 +114,8 @@ class Pipeline:
         if build.failure is not None:
             if toolchain.no_space(self.folder):  # the failure says nothing about the candidate
                 raise DeviceError(f"{self.folder}: no space left to build in; free some, or set TMPDIR")
-            return number, candidate.sha256, build.failure
+            return number, candidate.sha256, build.failure.with_spans(build.spans)
+        waited_s, turn = self.waited_s, time.time()
         evaluation = self.lane.measure(
             self.path(candidate), candidate.sha256, self.best_ms, self.floor_ms, ready.leaves
         )
@@ -114,6 +124,8 @@ class Pipeline:
             log = evaluation.log  # of a good build only ptxas's figures are worth keeping
         else:
             log = f"{build.log[-2000:]}\n{evaluation.log}".strip()
+        waited = Span(phase="wait", began=turn, seconds=self.waited_s - waited_s)
+        evaluation = evaluation.with_spans((*build.spans, *([waited] if waited.seconds else [])))
         return number, candidate.sha256, evaluation.with_build(build.compile_s, build.resources, log)
 
     def close(self) -> None:

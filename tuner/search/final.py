@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import replace
 
 from tuner.errors import TemplateError
 from tuner.execution import verdict
 from tuner.execution.lane import Lane
+from tuner.measurement.conditions import Watch
 from tuner.records import Correctness, Floor, Record, Status, Trial
 from tuner.search.contest import FAILURES, MARKED_SAMPLES, Contest, last_line
+from tuner.search.outline import FinalOutline, readings_of
 from tuner.search.progress import Progress
 from tuner.search.run import Run
 from tuner.template import render
@@ -24,6 +27,7 @@ class Final:
 
     def __init__(self, run: Run) -> None:
         self.run, self.contest = run, Contest(run)
+        self.entered: dict[str, Trial] = {}
 
     @property
     def notes(self) -> list[str]:
@@ -37,6 +41,7 @@ class Final:
         contest, samples, baselines = self.contest, self.contest.samples, self.run.settings.baselines
         ok = [t for t in progress.trials if t.evaluation.status is Status.OK]
         finalists = {str(t.point): t for t in sorted(ok, key=lambda t: t.evaluation.latency_ms)[:FINALISTS]}
+        self.entered = finalists
         self.run.observer.stage(f"final: {len(finalists)} finalists and {', '.join(baselines) or 'no baselines'}")
         with contextlib.closing(contest):
             contest.enter(finalists)
@@ -55,6 +60,18 @@ class Final:
             baselines=[samples.compared(winner, way) for way in contest.baselines],
             runner_up=samples.compared(winner, others[0]) if others else None,
             runner_up_point=contest.finalists[others[0]].point if others else None,
+        )
+
+    def outline(self, record: Record, watch: Watch, notes: Sequence[str]) -> FinalOutline:
+        """How it went, for a report."""
+        samples = self.contest.samples
+        return FinalOutline(
+            winner=str(record.point),
+            points={name: trial.point for name, trial in self.entered.items() if name in samples.times},
+            times_ms={name: tuple(times) for name, times in samples.times.items() if times},
+            rounds=tuple(samples.rounds),
+            readings=readings_of(watch.readings, watch.every_s),
+            notes=tuple(notes),
         )
 
     def _confirmed_winner(self, floor: Floor | None) -> tuple[str, Correctness]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import time
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,8 @@ from tuner.execution.lane import Lane
 from tuner.execution.pipeline import Pipeline
 from tuner.measurement.protocol import Description, SampleBaseline, WarmBaseline
 from tuner.measurement.statistics import summarise
-from tuner.records import Environment, Evaluation, Record, Status, Workload
+from tuner.records import Environment, Evaluation, Performance, Record, Status, Workload
+from tuner.search import outline
 from tuner.search.identity import self_check_name, study_name
 from tuner.search.ledger import Ledger
 from tuner.search.loop import Search
@@ -42,6 +44,7 @@ class Run:
     cache: Path
     observer: Observer
     description: Description
+    eager: Performance | None = None  # a few samples of before the search
 
     @classmethod
     def begin(
@@ -121,7 +124,8 @@ class Run:
         self.observer.stage("timing eager")
         with Worker(self.job.baseline("eager"), self.job.environment) as worker, self.lane.lock:
             worker.call(WarmBaseline(), PREPARE_DEADLINE_S)
-            self.observer.eager(summarise(worker.call(SampleBaseline(3), PREPARE_DEADLINE_S)))
+            self.eager = summarise(worker.call(SampleBaseline(3), PREPARE_DEADLINE_S))
+            self.observer.eager(self.eager)
 
     # ---- the trials -------------------------------------------------------------------------------
 
@@ -131,6 +135,7 @@ class Run:
         if fresh:
             for old in runs_folder(self.cache).glob(f"{name}.*"):
                 old.unlink()
+        outline.write(outline.outline_path(self.ledger), self.outline().begun_again(outline.read_outline(self.ledger)))
         search = Search(
             self.space,
             settings.sampler,
@@ -147,6 +152,25 @@ class Run:
         self.observer.stage("searching")
         with contextlib.closing(pipeline):
             return search.run(_Rendering(self, pipeline), budget, self.observer.progress)
+
+    def outline(self) -> outline.Outline:
+        """What is searched, from now on."""
+        settings = self.settings
+        return outline.Outline(
+            template=self.template.name,
+            workload=self.workload,
+            environment=self.environment,
+            error_budget=settings.error_budget,
+            sampler=settings.sampler,
+            seed=settings.seed,
+            trials=settings.trials,
+            time_budget_s=settings.time_budget_s,
+            patience=settings.patience,
+            branches=outline.branches_of(self.space),
+            floor=self.description.floor,
+            eager=self.eager,
+            started=(time.time(),),
+        )
 
     def _known_points(self) -> list[Point]:
         """Points of cached winners, those for the likest device and workload first: a start, never a result.

@@ -17,6 +17,7 @@ from tuner.execution.lane import Lane
 from tuner.measurement.conditions import Watch
 from tuner.measurement.protocol import OpenInspector, RequireWorkload
 from tuner.records import Record, Workload
+from tuner.search import outline
 from tuner.search.final import Final
 from tuner.search.observer import Observer
 from tuner.search.progress import Progress
@@ -140,4 +141,6 @@ def _final(run: Run, record: Record, progress: Progress, watch: Watch) -> tuple[
         record = record.with_floor(
             min(run.lane.describe().floor, run.description.floor, key=lambda reading: reading.floor_ms)
         )
-    return record, final.notes + watch.notes()
+    notes = final.notes + watch.notes()
+    outline.write(outline.final_path(run.ledger), final.outline(record, watch, notes))
+    return record, notes
