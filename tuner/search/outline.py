@@ -60,9 +60,7 @@ class BranchOutline(Stored):
         knobs = [KnobOutline(name=k.name, choices=k.choices, default=k.default, doc=k.doc) for k in branch.knobs]
         return cls(
             variant=branch.variant,
-            knobs=tuple(
-                KnobOutline(name=k.name, choices=k.choices, default=k.default, doc=k.doc) for k in branch.knobs
-            ),
+            knobs=tuple(knobs),
             constraints=tuple(rules),
             refusals=tuple(
                 Refusals(
