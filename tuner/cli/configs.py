@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tuner.template import Template
 
 OPTIONS = ("device", "trials", "time_budget_s", "patience", "sampler", "seed", "precision", "error_budget",
-           "variants", "baselines", "final_budget_s", "problem")  # fmt: skip
+           "variants", "baselines", "final_budget_s", "problem", "warm")  # fmt: skip
 HELPS = {
     "device": "auto, cuda, cuda:N or cpu",
     "time_budget_s": "seconds a search may take",
@@ -23,6 +23,7 @@ HELPS = {
     "sampler": "gaussian, tpe, random or exhaustive",
     "precision": "match, ieee or tf32",
     "variants": "only these, separated by commas",
+    "warm": "a T4 file whose best points are measured first",
     "baselines": "of eager, eager_benchmark, compile, compile_benchmark, max_autotune",
 }
 config_argument = click.argument("config", type=click.Path(path_type=Path))

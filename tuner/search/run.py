@@ -17,7 +17,7 @@ from tuner.execution.pipeline import Pipeline
 from tuner.measurement.protocol import Description, SampleBaseline, WarmBaseline
 from tuner.measurement.statistics import summarise
 from tuner.records import Environment, Evaluation, Performance, Record, Status, Workload
-from tuner.search import outline
+from tuner.search import outline, warm
 from tuner.search.identity import self_check_name, study_name
 from tuner.search.ledger import Ledger
 from tuner.search.loop import Search
@@ -173,7 +173,7 @@ class Run:
         )
 
     def _known_points(self) -> list[Point]:
-        """Points of cached winners, those for the likest device and workload first: a start, never a result.
+        """Points of `warm`, then of cached winners, those for the likest device first: a start, never a result.
 
         A winner carried to another GPU keeps 58 to 100 % of what is possible there, by published measurements.
         """
@@ -181,7 +181,16 @@ class Run:
         roots = {root.resolve(): root for root in (self.cache, store.shipped_cache())}.values()
         found = [each for root in roots for each in store.nearest(root, digests, self.workload, self.environment)]
         found.sort(key=lambda each: len(store.differences(each[1], each[2])))
-        return list(dict.fromkeys(entry.record.point for entry, _, _ in found))[:HINTS]
+        cached = list(dict.fromkeys(entry.record.point for entry, _, _ in found))[:HINTS]
+        return [*self._warm_points(), *cached]
+
+    def _warm_points(self) -> list[Point]:
+        if self.settings.warm is None:
+            return []
+        known = warm.configurations(self.settings.warm)
+        found = warm.points(self.space, known)[: warm.STARTS]
+        self.observer.stage(f"starting from {len(found)} of {len(known)} right points of {self.settings.warm}")
+        return found
 
     def record(self, progress: Progress) -> Record | None:
         """The best so far, unconfirmed until a final has said more; None when nothing right was found."""

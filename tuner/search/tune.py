@@ -17,7 +17,7 @@ from tuner.execution.lane import Lane
 from tuner.measurement.conditions import Watch
 from tuner.measurement.protocol import OpenInspector, RequireWorkload
 from tuner.records import Record, Workload
-from tuner.search import outline
+from tuner.search import outline, warm
 from tuner.search.final import Final
 from tuner.search.observer import Observer
 from tuner.search.progress import Progress
@@ -54,6 +54,9 @@ def tune(
     template, torch_device = resolve.template_and_device(settings)
     toolchain.need_toolchain()
     require_writable(cache)
+    if settings.warm is not None:
+        with settings.blame("warm"):
+            warm.configurations(settings.warm)
     store.sweep(cache)
     environment = toolchain.environment()
     problem = resolve.problem_path(settings, template)

@@ -56,6 +56,10 @@ class Settings(BaseModel):
         Path | None,
         Field(strict=False, description="the reference, in the KernelBench format; default: the template's own"),
     ] = None
+    warm: Annotated[
+        Path | None,
+        Field(strict=False, description="a T4 file (Kernel Tuner's results): its best points are measured first"),
+    ] = None
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$", description="auto, cuda, cuda:N or cpu")] = (
         "auto"
     )

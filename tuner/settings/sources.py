@@ -18,6 +18,8 @@ from tuner.settings import faults, yaml
 from tuner.settings.model import Settings
 from tuner.settings.project import working_folder
 
+FILES = ("problem", "warm")
+
 
 def load(path: Path, overrides: Mapping[str, str | None] | None = None) -> Settings:
     """The settings of a config file; those of a template's folder are all default.
@@ -48,9 +50,9 @@ def load(path: Path, overrides: Mapping[str, str | None] | None = None) -> Setti
     unknown = sorted(set(overrides or {}) - set(Settings.model_fields))
     if unknown:
         raise ConfigError(f"option {unknown[0]}: {faults.unknown_key(unknown[0])}")
-    for key in ("template", "problem"):
+    for key in ("template", *FILES):
         value = values.get(key)
-        if isinstance(value, str) and (key == "problem" or "/" in value or value.startswith(".")):
+        if isinstance(value, str) and (key in FILES or "/" in value or value.startswith(".")):
             if "\0" in value:
                 raise ConfigError(f"{given_by[key]}: a path holds no NUL character")
             values[key] = os.path.abspath((path.parent if key in in_file else working_folder()) / value)
@@ -58,8 +60,10 @@ def load(path: Path, overrides: Mapping[str, str | None] | None = None) -> Setti
         settings = Settings.model_validate(_tuples(values))
     except ValidationError as error:
         raise ConfigError(faults.first(error, values, path, given_by)) from None
-    if settings.problem is not None and not os.path.isfile(settings.problem):
-        raise ConfigError(f"{given_by['problem']}: no such file: {settings.problem}")
+    for key in FILES:
+        file = getattr(settings, key)
+        if file is not None and not os.path.isfile(file):
+            raise ConfigError(f"{given_by[key]}: no such file: {file}")
     return settings.given(path, given_by)
 
 
@@ -74,7 +78,7 @@ def _refuse_misspelt_variables() -> None:
 
 def _parse_override(key: str, text: str, place: str) -> Any:
     """An option's or variable's text: words as they are, everything else as YAML."""
-    if key in ("template", "problem", "device", "dtype", "sampler", "precision"):
+    if key in ("template", *FILES, "device", "dtype", "sampler", "precision"):
         return text
     if key in ("variants", "baselines") and not text.lstrip().startswith("["):
         return [word.strip() for word in text.split(",") if word.strip()]
