@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tuner.cli.configs import config_argument, override
+from tuner.cli.configs import config_argument, given, override
 from tuner.cli.output import complain, json_option, print_json, say
 from tuner.errors import ConfigError
 
@@ -83,6 +83,7 @@ def cache_why(config: Path, device: str | None, as_json: bool) -> None:
     from tuner import settings
     from tuner.store import audit
 
+    config = given(config, say(as_json)).config
     one = settings.load(config, {"device": device})
     answers = audit.why(one, settings.cache_root(config, one.template))
     if as_json:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner.errors import TunerError
+from tuner.errors import ConfigError, TunerError
 
 if TYPE_CHECKING:
+    from tuner.drafting.drafts import Drafted
     from tuner.settings import Settings
     from tuner.template import Template
 
@@ -59,12 +61,43 @@ def read(path: Path, options: Mapping[str, str | None] | None = None) -> tuple[S
     return one, resolve.checked_template(one)
 
 
-def read_all(paths: Sequence[Path], options: Mapping[str, str | None]) -> list[tuple[Path, Settings]]:
+@dataclass(frozen=True)
+class Given:
+    """A CONFIG argument: what was typed, the config or folder that it stands for, and the draft where it is one."""
+
+    typed: Path
+    config: Path
+    draft: Drafted | None = None
+
+
+def given(path: Path, say: Callable[[str], None]) -> Given:
+    """A CONFIG argument; a problem file stands for its draft, which is made where there is none.
+
+    Raises ConfigError, ProblemError and TemplateError.
+    """
+    if path.suffix != ".py" or path.is_dir():
+        return Given(path, path)
+    from tuner import settings
+    from tuner.backends import toolchain
+    from tuner.drafting import drafts
+    from tuner.problem import static
+
+    if path.is_file():
+        for fault in static.faults(path):
+            raise ConfigError(fault)
+    draft = drafts.drafted(path, settings.drafts_folder(path), toolchain.environment(), say)
+    return Given(path, draft.folder, draft)
+
+
+def read_all(
+    paths: Sequence[Path], options: Mapping[str, str | None], say: Callable[[str], None]
+) -> list[tuple[Given, Settings]]:
     """Several configs, each checked. Raises WrongConfigs with every fault."""
     found, faults = [], []
     for path in paths:
         try:
-            found.append((path, read(path, options)[0]))
+            one = given(path, say)
+            found.append((one, read(one.config, options)[0]))
         except TunerError as fault:
             faults.append(fault)
     if faults:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import click
 from pydantic import TypeAdapter
 
-from tuner.cli.configs import config_argument, override
+from tuner.cli.configs import config_argument, given, override
 from tuner.cli.output import json_option, print_json, say
 from tuner.errors import ConfigError, UnjudgeableError
 
@@ -28,6 +28,7 @@ def export(config: Path, output: Path, device: str | None, precision: str | None
     from tuner import settings
     from tuner.export import winners
 
+    config = given(config, say(as_json)).config
     one = settings.load(config, {"device": device, "precision": precision})
     written = winners.export_winners(one, settings.cache_root(config, one.template), output, force, say(as_json))
     if as_json:

@@ -15,9 +15,17 @@ FILE = click.Path(path_type=Path)
 @click.option("--source", type=FILE, help="a .cu or .cpp file of yours: its launcher and #ifndef defaults are taken")
 @click.option("--problem", type=FILE, help="the reference, in the KernelBench format")
 def new(folder: Path, source: Path | None, problem: Path | None) -> None:
-    """Make a template FOLDER: a small example, or one around a --source and a --problem of your own."""
-    from tuner.scaffold import new_template
+    """Make a template FOLDER: a small example, one around a --source and a --problem, or a draft of a --problem."""
+    from tuner.scaffold import new_draft, new_template
 
-    for file in new_template(Path(os.path.abspath(folder)), source, problem):
+    place = Path(os.path.abspath(folder))
+    if problem is not None and source is None:
+        click.echo(f"drafting {problem}")
+        draft = new_draft(place, problem)
+        click.echo("\n".join(draft.plan))
+        files = sorted(place.iterdir())
+    else:
+        files = new_template(place, source, problem)
+    for file in files:
         click.echo(os.path.relpath(file))
     click.echo(f"next: tuner validate {folder}, then tuner search {folder}")

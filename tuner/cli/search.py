@@ -10,7 +10,7 @@ import click
 from pydantic import BaseModel
 
 from tuner.cli import interrupts
-from tuner.cli.configs import OPTIONS, configs_argument, override, read_all
+from tuner.cli.configs import OPTIONS, Given, configs_argument, override, read_all
 from tuner.cli.output import print_json
 from tuner.records import Record
 
@@ -27,11 +27,15 @@ class Result(BaseModel):
     seconds: float
     stored: bool
     record: Record | None
+    kernels: int | None = None  # of ours in one forward, where a problem file was drafted
+    plan: list[str] | None = None
 
     @classmethod
-    def of(cls, config: Path, outcome: Outcome) -> Result:
+    def of(cls, config: Given, outcome: Outcome) -> Result:
         return cls(
-            config=str(config),
+            config=str(config.typed),
+            kernels=None if config.draft is None else config.draft.kernels,
+            plan=None if config.draft is None else list(config.draft.plan),
             stopped=outcome.progress.stopped,
             trials=len(outcome.progress.trials),
             seconds=outcome.progress.elapsed_s,
@@ -53,12 +57,17 @@ def search(configs: tuple[Path, ...], fresh: bool, replace: bool, as_json: bool,
     from tuner.cli.tables import console
     from tuner.search.tune import tune
 
-    loaded = read_all(configs, options)  # before the first search
+    def tell(line: str) -> None:
+        click.echo(line, err=as_json)
+
+    loaded = read_all(configs, options, tell)  # before the first search
     results: list[Result] = []
     try:
         for path, one in loaded:
+            for line in path.draft.plan if path.draft is not None else ():
+                tell(line)
             with Screen(console(stderr=as_json), one.template) as view:
-                for outcome in tune(one, settings.cache_root(path, one.template), view, fresh, replace):
+                for outcome in tune(one, settings.cache_root(path.config, one.template), view, fresh, replace):
                     view.outcome(outcome)
                     results.append(Result.of(path, outcome))
             if results and results[-1].stopped == "interrupted":

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 from pydantic import BaseModel
 
-from tuner.cli.configs import WrongConfigs, configs_argument
-from tuner.cli.output import json_option, print_json
+from tuner.cli.configs import WrongConfigs, configs_argument, given
+from tuner.cli.output import json_option, print_json, say
 from tuner.errors import TunerError
 from tuner.space import Choice
 
@@ -107,7 +107,7 @@ def validate(configs: tuple[Path, ...], as_json: bool) -> None:
     faults: list[TunerError] = []
     for path in configs:
         try:
-            one = settings.load(path)
+            one = settings.load(given(path, say(as_json)).config)
             found = static.faults(one)
         except TunerError as fault:
             found = [str(fault)]

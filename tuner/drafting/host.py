@@ -22,12 +22,21 @@ INCLUDED = {"convolution": "convolution", "split_product": "split_product", "spl
 TORCH_TYPES = {"float": "torch.float32", "long long": "torch.int64"}
 
 
-def host(name: str, plan: Plan, functors: dict[str, Functor], device: str, doc: str, few_rows: bool = False) -> str:
+def host(
+    name: str,
+    plan: Plan,
+    functors: dict[str, Functor],
+    device: str,
+    doc: str,
+    few_rows: bool = False,
+    fixed: bool = False,
+) -> str:
     """The file of the host function `name`. `functors` are those of the plan's kernels, by their names.
 
-    `few_rows` brings along what split_product calls for products of few rows.
+    `few_rows` brings along what split_product calls for products of few rows. With `fixed`, numbers that depend on the
+    inputs' sizes stand in the text: other sizes are refused.
     """
-    return _Host(name, plan, functors, device, doc, few_rows).text()
+    return _Host(name, plan, functors, device, doc, few_rows, fixed).text()
 
 
 @dataclass
@@ -38,6 +47,7 @@ class _Host:
     device: str
     doc: str
     few_rows: bool
+    fixed: bool
     lines: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -85,8 +95,12 @@ class _Host:
     def _ranks(self) -> None:
         for node in self.inputs:
             name = self.values[Ref(node.name)]
-            self._line(f"if {name}.dim() != {len(node.shape)}:")
-            wanted = f"{len(node.shape)} dimensions"
+            if self.fixed:
+                self._line(f"if tuple({name}.shape) != {node.shape}:")
+                wanted = f"sizes {node.shape}"
+            else:
+                self._line(f"if {name}.dim() != {len(node.shape)}:")
+                wanted = f"{len(node.shape)} dimensions"
             self._line(f'    raise RuntimeError(f"{self.name} takes {name} of {wanted}, not {{tuple({name}.shape)}}")')
 
     def _mode(self) -> None:

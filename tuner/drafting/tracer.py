@@ -25,6 +25,7 @@ class Traced:
 
 
 class TracerService(Protocol):
+    def own_workload(self) -> Workload: ...
     def trace(self, workload: Workload) -> Traced: ...
 
 
@@ -34,6 +35,14 @@ class OpenTracer(Opening[TracerService]):
 
     def open(self, report: Report) -> TracerService:
         return Tracer(self.problem, report)
+
+
+@dataclass(frozen=True)
+class TracedWorkload(Request[TracerService, Workload]):
+    """The workload of the problem's own get_init_inputs and get_inputs. Raises ProblemError."""
+
+    def run(self, service: TracerService) -> Workload:
+        return service.own_workload()
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,12 @@ class Tracer:
         from tuner import problem
 
         self.problem, self.report = problem.load(path), report
+
+    def own_workload(self) -> Workload:
+        from tuner import problem
+
+        self.report("inputs")
+        return problem.default_workload(self.problem)
 
     def trace(self, workload: Workload) -> Traced:
         from tuner.drafting.compare import compare

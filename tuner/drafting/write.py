@@ -48,7 +48,7 @@ def draft(name: str, traced: Traced, workload: Workload, source: str) -> Draft:
     last = last_plan(graph)
     if last is not None:
         parts.append(_Part("last", last))
-    return _Writer(name, parts, workload, dtype).draft(source)
+    return _Writer(name, parts, workload, dtype, bool(traced.sized)).draft(source)
 
 
 class _Part:
@@ -101,8 +101,8 @@ class _Part:
 
 
 class _Writer:
-    def __init__(self, name: str, parts: list[_Part], workload: Workload, dtype: str) -> None:
-        self.name, self.parts, self.workload, self.dtype = name, parts, workload, dtype
+    def __init__(self, name: str, parts: list[_Part], workload: Workload, dtype: str, fixed: bool) -> None:
+        self.name, self.parts, self.workload, self.dtype, self.fixed = name, parts, workload, dtype, fixed
 
     def draft(self, problem: str) -> Draft:
         main = self.parts[0]
@@ -119,7 +119,7 @@ class _Writer:
                 files[part.header] = header(title, list(part.functors.values()))
         for part, one in variants:
             files[one.source] = part.source(one)
-            text = host(one.name, part.plan, part.functors, one.device, self._shapes(), one.few_rows)
+            text = host(one.name, part.plan, part.functors, one.device, self._shapes(), one.few_rows, self.fixed)
             files[f"{one.name}.py"] = text
         lines = report.lines(main.plan, leaves)
         return Draft(files, tuple(lines), len(main.functors), tuple(leaves))

@@ -1,5 +1,5 @@
-"""New template folders: a small example that runs, or one around a source and a problem of the user's own."""
+"""New template folders: a small example that runs, one around a source of the user's own, or a draft of a problem."""
 
-from tuner.scaffold.write import new_template
+from tuner.scaffold.write import new_draft, new_template
 
-__all__ = ["new_template"]
+__all__ = ["new_draft", "new_template"]

@@ -143,27 +143,3 @@ def _attributes(problem: Path) -> set[str]:
     tree = ast.parse(problem.read_bytes())
     targets = [t for n in ast.walk(tree) if isinstance(n, ast.Assign) for t in n.targets]
     return {t.attr for t in targets if isinstance(t, ast.Attribute) and ast.unparse(t.value) == "self"}
-
-
-def skeleton_text(problem: Path, name: str) -> str:
-    """A source whose one function is declared for the problem, and still to be written."""
-    forward = static.arguments(problem, "Model", "forward")
-    inputs = [argument.arg for argument in forward.args[1:]] if forward else ["x"]
-    pointers = ", ".join(f"const float* {name}" for name in inputs)
-    return f"""// Computes what the Model of problem.py does: yours to write.
-#include "core/parallel.hpp"
-
-#ifndef THREADS
-#define THREADS 2
-#endif
-
-extern "C" const char* tuner_error(int) {{ return "its body is still to be written"; }}
-
-extern "C" int run_{name}({pointers}, float* out, long long count, void*) {{
-  int todo = 0;
-  parallel_for(count, 1024, THREADS, [&](long long begin, long long end) {{
-    for (long long i = begin; i < end; i++) out[i] = {inputs[0] if inputs else "0"}[i];  // the kernel goes here
-  }});
-  return todo - 1;  // 0 once it is right
-}}
-"""

@@ -7,9 +7,12 @@ import re
 import shutil
 from pathlib import Path
 
+from tuner.backends import toolchain
+from tuner.drafting import drafts
+from tuner.drafting.drafts import Drafted
 from tuner.errors import ConfigError, TemplateError
 from tuner.problem import static
-from tuner.scaffold.source import host_text, knobs, launcher, skeleton_text, template_text
+from tuner.scaffold.source import host_text, knobs, launcher, template_text
 from tuner.template.shared import read
 
 EXAMPLE = Path(__file__).with_name("example")
@@ -18,17 +21,17 @@ EXAMPLE = Path(__file__).with_name("example")
 def new_template(folder: Path, source: Path | None = None, problem: Path | None = None) -> list[Path]:
     """Make a template's folder and return its files.
 
-    With neither, a commented example. With a problem, a template for it, whose source is still to be written. With a
-    source as well, a template around that: its `extern "C"` function is the launcher, its `#ifndef` defaults are the
-    knobs. Raises ConfigError and TemplateError.
+    With neither, a commented example. With a problem, a draft of it. With a source as well, a template around that: its
+    `extern "C"` function is the launcher, its `#ifndef` defaults are the knobs. Raises ConfigError, ProblemError and
+    TemplateError.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_]+", folder.name):
-        raise ConfigError(f"{folder}: a template folder's name has letters, digits and _ alone")
-    if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder}: is there already")
+    if source is None and problem is not None:
+        new_draft(folder, problem)
+        return sorted(folder.iterdir())
+    _require_free(folder)
     if source is not None and problem is None:
         raise ConfigError(f"{source}: says how, not what: name the reference that it computes, --problem FILE.py")
-    if problem is None:
+    if source is None or problem is None:
         folder.mkdir(parents=True, exist_ok=True)
         for file in sorted(EXAMPLE.iterdir()):
             if file.suffix in (".py", ".cu", ".cpp"):
@@ -41,22 +44,39 @@ def new_template(folder: Path, source: Path | None = None, problem: Path | None 
     return sorted(folder.iterdir())
 
 
-def _texts(name: str, source: Path | None, problem: Path) -> dict[str, str]:
-    """The files of a template for a problem. Raises ConfigError, TemplateError."""
-    for given in (problem, source):
-        if given is not None and not given.is_file():
-            raise ConfigError(f"{given}: no such file")
-    faults = static.faults(problem)
-    if faults:
-        raise ConfigError(faults[0])
+def new_draft(folder: Path, problem: Path) -> Drafted:
+    """Draft a template for a problem into `folder`. Raises ConfigError, ProblemError and TemplateError."""
+    _require_free(folder)
+    _require_problem(problem)
+    return drafts.write(problem, folder, toolchain.environment())
+
+
+def _require_free(folder: Path) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9_]+", folder.name):
+        raise ConfigError(f"{folder}: a template folder's name has letters, digits and _ alone")
+    if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder}: is there already")
+
+
+def _require_problem(problem: Path) -> None:
+    if not problem.is_file():
+        raise ConfigError(f"{problem}: no such file")
+    for fault in static.faults(problem):
+        raise ConfigError(fault)
+
+
+def _texts(name: str, source: Path, problem: Path) -> dict[str, str]:
+    """The files of a template around a source. Raises ConfigError, TemplateError."""
+    _require_problem(problem)
+    if not source.is_file():
+        raise ConfigError(f"{source}: no such file")
     name = name if name.isidentifier() else f"kernel_{name}"
-    if source is not None and source.suffix not in (".cu", ".cpp"):
+    if source.suffix not in (".cu", ".cpp"):
         raise ConfigError(f"{source}: a source is a .cu or a .cpp file")
-    text = read(source) if source is not None else skeleton_text(problem, name)
-    file = source.name if source is not None else f"{name}.cpp"
+    text, file = read(source), source.name
     if file in ("problem.py", "template.py"):
         raise TemplateError(f"{file}: is the name of another part")
-    function = launcher(text, source or Path(file))
+    function = launcher(text, source)
     return {
         "problem.py": read(problem),
         "template.py": template_text(name, file, knobs(text, file)),

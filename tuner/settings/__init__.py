@@ -4,6 +4,7 @@ from tuner.settings.model import SCHEMA_FILE, Settings, json_schema, json_schema
 from tuner.settings.project import (
     cache_root,
     cache_roots,
+    drafts_folder,
     folder_of,
     project_root,
     python_templates,
@@ -17,6 +18,7 @@ __all__ = [
     "Settings",
     "cache_root",
     "cache_roots",
+    "drafts_folder",
     "folder_of",
     "json_schema",
     "json_schema_text",

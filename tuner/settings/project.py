@@ -71,7 +71,11 @@ def template_folders(start: Path) -> dict[str, Path]:
     default kernel_templates/ and kernels/. Raises ConfigError where that cannot be read.
     """
     root = project_root(start)
-    found = _templates_in(python_templates(start)) | {name: shipped_folder() / name for name in shipped_names()}
+    found = (
+        _templates_in(python_templates(start))
+        | _templates_in(drafts_folder(start))
+        | {name: shipped_folder() / name for name in shipped_names()}
+    )
     for place in () if root is None else _places(root):
         found |= _templates_in(place)
     return found
@@ -80,6 +84,11 @@ def template_folders(start: Path) -> dict[str, Path]:
 def python_templates(start: Path) -> Path:
     """Where the templates that `tuner.kernel` makes lie, in the cache."""
     return cache_root(start) / ".kernels"
+
+
+def drafts_folder(start: Path) -> Path:
+    """Where the drafts of problem files lie, in the cache."""
+    return cache_root(start) / ".drafts"
 
 
 def _templates_in(place: Path) -> dict[str, Path]:

@@ -17,7 +17,7 @@ from tuner.records import Environment, Workload
 from tuner.space import Choice, Point
 from tuner.template import Template, Variant
 from tuner.template.model_new import model_new
-from tuner.template.shared import host_file, inline_includes, read
+from tuner.template.shared import host_files, inline_includes, read
 from tuner.template.signatures import signatures
 
 _RUNTIME = [Path(__file__).with_name(f"candidate_{part}.py") for part in ("runtime", "operator")]
@@ -59,7 +59,7 @@ def candidate(template: Template, tuned: Sequence[Tuned], note: str = "") -> Can
     variants = {t.point.variant: template.variant(t.point.variant) for t in tuned}
     parts = [_docstring(template, tuned, note), _IMPORTS, *(path.read_text() for path in _RUNTIME)]
     hosts = dict.fromkeys(variant.host for variant in variants.values())  # each once
-    files = [host_file(template.folder, host) for host in hosts]
+    files = list(dict.fromkeys(file for host in hosts for file in host_files(template.folder, host)))
     parts += [_body(read(file), file) for file in files]
     kernels = "".join(_kernel(template, variants[t.point.variant], t) for t in tuned)
     skeleton = _body(model_new(template.folder), template.folder / "model_new.py")

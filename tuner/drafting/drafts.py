@@ -1,0 +1,141 @@
+"""Drafts as folders: made in one step, kept while their problem is, never written over what a person edited."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tuner.drafting.tracer import OpenTracer, TracedWorkload, TraceProblem
+from tuner.drafting.write import Draft, draft
+from tuner.errors import ProblemError, TemplateError
+from tuner.template.shared import read
+from tuner.workers.worker import Worker
+
+SEAL = "draft.json"
+TRACE_DEADLINE_S = 300.0
+
+
+@dataclass(frozen=True)
+class Drafted:
+    """A draft's folder, and what was said of it when it was made."""
+
+    folder: Path
+    plan: tuple[str, ...]
+    kernels: int
+    leaves: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Seal:
+    """What the folder held when it was written: hashes of its files, of the problem and of the drafting itself."""
+
+    problem: str
+    drafting: str
+    files: dict[str, str]
+    plan: tuple[str, ...]
+    kernels: int
+    leaves: tuple[str, ...]
+
+
+def drafted(problem: Path, root: Path, environment: Mapping[str, str], say: Callable[[str], None]) -> Drafted:
+    """The draft of a problem in `root`, made anew where the problem or the way of drafting is another than then.
+
+    One that was edited since it was written is taken as it is. Raises ProblemError and TemplateError.
+    """
+    text = _problem_text(problem)
+    folder = root / _name(problem, text)
+    seal = _seal(folder)
+    if seal is not None:
+        found = Drafted(folder, seal.plan, seal.kernels, seal.leaves)
+        if _is_edited(folder, seal):
+            say(f"{folder}: is taken as edited; remove it to have it drafted anew")
+            return found
+        if seal.drafting == fingerprint():
+            return found
+    elif (folder / "template.py").is_file():
+        raise TemplateError(f"{folder}: holds a template without its {SEAL}; move it away, for a draft comes there")
+    say(f"drafting {problem}")
+    return write(problem, folder, environment)
+
+
+def write(problem: Path, folder: Path, environment: Mapping[str, str]) -> Drafted:
+    """Draft a problem into `folder`, all of it or nothing; a folder that is there is replaced.
+
+    Raises ProblemError for what cannot be traced, TemplateError for what cannot be drafted.
+    """
+    text = _problem_text(problem)
+    made = _made(problem, text, folder.name, environment)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as place:
+        new = Path(place) / "new"
+        new.mkdir()
+        files = {"problem.py": text, **made.files, "plan.txt": "".join(f"{line}\n" for line in made.plan)}
+        for name, content in files.items():
+            (new / name).write_text(content, encoding="utf-8")
+        hashes = {name: _hash(content) for name, content in files.items()}
+        seal = _Seal(_hash(text), fingerprint(), hashes, made.plan, made.kernels, made.leaves)
+        (new / SEAL).write_text(json.dumps(asdict(seal), indent=2) + "\n", encoding="utf-8")
+        if folder.exists():
+            os.replace(folder, Path(place) / "old")
+        os.replace(new, folder)
+    return Drafted(folder, made.plan, made.kernels, made.leaves)
+
+
+def _made(problem: Path, text: str, name: str, environment: Mapping[str, str]) -> Draft:
+    with Worker(OpenTracer(problem.absolute()), environment) as worker:
+        workload = worker.call(TracedWorkload(), TRACE_DEADLINE_S)
+        traced = worker.call(TraceProblem(workload), TRACE_DEADLINE_S)
+    if traced.differing:
+        raise TemplateError(f"{problem}: what was traced differs from the model at {'; '.join(traced.differing)}")
+    try:
+        return draft(name, traced, workload, text)
+    except TemplateError as fault:
+        raise TemplateError(f"{problem}: cannot be drafted: {fault}") from fault
+
+
+def _problem_text(problem: Path) -> str:
+    if not problem.is_file():
+        raise ProblemError(f"{problem}: no such file")
+    return read(problem)
+
+
+def _name(problem: Path, text: str) -> str:
+    """A template's name that says which problem it is of."""
+    stem = re.sub(r"\W+", "_", problem.stem).strip("_").lower() or "problem"
+    return f"{stem if stem[0].isalpha() else f'p{stem}'}_{_hash(text)[:8]}"
+
+
+def _seal(folder: Path) -> _Seal | None:
+    """None where there is no draft, or its seal cannot be read."""
+    try:
+        values = json.loads((folder / SEAL).read_text(encoding="utf-8"))
+        return _Seal(**{**values, "plan": tuple(values["plan"]), "leaves": tuple(values["leaves"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _is_edited(folder: Path, seal: _Seal) -> bool:
+    return any(
+        not (folder / name).is_file() or hashlib.sha256((folder / name).read_bytes()).hexdigest() != wanted
+        for name, wanted in seal.files.items()
+    )
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@functools.cache
+def fingerprint() -> str:
+    """Of this package: another one may draft otherwise."""
+    total = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        total.update(file.read_bytes())
+    return total.hexdigest()
