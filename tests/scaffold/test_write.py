@@ -87,10 +87,11 @@ def test_a_source_s_signature_and_defaults_are_launcher_and_knobs(tmp_path: Path
     assert wanted in host
 
 
-def test_a_problem_alone_gives_a_source_to_be_written(tmp_path: Path, own: tuple[Path, Path]) -> None:
+def test_a_problem_alone_is_drafted(tmp_path: Path, own: tuple[Path, Path]) -> None:
     new_template(tmp_path / "rms", problem=own[1])
-    sound(tmp_path / "rms")
-    assert 'extern "C" int run_rms(const float* x, float* out' in (tmp_path / "rms" / "rms.cpp").read_text()
+    text = (tmp_path / "rms" / "fused.hpp").read_text()
+    assert 'extern "C" int fused_' in text and "const Element* x" in text
+    assert {variant.device for variant in sound(tmp_path / "rms").variants} == {"cuda", "cpu"}
 
 
 @pytest.mark.parametrize(
