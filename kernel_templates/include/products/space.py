@@ -95,7 +95,7 @@ def convolution_knobs(prefix="", device="cuda", can_flip=False, channels=64, lay
             *layouts,
             Knob("form", ("torch", "cudnn", *flipped), first, "who computes the convolution, and as what"),
             Knob("benchmark", (False, True), True, "let cuDNN time its algorithms at the first call"),
-            Knob("tf32", (False, True), channels > 16, "let cuDNN use TF32 where PyTorch's flag does"),
+            Knob("tf32", (False, True), channels >= 16, "let cuDNN use TF32 where PyTorch's flag does"),
         ),
     )
 
