@@ -170,9 +170,9 @@ def test_one_lookup_renders_each_digest_once(
         put(root, shape=shape)
     digest, asked = render.digest, []
 
-    def counted(template: Template, variant: Variant) -> str:
+    def counted(template: Template, variant: Variant, dtypes: tuple[str, ...]) -> str:
         asked.append(variant.name)
-        return digest(template, variant)
+        return digest(template, variant, dtypes)
 
     monkeypatch.setattr(render, "digest", counted)
     load(tiny_folder)

@@ -143,7 +143,7 @@ def _miss(
     if init is not None:
         wanted = wanted.with_init(init)
     cached = store.record_key(record)
-    now = store.Key.of(digests.template.name, wanted, here, digests.of(record.point.variant))
+    now = store.Key.of(digests.template.name, wanted, here, digests.of(record))
     waived = store.SOFTWARE if accept == "same_device" else ()
     return store.explain(cached, now, [f for f in store.differences(cached, now) if f not in waived]) or None
 

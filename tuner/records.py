@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidat
 from tuner.space import Point
 
 Precision = Literal["match", "ieee", "tf32"]
+FLOATING = ("float64", "float32", "float16", "bfloat16")
 EXAM_SEEDS = 3  # sets of values on which a complete exam asks the cases of a trial
 FiniteMs = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -32,6 +33,11 @@ class Stored(BaseModel):
     def _with(self, **changes: Any) -> Self:
         """A value with these fields changed, validated as if it came from disk."""
         return type(self).model_validate({**dict(self), **changes})
+
+
+def names_of(dtypes: Sequence[str]) -> str:
+    """The dtype that all are, or each, separated by commas."""
+    return ", ".join(dtypes[:1] if len(set(dtypes)) == 1 else dtypes)
 
 
 class TensorSpec(Stored):
@@ -61,8 +67,13 @@ class Workload(Stored):
 
     @property
     def dtype(self) -> str:
-        """The first input's dtype."""
-        return self.inputs[0].dtype
+        """The dtype of the first input that has a floating-point one, else float32: what parameters are of."""
+        return next((dtype for dtype in self.dtypes if dtype in FLOATING), "float32")
+
+    @property
+    def each_dtype(self) -> tuple[str, ...]:
+        """The inputs' dtypes where they are not all `dtype`, else ()."""
+        return () if set(self.dtypes) == {self.dtype} else self.dtypes
 
     @property
     def dtypes(self) -> tuple[str, ...]:
@@ -72,7 +83,7 @@ class Workload(Stored):
     @property
     def dtype_names(self) -> str:
         """The dtype that all inputs have, or each input's, separated by commas."""
-        return self.dtype if len(set(self.dtypes)) == 1 else ", ".join(self.dtypes)
+        return names_of(self.dtypes)
 
     def with_init(self, init: Sequence[Any]) -> Workload:
         """The same inputs for other constructor arguments."""

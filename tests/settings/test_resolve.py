@@ -49,11 +49,13 @@ def test_what_a_template_lacks_is_blamed_on_its_key(config: WriteConfig, text: s
     assert str(caught.value).startswith(f"{path}: {said}")
 
 
-def test_workloads_that_are_stated_whole_ask_no_problem(config: WriteConfig) -> None:
+def test_each_stated_shape_is_a_workload(config: WriteConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Workload.model_validate({"init": [3], "inputs": [{"shape": [2, 3], "dtype": "float16"}]})
+    monkeypatch.setattr(resolve, "own_workload", lambda problem, environment: own)
     one = settings.load(
         config("template: gn_mean\ninit: [8]\nshapes: [[4, 8], [5, 8]]\nprecision: ieee\ndtype: float32\n")
     )
-    found = resolve.workloads(one, Path("/no/such/problem.py"), {})
+    found = resolve.workloads(one, Path("problem.py"), {})
     assert [each.shapes for each in found] == [((4, 8),), ((5, 8),)]
     assert {(each.init, each.precision, each.dtype) for each in found} == {((8,), "ieee", "float32")}
 
@@ -79,11 +81,11 @@ MIXED = Workload.model_validate(
         ("", ("float16", "int64")),
         ("init: [3]\nshapes: [[[4, 3], [4]]]\n", ("float16", "int64")),
         ("shapes: [[[4, 3], [4], [1]]]\n", ("float16", "int64", "float32")),
-        ("dtype: float32\n", ("float32", "float32")),
+        ("dtype: float32\n", ("float32", "int64")),
     ],
     ids=["nothing said", "shapes and arguments said", "more inputs than there are", "named"],
 )
-def test_an_input_keeps_its_own_dtype_unless_one_is_named(
+def test_an_input_keeps_its_own_dtype_unless_one_is_named_for_floating_ones(
     config: WriteConfig, monkeypatch: pytest.MonkeyPatch, text: str, dtypes: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr(resolve, "own_workload", lambda problem, environment: MIXED)

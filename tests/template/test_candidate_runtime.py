@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -257,3 +258,61 @@ def test_autocast_does_not_reach_a_kernel(runtime: Runtime) -> None:
     names = runtime(host=lambda model, kernel, x: x @ x.t())
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
         assert names["ModelNew"](8)(torch.rand(4, 8)).dtype == torch.float32
+
+
+# ---- dtypes that differ ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mixed(tiny: template.Template) -> Runtime:
+    """The names of a candidate whose kernels are for inputs of these dtypes; hosts return what they are given."""
+
+    def mixed(*dtypes: tuple[str, ...]) -> dict[str, Any]:
+        shapes = ((4, 8), (4, 8))
+        tuned = [render.Tuned(POINT, shapes, "float32", "Test CPU", "match", each) for each in dtypes]
+        names: dict[str, Any] = {}
+        exec(render.candidate(tiny, tuned).text, names)
+        for kernel in names["KERNELS"]:
+            kernel.host = lambda model, kernel, *inputs: inputs
+        names["ModelNew"].forward = lambda model, *inputs: names["run"](model, *inputs)
+        return names
+
+    return mixed
+
+
+X48, CODES48 = torch.rand(4, 8), torch.zeros(4, 8, dtype=torch.int64)
+
+
+def test_each_input_has_its_own_dtype(mixed: Runtime) -> None:
+    names = mixed(("float32", "int64"))
+    x, codes = names["ModelNew"](8)(X48, CODES48)
+    assert torch.equal(x, X48) and codes is CODES48
+    with pytest.raises(
+        RuntimeError, match=r"takes as input 2 a strided torch\.int64 tensor on cpu; found .*torch\.int32"
+    ):
+        names["ModelNew"](8)(X48, CODES48.int())
+
+
+def test_parameters_are_of_the_floating_dtype(mixed: Runtime) -> None:
+    with pytest.raises(RuntimeError, match=r"as a parameter a strided torch\.float32 tensor .* torch\.float64"):
+        mixed(("int64", "int64"))["ModelNew"](8).double()(CODES48, CODES48)
+
+
+def test_of_several_results_those_that_have_a_gradient_raise_for_it(mixed: Runtime) -> None:
+    x, codes = mixed(("float32", "int64"))["ModelNew"](8)(X48, CODES48)
+    assert x.requires_grad and not codes.requires_grad
+    with pytest.raises(RuntimeError, match="no backward"):
+        x.sum().backward()
+
+
+def test_kernels_of_other_dtypes_are_told_apart(mixed: Runtime) -> None:
+    names = mixed(("float32", "int64"), ("float32", "int32"), ())
+    for second in (CODES48, CODES48.int(), X48):
+        assert names["nearest_kernel"]((X48, second)).dtypes == (torch.float32, second.dtype)
+        names["ModelNew"](8)(X48, second)
+
+
+def test_one_dtype_keeps_the_runtime_without_dtypes(tiny: template.Template) -> None:
+    tuned = render.Tuned(POINT, ((4, 8),), "float32", "Test CPU", "match")
+    assert "KernelOfEach" not in render.candidate(tiny, [tuned]).text
+    assert "Tuned for 4x8 int64 on" in render.candidate(tiny, [dataclasses.replace(tuned, dtypes=("int64",))]).text

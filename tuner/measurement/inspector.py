@@ -18,8 +18,8 @@ class Inspector:
         return problem.default_workload(self.problem)
 
     def require(self, workload: Workload) -> None:
-        """Raise ProblemError unless the reference takes this workload."""
-        problem.require_takes(self.problem, workload)
+        """Raise ProblemError unless the reference takes this workload, with parameters that kernels take."""
+        problem.require_parameters(self.problem, problem.require_takes(self.problem, workload), workload)
 
 
 class Machine:

@@ -9,6 +9,7 @@ from tuner.problem.file import (
     inputs,
     load,
     reference,
+    require_parameters,
     require_takes,
 )
 from tuner.problem.results import structure_of, tensors_of
@@ -22,6 +23,7 @@ __all__ = [
     "inputs",
     "load",
     "reference",
+    "require_parameters",
     "require_takes",
     "structure_of",
     "tensors_of",

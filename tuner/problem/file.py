@@ -199,8 +199,8 @@ def forward(problem: Problem, model: torch.nn.Module, inputs: Sequence[torch.Ten
     return result
 
 
-def require_takes(problem: Problem, workload: Workload) -> None:
-    """Raise ProblemError unless the reference takes this workload: constructor's arguments and shapes.
+def require_takes(problem: Problem, workload: Workload) -> torch.nn.Module:
+    """Raise ProblemError unless the reference, which is returned, takes this workload: arguments and inputs.
 
     Tried on the `meta` device, where shapes are computed and values are not. What refuses
     that, as a constructor that reads a value does, is tried in earnest on the CPU.
@@ -211,11 +211,25 @@ def require_takes(problem: Problem, workload: Workload) -> None:
         with torch.no_grad(), torch.device("meta"):
             model = reference(problem, workload.init, 0)
             forward(problem, model, [torch.empty(s.shape, dtype=getattr(torch, s.dtype)) for s in workload.inputs])
+            return model
     except ProblemError as fault:
         if not _only_on_meta(fault):
             raise
         with torch.no_grad():
-            forward(problem, reference(problem, workload.init, 0), inputs(problem, workload, 0, "cpu"))
+            model = reference(problem, workload.init, 0)
+            forward(problem, model, inputs(problem, workload, 0, "cpu"))
+            return model
+
+
+def require_parameters(problem: Problem, model: torch.nn.Module, workload: Workload) -> None:
+    """Raise ProblemError for a parameter of another dtype than kernels take beside these inputs."""
+    for name, parameter in model.named_parameters():
+        dtype = str(parameter.dtype).removeprefix("torch.")
+        if dtype != workload.dtype:
+            raise ProblemError(
+                f"{problem.path}: parameter {name} is of {dtype}; kernels take parameters of {workload.dtype} beside "
+                f"inputs of {workload.dtype_names}"
+            )
 
 
 def _only_on_meta(fault: ProblemError) -> bool:

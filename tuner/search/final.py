@@ -16,7 +16,6 @@ from tuner.search.contest import FAILURES, MARKED_SAMPLES, Contest, last_line
 from tuner.search.outline import FinalOutline, readings_of
 from tuner.search.progress import Progress
 from tuner.search.run import Run
-from tuner.template import render
 from tuner.verification.papers import Values
 
 FINALISTS = 8
@@ -54,7 +53,7 @@ class Final:
         trial = contest.finalists[winner]
         return record.confirmed_by(
             trial,
-            render.digest(self.run.template, self.run.template.variant(trial.point.variant)),
+            self.run.digest(trial.point),
             trial.evaluation.confirmed_by(samples.performance(winner), correctness),
             leaves=self.run.leaves(trial.point),
             baselines=[samples.compared(winner, way) for way in contest.baselines],

@@ -21,7 +21,7 @@ def study_name(
         workload=workload.model_dump(mode="json"),
         environment=environment.model_dump(mode="json"),
         problem=problem_sha256,
-        variants={v.name: [render.digest(template, v), repr(v.knobs)] for v in variants},
+        variants={v.name: [render.digest(template, v, workload.each_dtype), repr(v.knobs)] for v in variants},
         only=settings.variants,
         knobs=settings.knobs,
         sampler=settings.sampler,

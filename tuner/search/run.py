@@ -192,6 +192,10 @@ class Run:
         self.observer.stage(f"starting from {len(found)} of {len(known)} right points of {self.settings.warm}")
         return found
 
+    def digest(self, point: Point) -> str:
+        """What the template is made of now, as far as a record of this point is concerned."""
+        return render.digest(self.template, self.template.variant(point.variant), self.workload.each_dtype)
+
     def record(self, progress: Progress) -> Record | None:
         """The best so far, unconfirmed until a final has said more; None when nothing right was found."""
         best = progress.best
@@ -201,7 +205,7 @@ class Run:
         counts |= {f"rejected: {rule}": n for rule, n in progress.rejected.items()}
         return Record(
             template=self.template.name,
-            template_digest=render.digest(self.template, self.template.variant(best.point.variant)),
+            template_digest=self.digest(best.point),
             problem_sha256=self.description.problem_sha256,
             workload=self.workload,
             point=best.point,

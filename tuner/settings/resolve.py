@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from tuner import backends, template
 from tuner.execution.job import PREPARE_DEADLINE_S
 from tuner.measurement.protocol import DeviceEnvironment, OpenInspector, OpenMachine, OwnWorkload
-from tuner.records import Environment, Precision, TensorSpec, Workload
+from tuner.records import FLOATING, Environment, Precision, TensorSpec, Workload
 from tuner.settings import Settings, folder_of
 from tuner.template import Template
 from tuner.workers.worker import Worker
@@ -52,18 +52,15 @@ def problem_path(settings: Settings, kernel: Template) -> Path:
 
 def workloads(settings: Settings, problem: Path, environment: Mapping[str, str]) -> list[Workload]:
     """The workloads that a config asks for; what it leaves out, dtypes too, is the problem's own."""
-    shapes = settings.input_shapes
-    init: Sequence[Any] | None = settings.init
-    dtypes: Iterable[str] | None = None if settings.dtype is None else repeat(settings.dtype)
-    if shapes is None or init is None or dtypes is None:
-        own = own_workload(problem, environment)
-        shapes = shapes or (own.shapes,)
-        init = own.init if init is None else init
-        dtypes = own.dtypes if dtypes is None else dtypes
-    return [Workload(init=tuple(init), inputs=_inputs(each, dtypes), precision=settings.precision) for each in shapes]
+    own = own_workload(problem, environment)
+    init = own.init if settings.init is None else settings.init
+    cast = settings.dtype
+    dtypes = [cast if cast is not None and dtype in FLOATING else dtype for dtype in own.dtypes]
+    inputs = [_inputs(each, dtypes) for each in settings.input_shapes or (own.shapes,)]
+    return [Workload(init=tuple(init), inputs=each, precision=settings.precision) for each in inputs]
 
 
-def _inputs(shapes: Sequence[tuple[int, ...]], dtypes: Iterable[str]) -> tuple[TensorSpec, ...]:
+def _inputs(shapes: Sequence[tuple[int, ...]], dtypes: Sequence[str]) -> tuple[TensorSpec, ...]:
     """Inputs of these shapes. One more than there are dtypes is of float32: the problem will refuse it."""
     each = chain(dtypes, repeat("float32"))
     return tuple(TensorSpec(shape=shape, dtype=dtype) for shape, dtype in zip(shapes, each, strict=False))

@@ -98,7 +98,7 @@ def check(entry: Entry, template: Template, digests: Digests | None = None) -> N
     record = entry.record
     if record.template != template.name:
         raise StaleEntry(entry.folder, f"is for template {record.template}, not {template.name}")
-    digest = (digests or Digests(template)).of(record.point.variant)
+    digest = (digests or Digests(template)).of(record)
     if digest != record.template_digest:
         raise StaleEntry(
             entry.folder,

@@ -80,11 +80,12 @@ class Digests:
 
     def __init__(self, template: Template) -> None:
         self.template = template
-        self._known: dict[str, str] = {}
+        self._known: dict[tuple[str, tuple[str, ...]], str] = {}
 
-    def of(self, variant: str) -> str:
-        """The digest of the variant of this name; words that no digest equals when the template has none."""
-        if variant not in self._known:
-            found = next((v for v in self.template.variants if v.name == variant), None)
-            self._known[variant] = render.digest(self.template, found) if found else "no such variant"
-        return self._known[variant]
+    def of(self, record: Record) -> str:
+        """The digest of a record's variant now; words that no digest equals when the template has none of its name."""
+        name, dtypes = record.point.variant, record.workload.each_dtype
+        if (name, dtypes) not in self._known:
+            found = next((v for v in self.template.variants if v.name == name), None)
+            self._known[name, dtypes] = render.digest(self.template, found, dtypes) if found else "no such variant"
+        return self._known[name, dtypes]

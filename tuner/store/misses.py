@@ -43,7 +43,7 @@ def nearest(root: Path, digests: Digests, workload: Workload, environment: Envir
     template, found = digests.template.name, []
     for entry in entries(root):
         if entry.record.template == template:
-            here = Key.of(template, workload, environment, digests.of(entry.record.point.variant))
+            here = Key.of(template, workload, environment, digests.of(entry.record))
             found.append((entry, record_key(entry.record), here))
     return sorted(found, key=lambda each: (len(differences(each[1], each[2])), str(each[0].folder)))
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.errors import TemplateError
-from tuner.records import Environment, Workload
+from tuner.records import Environment, Workload, names_of
 from tuner.space import Choice, Point
 from tuner.template import Template, Variant
 from tuner.template.model_new import model_new
@@ -21,6 +21,7 @@ from tuner.template.shared import host_files, inline_includes, read
 from tuner.template.signatures import signatures
 
 _RUNTIME = [Path(__file__).with_name(f"candidate_{part}.py") for part in ("runtime", "operator")]
+_EACH_DTYPE = Path(__file__).with_name("candidate_each_dtype.py")
 
 
 @dataclass(frozen=True)
@@ -36,32 +37,44 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Tuned:
-    """One kernel of a candidate file: a point and what it was tuned for."""
+    """One kernel of a candidate file: a point and what it was tuned for.
+
+    `dtype` is that of parameters and of floating inputs; `dtypes` are those of all inputs, () where all are of `dtype`.
+    """
 
     point: Point
     shapes: tuple[tuple[int, ...], ...]
     dtype: str
     tuned_on: str
     precision: str
+    dtypes: tuple[str, ...] = ()
+
+    @property
+    def input_dtypes(self) -> tuple[str, ...]:
+        """The dtype of each input."""
+        return self.dtypes or (self.dtype,) * len(self.shapes)
 
 
 def tuned_for(point: Point, workload: Workload, environment: Environment) -> Tuned:
     """The kernel of one point, for one workload on one device."""
-    return Tuned(point, workload.shapes, workload.dtype, environment.device_name, workload.precision)
+    place = environment.device_name
+    return Tuned(point, workload.shapes, workload.dtype, place, workload.precision, workload.each_dtype)
 
 
 def candidate(template: Template, tuned: Sequence[Tuned], note: str = "") -> Candidate:
     """The standalone file that defines ModelNew with these kernels, in this order.
 
-    With several kernels the file dispatches on the input's shapes. `note` is
-    added to the file's docstring.
+    With several kernels the file dispatches on the inputs' shapes, and on their
+    dtypes where these differ. `note` is added to the file's docstring.
     """
     variants = {t.point.variant: template.variant(t.point.variant) for t in tuned}
-    parts = [_docstring(template, tuned, note), _IMPORTS, *(path.read_text() for path in _RUNTIME)]
+    of_each = len({dtype for t in tuned for dtype in (t.dtype, *t.input_dtypes)}) > 1
+    runtime = [*_RUNTIME, _EACH_DTYPE] if of_each else _RUNTIME
+    parts = [_docstring(template, tuned, note), _IMPORTS, *(path.read_text() for path in runtime)]
     hosts = dict.fromkeys(variant.host for variant in variants.values())  # each once
     files = list(dict.fromkeys(file for host in hosts for file in host_files(template.folder, host)))
     parts += [_body(read(file), file) for file in files]
-    kernels = "".join(_kernel(template, variants[t.point.variant], t) for t in tuned)
+    kernels = "".join(_kernel(template, variants[t.point.variant], t, of_each) for t in tuned)
     skeleton = _body(model_new(template.folder), template.folder / "model_new.py")
     parts += [f"KERNELS = (\n{kernels})\n", skeleton, _REGISTERED]
     return Candidate("\n\n".join(part.strip("\n") for part in parts) + "\n")
@@ -94,7 +107,7 @@ def _docstring(template: Template, tuned: Sequence[Tuned], note: str) -> str:
     lines = [f'"""{template.name}: ModelNew with kernels tuned by tuner.', ""]
     for t in tuned:
         shapes = ", ".join("x".join(map(str, shape)) for shape in t.shapes)
-        lines.append(f"Tuned for {shapes} {t.dtype} on {t.tuned_on}, precision class {t.precision}:")
+        lines.append(f"Tuned for {shapes} {names_of(t.input_dtypes)} on {t.tuned_on}, precision class {t.precision}:")
         lines.append(f"    {t.point}")
     if note:
         lines += ["", *note.splitlines()]
@@ -109,7 +122,7 @@ def _body(text: str, path: Path) -> str:
     return text[start.start() :]
 
 
-def _kernel(template: Template, variant: Variant, tuned: Tuned) -> str:
+def _kernel(template: Template, variant: Variant, tuned: Tuned, of_each: bool) -> str:
     source = kernel_source(template, variant, tuned.point, tuned.dtype)
     if "'''" in source or source.endswith("\\"):
         raise TemplateError(f"{template.folder / variant.source}: a source may not hold three single quotes")
@@ -122,6 +135,9 @@ def _kernel(template: Template, variant: Variant, tuned: Tuned) -> str:
         f"dtype=torch.{tuned.dtype}",
         f"knobs={tuned.point.knobs!r}",
     ]
+    if of_each:
+        dtypes = "".join(f"torch.{dtype}, " for dtype in tuned.input_dtypes)
+        arguments.append(f"dtypes=({dtypes.strip()})")
     if variant.minimum != (0, 0):
         arguments.append(f"minimum={variant.minimum!r}")
     if variant.exact:
@@ -131,7 +147,7 @@ def _kernel(template: Template, variant: Variant, tuned: Tuned) -> str:
         lines = "".join(f"            {name!r}: {text!r},\n" for name, text in launchers.items())
         arguments.append(f"signatures={{\n{lines}        }}")
     body = "".join(f"        {argument},\n" for argument in arguments)
-    return f"    Kernel(\n{body}        source=r'''\n{source}''',\n    ),\n"
+    return f"    {'KernelOfEach' if of_each else 'Kernel'}(\n{body}        source=r'''\n{source}''',\n    ),\n"
 
 
 def kernel_source(template: Template, variant: Variant, point: Point, dtype: str = "float32") -> str:
@@ -171,13 +187,14 @@ def defines(variant: Variant, knobs: dict[str, Choice], text: str) -> str:
     return "".join(line + "\n" for line in lines)
 
 
-def digest(template: Template, variant: Variant) -> str:
+def digest(template: Template, variant: Variant, dtypes: tuple[str, ...] = ()) -> str:
     """Hash of all that a candidate of this variant is made of, short of its own knob values, and of the problem.
 
     Taken over a candidate with every knob at its first choice, so that whatever
     changes the rendered text, or what it may leave to PyTorch, changes the digest too.
+    `dtypes` is the workload's `each_dtype`: another one, another text.
     """
     first = Point(variant.name, tuple((knob.name, knob.choices[0]) for knob in variant.knobs))
-    text = candidate(template, [Tuned(first, ((1,),), "float32", "", "match")]).text
+    text = candidate(template, [Tuned(first, ((1,),), "float32", "", "match", dtypes)]).text
     leaves = "".join(f"leaves {name}\n" for name in variant.leaves)  # another declaration, another verdict
     return hashlib.sha256((text + read(template.problem) + leaves).encode()).hexdigest()

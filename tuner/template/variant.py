@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tuner.errors import TemplateError
+from tuner.records import FLOATING
 from tuner.space import Constraint, Knob
 from tuner.template.operators import operators_fault
 
@@ -27,8 +28,9 @@ class Variant:
     `leaves` names the operators that its host leaves to PyTorch, without namespace and overload ("gelu"): beside
     products and moving data, which every candidate may, these count as no fall-back, and every record says so.
 
-    `dtypes` names the dtypes, as torch calls them, of which its inputs may be, all of one at a time; a workload of
-    another is not its.
+    `dtypes` names the dtypes, as torch calls them, of which its floating-point inputs may be, all of one at a time; a
+    workload of another is not its. Integers and truth values come as the problem gives them; where `dtypes` names some
+    of these too, they are the only ones.
     """
 
     name: str
@@ -73,6 +75,8 @@ class Variant:
             raise TemplateError(f"variant {self.name}: minimum is a compute capability such as (9, 0), not {minimum!r}")
 
     def takes(self, dtypes: Iterable[str]) -> bool:
-        """Whether it is written for inputs of these dtypes. A candidate's runtime takes inputs of one dtype alone."""
-        found = set(dtypes)
-        return len(found) <= 1 and found <= set(self.dtypes)
+        """Whether it is written for inputs of these dtypes."""
+        found, known = set(dtypes), set(self.dtypes)
+        floats = found & set(FLOATING)
+        others = found - floats
+        return len(floats) <= 1 and floats <= known and (others <= known or known <= set(FLOATING))
