@@ -13,8 +13,9 @@ from pathlib import Path
 
 from tuner.errors import TemplateError
 from tuner.template.calls import launch_faults, launches
+from tuner.template.hosts import host_files, parsed
 from tuner.template.model_new import model_new
-from tuner.template.shared import file_of, host_file, inline_includes, read
+from tuner.template.shared import file_of, inline_includes, read
 from tuner.template.signatures import place, signatures, without_comments
 from tuner.template.variant import Variant
 
@@ -49,23 +50,25 @@ def _model_new_faults(folder: Path) -> Iterator[str]:
     path = folder / "model_new.py"
     if not path.is_file():
         model_new(folder)  # which is derived
-    elif "ModelNew" not in _definitions(_parsed(path), ast.ClassDef):
+    elif "ModelNew" not in _definitions(parsed(path), ast.ClassDef):
         yield f"{path}: defines no class ModelNew"
 
 
 def _variant_faults(folder: Path, variant: Variant) -> Iterator[str]:
-    source, host = folder / variant.source, host_file(folder, variant.host)
+    source = folder / variant.source
+    *shared, host = host_files(folder, [variant.host])
     whole = inline_includes(source)
     text = without_comments(whole)
     if not re.search(r'extern\s*"C"', text):
         yield f'{source}: exports nothing; a launcher is declared extern "C" int NAME(...)'
         return
-    yield from _host_faults(folder, variant, host, text)
-    yield from _knob_faults(folder, variant, text, [host, folder / "model_new.py"])
+    others = [*shared, folder / "model_new.py"]
+    yield from _host_faults(folder, variant, host, others, text)
+    yield from _knob_faults(folder, variant, text, [host, *others])
 
 
-def _host_faults(folder: Path, variant: Variant, host: Path, text: str) -> Iterator[str]:
-    tree, source, known = _parsed(host), folder / variant.source, signatures(text)
+def _host_faults(folder: Path, variant: Variant, host: Path, others: list[Path], text: str) -> Iterator[str]:
+    tree, source, known = parsed(host), folder / variant.source, signatures(text)
     defined = _definitions(tree, ast.FunctionDef)
     if variant.host not in defined:
         found = f"; it defines {', '.join(defined)}" if defined else ""
@@ -76,10 +79,10 @@ def _host_faults(folder: Path, variant: Variant, host: Path, text: str) -> Itera
             symbol = launch.symbol.pattern.replace(r"\w*", "*")
             yield f'{source}: has no extern "C" int {symbol}(...), which {host.name}:{launch.line} launches'
         yield from launch_faults(launch, host, known, variant.device, folder)
-    model_new = folder / "model_new.py"
-    if model_new.is_file():  # what it launches, it launches for the variants that have it
-        for launch in launches(_parsed(model_new)):
-            yield from launch_faults(launch, model_new, known, variant.device, folder)
+    for path in others:
+        if path.is_file():  # what it launches, it launches for the variants that have it
+            for launch in launches(parsed(path)):
+                yield from launch_faults(launch, path, known, variant.device, folder)
 
 
 def _knob_faults(folder: Path, variant: Variant, text: str, hosts: list[Path]) -> Iterator[str]:
@@ -106,16 +109,6 @@ def _knob_faults(folder: Path, variant: Variant, text: str, hosts: list[Path]) -
 def _place(text: str, position: int, folder: Path) -> tuple[Path, int]:
     name, line = place(text, position)
     return file_of(name, folder), line
-
-
-def _parsed(path: Path) -> ast.Module:
-    try:
-        return ast.parse(read(path))
-    except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None)
-        raise TemplateError(
-            f"{path}{f':{line}' if line else ''}: {error.__class__.__name__}: {getattr(error, 'msg', error)}"
-        ) from None
 
 
 def _definitions(tree: ast.Module, kind: type[ast.FunctionDef] | type[ast.ClassDef]) -> list[str]:

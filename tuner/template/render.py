@@ -16,8 +16,9 @@ from tuner.errors import TemplateError
 from tuner.records import Environment, Workload, names_of
 from tuner.space import Choice, Point
 from tuner.template import Template, Variant
+from tuner.template.hosts import body, definitions, host_files
 from tuner.template.model_new import model_new
-from tuner.template.shared import host_files, inline_includes, read
+from tuner.template.shared import inline_includes, read
 from tuner.template.signatures import signatures
 
 _RUNTIME = [Path(__file__).with_name(f"candidate_{part}.py") for part in ("runtime", "operator")]
@@ -72,10 +73,9 @@ def candidate(template: Template, tuned: Sequence[Tuned], note: str = "") -> Can
     runtime = [*_RUNTIME, _EACH_DTYPE] if of_each else _RUNTIME
     parts = [_docstring(template, tuned, note), _IMPORTS, *(path.read_text() for path in runtime)]
     hosts = dict.fromkeys(variant.host for variant in variants.values())  # each once
-    files = list(dict.fromkeys(file for host in hosts for file in host_files(template.folder, host)))
-    parts += [_body(read(file), file) for file in files]
+    parts += [body(file, template.folder) for file in host_files(template.folder, hosts)]
     kernels = "".join(_kernel(template, variants[t.point.variant], t, of_each) for t in tuned)
-    skeleton = _body(model_new(template.folder), template.folder / "model_new.py")
+    skeleton = definitions(model_new(template.folder), template.folder / "model_new.py")
     parts += [f"KERNELS = (\n{kernels})\n", skeleton, _REGISTERED]
     return Candidate("\n\n".join(part.strip("\n") for part in parts) + "\n")
 
@@ -112,14 +112,6 @@ def _docstring(template: Template, tuned: Sequence[Tuned], note: str) -> str:
     if note:
         lines += ["", *note.splitlines()]
     return "\n".join([*lines, '"""'])
-
-
-def _body(text: str, path: Path) -> str:
-    """A host file from its first function or class on; what comes before serves editors only."""
-    start = re.search(r"^(?:def|class|@|[A-Z_]+ =)", text, re.MULTILINE)
-    if start is None:
-        raise TemplateError(f"{path}: defines nothing")
-    return text[start.start() :]
 
 
 def _kernel(template: Template, variant: Variant, tuned: Tuned, of_each: bool) -> str:

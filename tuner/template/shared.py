@@ -7,7 +7,6 @@ in it and in its folders by name alone.
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import importlib
 import os
@@ -51,34 +50,6 @@ def host_file(folder: Path, host: str) -> Path:
         if (place / f"{host}.py").is_file():
             return place / f"{host}.py"
     raise TemplateError(f"{folder}: {host}.py is neither a file of it nor in include/")
-
-
-def host_files(folder: Path, host: str) -> list[Path]:
-    """The file of a host function behind the files of include/ that it imports from, each after what it imports itself.
-
-    `from operands import operand` means operands.py of the folder or of include/; modules that lie elsewhere (torch)
-    are the candidate's own. Raises TemplateError for a host without a file, a file that does not parse, and files that
-    import each other.
-    """
-    found: dict[Path, None] = {}
-    _collect_hosts(folder, host_file(folder, host), found, ())
-    return list(found)
-
-
-def _collect_hosts(folder: Path, file: Path, found: dict[Path, None], under_way: tuple[Path, ...]) -> None:
-    if file in under_way:
-        raise TemplateError(f"{file}: imports itself, by way of {under_way[-1].name}")
-    try:
-        tree = ast.parse(read(file))
-    except SyntaxError as error:
-        raise TemplateError(f"{file}:{error.lineno}: SyntaxError: {error.msg}") from None
-    for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and node.module is not None and node.level == 0:
-            for place in (folder, *python_folders(folder)):
-                if (place / f"{node.module}.py").is_file():
-                    _collect_hosts(folder, place / f"{node.module}.py", found, (*under_way, file))
-                    break
-    found.setdefault(file)
 
 
 def read(path: Path) -> str:
