@@ -8,7 +8,7 @@ Anything else that goes wrong is a bug and keeps its traceback.
       ConfigError
       TemplateError
       ProblemError
-      DeviceError
+      DeviceError (DeviceFailed)
       CacheError
         store.EntryFault (CorruptEntry, StaleEntry)
       cli.configs.WrongConfigs
@@ -40,6 +40,10 @@ class UnjudgeableError(ProblemError):
 
 class DeviceError(TunerError):
     """The device or the toolchain that was asked for is not there."""
+
+
+class DeviceFailed(DeviceError):
+    """A device that is there failed while it worked: on another one the same may go well."""
 
 
 class CacheError(TunerError):

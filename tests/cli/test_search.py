@@ -37,7 +37,7 @@ PROBLEM = TINY["problem.py"]
         (GN_MEAN + "trials: many\n", "trials: should be a valid integer"),
         (GN_MEAN + "trials: 0\n", "trials"),
         (GN_MEAN + "time_budget_s: .nan\n", "time_budget_s"),
-        ("template: gn_mean\ndevice: tpu\n", "device: should be auto, cuda, cuda:N or cpu, not 'tpu'"),
+        ("template: gn_mean\ndevice: tpu\n", "device: should be auto, cuda, cuda:N, cpu or cpu:A-B, not 'tpu'"),
         ("template: no_such\n", "template: 'no_such' is not one of"),
         ("template: ../gn_mean\n", "no template.py in"),
         ("template: a/../../../etc\n", "no template.py in"),

@@ -12,6 +12,7 @@ from helpers import injected
 
 from tuner import backends
 from tuner.backends import toolchain
+from tuner.execution.compilers import Compilers
 from tuner.execution.lane import Lane
 from tuner.execution.pipeline import Pipeline
 from tuner.records import Evaluation, Status
@@ -74,7 +75,8 @@ class Rig:
         self.folder.mkdir()
         job = replace(injected.job(problem, run_timeout_s=20), torch_device=DEVICE, capability=capability)
         self.lane = Lane(job, self.folder)
-        self.pipeline = Pipeline(job, self.lane, self.folder, 0.0, 2)
+        self.compilers = Compilers(2, job.environment, DEVICE)
+        self.pipeline = Pipeline(job, self.lane, self.folder, 0.0, self.compilers)
 
     def measure(self, files: dict[str, str]) -> Evaluation:
         self.count += 1
@@ -98,6 +100,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     made.lane.prepare()
     yield made
     made.pipeline.close()
+    made.compilers.close()
     made.lane.close()
 
 

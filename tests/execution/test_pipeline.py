@@ -17,6 +17,7 @@ from helpers.tiny import TINY
 from torch.utils import cpp_extension
 
 from tuner.errors import DeviceError, ProblemError, TunerError
+from tuner.execution.compilers import Compilers
 from tuner.execution.lane import Lane
 from tuner.execution.pipeline import Pipeline
 from tuner.problem import execute
@@ -39,7 +40,8 @@ class Rig:
         self.folder.mkdir()
         made = injected.job(problem, **job)
         self.lane = Lane(made, self.folder)
-        self.pipeline = Pipeline(made, self.lane, self.folder, 0.0, 1)
+        self.compilers = Compilers(1, made.environment, made.torch_device)
+        self.pipeline = Pipeline(made, self.lane, self.folder, 0.0, self.compilers)
 
     def measure(self, **faults: str) -> Evaluation:
         self.count += 1
@@ -67,6 +69,7 @@ class Rig:
 
     def close(self) -> None:
         self.pipeline.close()
+        self.compilers.close()
         self.lane.close()
 
 
@@ -226,7 +229,7 @@ def test_a_library_cut_short_ends_no_more_than_its_trial(own_rig: MakeRig, left:
     whole = library.read_bytes()
     library.unlink()  # who has it loaded keeps the old one
     library.write_bytes(whole[:left])
-    rig.pipeline.all_compilers[0].stop()
+    rig.compilers.workers[0].stop()
     rig.pipeline.submit(2, candidate)
     assert rig.pipeline.next()[2].status is Status.COMPILE
     rig.lane.bench.stop()
@@ -298,7 +301,7 @@ def test_where_processes_go_on_one_that_is_not_as_it_was_is_replaced(rig: Rig, m
 def test_a_worker_killed_between_two_trials_goes_unnoticed(rig: Rig) -> None:
     assert rig.works()
     rig.lane.bench.start()
-    for process in (rig.lane.bench.process, rig.pipeline.all_compilers[0].process):
+    for process in (rig.lane.bench.process, rig.compilers.workers[0].process):
         assert process is not None and process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
         process.join()
@@ -350,7 +353,8 @@ def test_results_come_in_order_as_far_as_they_are_ready(tmp_path: Path) -> None:
     folder.mkdir()
     made = replace(injected.job(problem), torch_device="cuda:0")  # a device that compiling does not disturb
     lane = InstantLane(made, folder)
-    pipeline = Pipeline(made, lane, folder, 0.0, 2)
+    compilers = Compilers(2, made.environment, made.torch_device)
+    pipeline = Pipeline(made, lane, folder, 0.0, compilers)
     try:
         assert pipeline.capacity == 4
         candidates = [injected.candidate(tmp_path / f"t{i}", kernel=f"// {i}") for i in range(4)]
@@ -362,6 +366,7 @@ def test_results_come_in_order_as_far_as_they_are_ready(tmp_path: Path) -> None:
         assert lane.order == tuple(c.sha256 for c in candidates)
     finally:
         pipeline.close()
+        compilers.close()
         lane.close()
 
 

@@ -143,7 +143,7 @@ class Arena:
         self.workload = Workload(init=(COLUMNS,), inputs=(TensorSpec(shape=(ROWS, COLUMNS)),))
         job = Job(self.problem, self.workload, "cpu", SEED, ERROR_BUDGET, toolchain.environment(), 60.0, run_timeout_s)
         self.lane = Lane(job, folder)
-        self.lane.lock.lock = filelock.FileLock(folder / "lock")  # other tests may use the device
+        self.lane.lock.locks = [filelock.FileLock(folder / "lock")]  # other tests may use the device
 
     def written(self, forward: str = "return self.honest(x)", top: str = "") -> tuple[Path, str]:
         """The file of a candidate whose module runs `top` and whose forward is these lines, and its hash."""

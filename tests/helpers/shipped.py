@@ -187,13 +187,13 @@ class Builds:
     def compile(self, candidates: Sequence[str]) -> None:
         """Compile what is not compiled; what a compiler said of each is in `faults`."""
         paths = {self.path(candidate) for candidate in candidates} - set(self.faults)
-        opening = OpenCompiler(self.extensions, self.capability)
+        opening = OpenCompiler("cpu")
         idle: queue.SimpleQueue[Worker[Compiler]] = queue.SimpleQueue()
 
         def one(path: Path) -> None:
             worker = idle.get()
             try:
-                fault = worker.call(Compile(path), DEADLINE_S).fault
+                fault = worker.call(Compile(path, self.extensions, self.capability), DEADLINE_S).fault
                 self.faults[path] = fault and f"{fault}\n{worker.log_tail()}"
             finally:
                 idle.put(worker)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 from abc import ABC, abstractmethod
@@ -51,6 +52,7 @@ class Backend(ABC):
     kind: ClassVar[Literal["cuda", "cpu"]]
     name: ClassVar[str]  # what a person calls such a device
     numbered: ClassVar[bool]  # whether there may be several, which torch counts from 0
+    part: ClassVar[re.Pattern[str]]  # what may stand behind the colon of a device's name
     cores_name: ClassVar[str]  # what a person calls `Environment.cores`
     toolkit_name: ClassVar[str]  # what a person calls `Environment.toolkit`
     has_driver: ClassVar[bool]  # whether `Environment.driver` and `.cudnn` mean something
@@ -64,8 +66,9 @@ class Backend(ABC):
     ]  # caches may hold a smaller workload, so memory's bandwidth is no floor; 0: they are cold
     sanitizers: ClassVar[tuple[str, ...]]  # checks of compute-sanitizer that apply
 
-    def __init__(self, torch_device: str) -> None:
-        self.torch_device = torch_device
+    def __init__(self, device: str) -> None:
+        self.device = device  # its name here: "cuda:0", "cpu", "cpu:0-3"
+        self.torch_device = device  # its name for torch
 
     # ---- from any process ----
 
@@ -78,8 +81,16 @@ class Backend(ABC):
         """How many devices of this kind this process sees."""
 
     @abstractmethod
+    def absent(self) -> str:
+        """What there is instead, for a device that is not there; "" for one that is."""
+
+    @abstractmethod
     def physical_id(self) -> str:
         """Names the physical device, whatever number this process knows it by."""
+
+    def parts(self) -> tuple[str, ...]:
+        """Names of what no two may time something on at once: the device, or each of its cores, in order."""
+        return (self.physical_id(),)
 
     @abstractmethod
     def environment(self) -> Environment:
@@ -117,6 +128,11 @@ class Backend(ABC):
     def load(self) -> dict[str, str]:
         """What else the operating system tells of the device's load, by a name for people."""
 
+    @property
+    def host_cores(self) -> int:
+        """How many of the machine's cores a process that works with the device may run on."""
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
     # ---- inside a worker: all of them import torch ----
 
     @abstractmethod
@@ -128,7 +144,15 @@ class Backend(ABC):
 
     @abstractmethod
     def select(self) -> None:
-        """Make it the current device of this process."""
+        """Make it the current device of this process, which keeps to its cores where the device is some of a CPU's."""
+
+    def keep_to_cores(self) -> None:
+        """Run on the device's own cores, where it is some of a CPU's."""
+        return
+
+    def has_strayed(self) -> bool:
+        """Whether a thread of this process may run where `select` did not put it."""
+        return False
 
     @abstractmethod
     def synchronize(self) -> None:

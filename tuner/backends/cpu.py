@@ -8,6 +8,7 @@ import math
 import os
 import platform
 import re
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,9 +28,12 @@ PAGE_BYTES = 4096
 
 
 class Cpu(Backend):
+    """All the cores that a process may run on ("cpu"), or some of them ("cpu:0-3": 0 to 3, a lane of their own)."""
+
     kind = "cpu"
     name = "CPU"
     numbered = False
+    part = re.compile("([0-9]{1,4})-([0-9]{1,4})")
     cores_name = "cores"
     toolkit_name = "compiler"
     has_driver = False
@@ -41,21 +45,45 @@ class Cpu(Backend):
     cache_bytes = 2**28  # no socket has a larger last-level cache
     sanitizers = ()
 
+    def __init__(self, device: str) -> None:
+        super().__init__(device)
+        self.torch_device = "cpu"
+        match = self.part.fullmatch(device.partition(":")[2])
+        self.lane = frozenset(range(int(match[1]), int(match[2]) + 1)) if match else None  # None: all cores
+
+    @property
+    def host_cores(self) -> int:
+        return len(self.cores)
+
+    @property
+    def cores(self) -> frozenset[int]:
+        """The numbers of its cores."""
+        return allowed() if self.lane is None else self.lane
+
     def missing(self) -> str | None:
         return None
+
+    def absent(self) -> str:
+        if self.lane is None or (self.lane and self.lane <= allowed()):
+            return ""
+        numbers = sorted(allowed())
+        return f"the cores {numbers[0]} to {numbers[-1]}" + (", not all of them" if _gaps(numbers) else "")
 
     def count(self) -> int:
         return 1
 
     def physical_id(self) -> str:
-        return "cpu"
+        return self.device
+
+    def parts(self) -> tuple[str, ...]:
+        return tuple(f"cpu-{core}" for core in sorted(self.cores))
 
     def environment(self) -> Environment:
         return Environment(
             device_kind="cpu",
             device_name=plain(model_name()),
             capability=(0, 0),
-            cores=cores(),
+            cores=len(self.cores),
             memory_bytes=self.memory_bytes(),
             driver=toolchain.NONE,
             toolkit=toolchain.compiler_version(),
@@ -83,10 +111,13 @@ class Cpu(Backend):
         return 1
 
     def busy(self) -> float:
-        """Share of all cores' time that was used in the last BUSY_SAMPLE_S seconds."""
+        """Share of its cores' time that was used in the last BUSY_SAMPLE_S seconds."""
         try:
-            return psutil.cpu_percent(BUSY_SAMPLE_S) / 100
-        except (OSError, psutil.Error):  # no /proc
+            if self.lane is None:
+                return psutil.cpu_percent(BUSY_SAMPLE_S) / 100
+            shares = psutil.cpu_percent(BUSY_SAMPLE_S, percpu=True)
+            return statistics.mean(shares[core] for core in self.lane if core < len(shares)) / 100
+        except (OSError, psutil.Error, statistics.StatisticsError):  # no /proc
             return math.nan
 
     def reading(self) -> Reading | None:
@@ -100,10 +131,28 @@ class Cpu(Backend):
     def ceilings(self) -> dict[str, float]:
         from tuner.backends import ceilings_cpu
 
-        return ceilings_cpu.measure(cores())
+        return ceilings_cpu.measure(len(self.cores))
 
     def select(self) -> None:
-        pass
+        self.keep_to_cores()
+        if self.lane is not None:
+            import torch
+
+            torch.set_num_threads(len(self.lane))
+
+    def keep_to_cores(self) -> None:
+        for thread in _threads() if self.lane is not None else ():
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(thread, self.lane or ())
+
+    def has_strayed(self) -> bool:
+        if self.lane is None:
+            return False
+        for thread in _threads():
+            with contextlib.suppress(ProcessLookupError):
+                if not os.sched_getaffinity(thread) <= self.lane:
+                    return True
+        return False
 
     def synchronize(self) -> None:
         pass
@@ -169,6 +218,17 @@ def total_bytes() -> int:
     return int(psutil.virtual_memory().total)
 
 
-def cores() -> int:
-    """CPUs that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def allowed() -> frozenset[int]:
+    """The numbers of the cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return frozenset(os.sched_getaffinity(0))
+    return frozenset(range(os.cpu_count() or 1))
+
+
+def _threads() -> list[int]:
+    """Of this process, by their numbers."""
+    return [int(path.name) for path in Path("/proc/self/task").iterdir()]
+
+
+def _gaps(numbers: list[int]) -> bool:
+    return numbers[-1] - numbers[0] >= len(numbers)

@@ -26,6 +26,7 @@ class Cuda(Backend):
     kind = "cuda"
     name = "GPU"
     numbered = True
+    part = re.compile("[0-9]{1,3}")
     cores_name = "SMs"
     toolkit_name = "CUDA toolkit"
     has_driver = True
@@ -52,6 +53,9 @@ class Cuda(Backend):
 
     def count(self) -> int:
         return gpu_count()
+
+    def absent(self) -> str:
+        return "" if self.index < self.count() else f"{self.count()} GPU(s), counted from 0"
 
     def physical_id(self) -> str:
         """The PCI bus id; the name for torch where no driver tells."""

@@ -45,7 +45,7 @@ def checks() -> list[Check]:
         _imports(),
         Check("ninja", ninja is not None, ninja or "not found; `pip install ninja`", "everything"),
         compiles(),
-        Check("CPU", True, f"{cpu.model_name()}, {cpu.cores()} cores", "the CPU"),
+        Check("CPU", True, f"{cpu.model_name()}, {len(cpu.allowed())} cores", "the CPU"),
         Check("GPU", gpus > 0, f"{gpus} visible" if gpus else "none visible to the CUDA driver", "CUDA"),
         Check("NVIDIA driver", driver is not None, driver or "not found", "CUDA"),
         Check("nvcc", toolkit != toolchain.NONE, nvcc, "CUDA"),

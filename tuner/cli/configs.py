@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from tuner.settings import Settings
     from tuner.template import Template
 
-OPTIONS = ("device", "trials", "time_budget_s", "patience", "sampler", "seed", "precision", "error_budget",
+OPTIONS = ("device", "devices", "trials", "time_budget_s", "patience", "sampler", "seed", "precision", "error_budget",
            "variants", "baselines", "final_budget_s", "problem", "warm")  # fmt: skip
 HELPS = {
-    "device": "auto, cuda, cuda:N or cpu",
+    "device": "auto, cuda, cuda:N, cpu or cpu:A-B",
+    "devices": "share the searches out: all, or such as cuda:0,cuda:1 or cpu:0-3,cpu:4-7",
     "time_budget_s": "seconds a search may take",
     "patience": "stop after that many trials without improvement",
     "sampler": "gaussian, tpe, random or exhaustive",

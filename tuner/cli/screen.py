@@ -41,9 +41,19 @@ class Screen:
     def _line(self, text: str) -> None:
         self.console.print(Text(text), soft_wrap=True)
 
-    def stage(self, text: str) -> None:
+    @property
+    def is_live(self) -> bool:
+        """Whether there is a line that changes, on a terminal."""
+        return self.live is not None
+
+    def _show(self, text: str) -> None:
+        """Change that line."""
         if self.live is not None:
-            self.live.update(Text(f"{text} …", style="dim"))
+            self.live.update(Text(text))
+
+    def stage(self, text: str) -> None:
+        if self.is_live:
+            self._show(f"{text} …")
         else:
             self._line(text)
 
@@ -60,8 +70,8 @@ class Screen:
     def progress(self, progress: Progress) -> None:
         line = self._progress_line(progress)
         best = str(progress.best.point) if progress.best else ""
-        if self.live is not None:
-            self.live.update(Text(f"{line}\n  {best}"))
+        if self.is_live:
+            self._show(f"{line}\n  {best}")
             return
         now = time.monotonic()
         if now - self._last_plain >= PLAIN_EVERY_S or best != self._best:
@@ -87,7 +97,7 @@ class Screen:
 
     def final(self, done: int, total: int) -> None:
         now = time.monotonic()
-        if self.live is not None or now - self._last_plain >= PLAIN_EVERY_S:
+        if self.is_live or now - self._last_plain >= PLAIN_EVERY_S:
             self.stage(f"final: {done}/{total} samples each")
             self._last_plain = now
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,11 @@ from tuner.cli.output import print_json
 from tuner.records import Record
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tuner.cli.events import Events
     from tuner.search.tune import Outcome
+    from tuner.settings import Settings
 
 
 class Result(BaseModel):
@@ -50,32 +55,56 @@ class Result(BaseModel):
 @click.option("--fresh", is_flag=True, help="start a new study instead of resuming")
 @click.option("--replace", is_flag=True, help="let a slower result replace a cached one")
 @click.option("--json", "as_json", is_flag=True, help="records as JSON on stdout, progress on stderr")
-def search(configs: tuple[Path, ...], fresh: bool, replace: bool, as_json: bool, **options: str | None) -> None:
+@click.option("--events", type=click.Path(path_type=Path), help="append what happens to this file, as lines of JSON")
+def search(
+    configs: tuple[Path, ...], fresh: bool, replace: bool, as_json: bool, events: Path | None, **options: str | None
+) -> None:
     """Search the knobs for every shape of each CONFIG and cache the winners."""
-    from tuner import settings
-    from tuner.cli.screen import Screen
+    from tuner.cli import devices
+    from tuner.cli.events import Events
     from tuner.cli.tables import console
-    from tuner.search.tune import tune
 
     def tell(line: str) -> None:
         click.echo(line, err=as_json)
 
     loaded = read_all(configs, options, tell)  # before the first search
     results: list[Result] = []
+    told = Events(events)
     try:
-        for path, one in loaded:
-            for line in path.draft.plan if path.draft is not None else ():
-                tell(line)
-            with Screen(console(stderr=as_json), one.template) as view:
-                for outcome in tune(one, settings.cache_root(path.config, one.template), view, fresh, replace):
-                    view.outcome(outcome)
-                    results.append(Result.of(path, outcome))
-            if results and results[-1].stopped == "interrupted":
-                break
+        search_all = devices.searched if any(one.devices for _, one in loaded) else _searched
+        for config, outcome in search_all(loaded, console(stderr=as_json), told, tell, fresh, replace):
+            results.append(Result.of(config, outcome))
     finally:  # what was found before a fault is said all the same
+        told.close()
         if as_json:
             print_json([result.model_dump(mode="json") for result in results])
     if any(result.stopped == "interrupted" for result in results):
         sys.exit(interrupts.exit_code())
     if any(result.record is None for result in results):
         sys.exit(1)
+
+
+def _searched(
+    loaded: Sequence[tuple[Given, Settings]],
+    console: Console,
+    events: Events,
+    tell: Callable[[str], None],
+    fresh: bool,
+    replace: bool,
+) -> Iterator[tuple[Given, Outcome]]:
+    """One search after the other, each on its config's device; the one that was interrupted is the last."""
+    from tuner.cli.screen import Screen
+    from tuner.search.tune import tune
+    from tuner.settings import cache_root
+
+    for given, one in loaded:
+        for line in given.draft.plan if given.draft is not None else ():
+            tell(line)
+        with Screen(console, one.template) as view:
+            told = events.beside(one.device, one.template, view)
+            for outcome in tune(one, cache_root(given.config, one.template), told, fresh, replace):
+                events.outcome(one.device, one.template, outcome)
+                view.outcome(outcome)
+                yield given, outcome
+                if outcome.progress.stopped == "interrupted":
+                    return

@@ -12,10 +12,12 @@ import inspect
 import os
 import re
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tuner import backends
 from tuner.errors import words_of
 from tuner.problem import execute
 from tuner.records import Resources
@@ -63,20 +65,23 @@ class Built:
 
 
 class Compiler:
-    """A service: `compile` builds one candidate file into `extensions`, for this compute capability."""
+    """A service: `compile` builds one candidate file, on the cores that go with `device`."""
 
-    def __init__(self, extensions: Path, capability: tuple[int, int] | None) -> None:
-        os.environ["TORCH_EXTENSIONS_DIR"] = str(extensions)
+    def __init__(self, device: str) -> None:
         os.environ.setdefault("MAX_JOBS", "2")  # a candidate has two sources; the pool is what is parallel
-        self.capability = capability
-        skip_implicit_headers(extensions / ".headers")
+        backends.of(device).keep_to_cores()
+        skip_implicit_headers(Path(tempfile.gettempdir()) / "no-headers")
 
-    def compile(self, path: Path) -> Built:
-        """Build the candidate at `path`: seconds, and what was raised. The compiler's output goes to the log."""
+    def compile(self, path: Path, extensions: Path, capability: tuple[int, int] | None) -> Built:
+        """Build the candidate at `path` into `extensions`, for this compute capability: seconds, and what was raised.
+
+        The compiler's output goes to the log.
+        """
+        os.environ["TORCH_EXTENSIONS_DIR"] = str(extensions)
         started = time.perf_counter()
         fault = ""
         try:
-            execute(path, "tuner_candidate").preload(self.capability, True)
+            execute(path, "tuner_candidate").preload(capability, True)
         except BaseException as error:  # whatever the candidate's own code raises is this trial's outcome
             fault = f"{type(error).__name__}: {words_of(error)}"
         sys.stdout.flush()
@@ -85,19 +90,20 @@ class Compiler:
 
 @dataclass(frozen=True)
 class OpenCompiler(Opening[Compiler]):
-    extensions: Path
-    capability: tuple[int, int] | None
+    device: str
 
     def open(self, report: Report) -> Compiler:
-        return Compiler(self.extensions, self.capability)
+        return Compiler(self.device)
 
 
 @dataclass(frozen=True)
 class Compile(Request[Compiler, Built]):
     path: Path
+    extensions: Path
+    capability: tuple[int, int] | None
 
     def run(self, service: Compiler) -> Built:
-        return service.compile(self.path)
+        return service.compile(self.path, self.extensions, self.capability)
 
 
 def skip_implicit_headers(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import tempfile
 import time
@@ -12,46 +13,79 @@ from pathlib import Path
 import filelock
 
 from tuner import backends
+from tuner.workers import interruption
 
 SAY_EVERY_S = 10.0
+LOOK_EVERY_S = 0.5  # whether it is free, and whether nobody wants it any more
 
 
 class DeviceLock:
     """Held while something is timed on the device, by whatever process of this machine.
 
     Who has to wait is told at once and as it goes on, through `say`, for whom. `waited_s` adds up
-    how long: it is nobody's search time.
+    how long: it is nobody's search time. Of a CPU each core has a lock: lanes of disjoint cores do not
+    wait for each other, and whoever wants all cores waits for all lanes.
     """
 
     def __init__(self, torch_device: str, say: Callable[[str], None] = lambda text: None) -> None:
-        name = backends.of(torch_device).physical_id().replace(":", "-").replace("/", "-")
-        self.path = Path(tempfile.gettempdir()) / f"tuner-device-{name}.lock"
+        names = [part.replace(":", "-").replace("/", "-") for part in backends.of(torch_device).parts()]
         self.torch_device, self.say, self.waited_s = torch_device, say, 0.0
-        self.lock = filelock.FileLock(self.path, mode=0o666)
+        self.locks = [filelock.FileLock(_folder() / f"tuner-device-{name}.lock", mode=0o666) for name in names]
 
     @property
-    def _owner(self) -> Path:
-        return self.path.with_suffix(".owner")
+    def path(self) -> Path:
+        """The first lock's file."""
+        return Path(self.locks[0].lock_file)
 
     def __enter__(self) -> DeviceLock:
-        began = time.monotonic()
+        held = 0
         try:
-            self.lock.acquire(timeout=0)
-        except filelock.Timeout:
-            while True:
-                self.say(f"waiting for {self._holder()} (another search on {self.torch_device})")
-                with contextlib.suppress(filelock.Timeout):
-                    self.lock.acquire(timeout=SAY_EVERY_S)
-                    break
-            self.waited_s += time.monotonic() - began
-        with contextlib.suppress(OSError):  # another user's file
-            self._owner.write_text(f"process {os.getpid()}\n")
+            for lock in self.locks:  # in the same order everywhere, so that no two wait for each other
+                self._acquire(lock)
+                held += 1
+        except BaseException:
+            self._release(held)
+            raise
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.lock.release()
+    def _acquire(self, lock: filelock.BaseFileLock) -> None:
+        began = time.monotonic()
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            self._wait_for(lock)
+            self.waited_s += time.monotonic() - began
+        with contextlib.suppress(OSError):  # another user's file
+            _owner(lock).write_text(f"process {os.getpid()}\n")
 
-    def _holder(self) -> str:
-        with contextlib.suppress(OSError):
-            return self._owner.read_text().strip()[:60] or "another process"
-        return "another process"
+    def _wait_for(self, lock: filelock.BaseFileLock) -> None:
+        said = -math.inf
+        while True:
+            if time.monotonic() - said >= SAY_EVERY_S:
+                self.say(f"waiting for {_holder(lock)} (another search on {self.torch_device})")
+                said = time.monotonic()
+            with contextlib.suppress(filelock.Timeout):
+                lock.acquire(timeout=LOOK_EVERY_S)
+                return
+            interruption.check()
+
+    def __exit__(self, *exception: object) -> None:
+        self._release(len(self.locks))
+
+    def _release(self, held: int) -> None:
+        for lock in reversed(self.locks[:held]):
+            lock.release()
+
+
+def _folder() -> Path:
+    return Path(tempfile.gettempdir())
+
+
+def _owner(lock: filelock.BaseFileLock) -> Path:
+    return Path(lock.lock_file).with_suffix(".owner")
+
+
+def _holder(lock: filelock.BaseFileLock) -> str:
+    with contextlib.suppress(OSError):
+        return _owner(lock).read_text().strip()[:60] or "another process"
+    return "another process"

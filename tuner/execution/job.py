@@ -18,7 +18,7 @@ class Job:
 
     problem: Path
     workload: Workload
-    torch_device: str  # "cpu", "cuda:0"
+    torch_device: str  # "cpu", "cpu:0-3", "cuda:0"
     seed: int
     error_budget: float
     environment: Mapping[str, str]  # of the processes: where the toolchain is

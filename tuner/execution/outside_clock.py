@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from pathlib import Path
 
@@ -14,17 +13,17 @@ class OutsideClock:
     """Seconds from its making on that process `pid` had for its work.
 
     What its first thread spent ready to run while others had the cores is no time of its own, as long as
-    these others are not its own threads: never less than all its threads' time divided by the cores.
+    these others are not its own threads: never less than all its threads' time divided by the `cores` it may use.
     """
 
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
+    def __init__(self, pid: int, cores: int) -> None:
+        self.pid, self.cores = pid, cores
         self.began = time.perf_counter(), self._waited_s(), self._used_s()
 
     def seconds(self) -> float:
         began, waited, used = self.began
         wall = time.perf_counter() - began
-        return max(wall - (self._waited_s() - waited), (self._used_s() - used) / _cores())
+        return max(wall - (self._waited_s() - waited), (self._used_s() - used) / self.cores)
 
     def _waited_s(self) -> float:
         """How long its first thread was kept waiting for a core; 0 where the system does not tell."""
@@ -37,7 +36,3 @@ class OutsideClock:
             times = psutil.Process(self.pid).cpu_times()
             return float(times.user + times.system)
         return 0.0
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

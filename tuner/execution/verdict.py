@@ -164,8 +164,8 @@ def _outside(lane: Lane, bench: Worker[BenchService], sides: Sides, claimed_ms: 
         rest_s = whole_s = math.inf
         for number in range(MOST_RUNS):
             plan = sides.judge(AskPlan(forwards, Values.MARKED))
-            rest_s = min(rest_s, _run_s(idle, rest, None, plan)[0])
-            seconds, ran = _run_s(bench, sides, SEAT, plan)
+            rest_s = min(rest_s, _run_s(lane, idle, rest, None, plan)[0])
+            seconds, ran = _run_s(lane, bench, sides, SEAT, plan)
             whole_s = min(whole_s, seconds)
             fault = ran.fault or sides.judge(MarkTimed(plan, ran.kept, sides.folder))
             outside_ms = (whole_s - rest_s) / forwards * 1e3
@@ -176,9 +176,11 @@ def _outside(lane: Lane, bench: Worker[BenchService], sides: Sides, claimed_ms: 
     return CaseResult(name="time from outside", ok=not fault, detail=fault)
 
 
-def _run_s(bench: Worker[BenchService], sides: Sides, seat: str | None, plan: Plan) -> tuple[float, Sampled]:
+def _run_s(
+    lane: Lane, bench: Worker[BenchService], sides: Sides, seat: str | None, plan: Plan
+) -> tuple[float, Sampled]:
     bench.start()
     assert bench.pid is not None
-    clock = OutsideClock(bench.pid)
+    clock = OutsideClock(bench.pid, lane.backend.host_cores)
     ran = sides.bench(RunForwards(seat, sides.prepared.timed, plan, sides.folder))
     return clock.seconds(), ran

@@ -29,7 +29,9 @@ class Baseline:
         way: str,
         report: Report = lambda phase: None,
     ) -> None:
-        backends.of(torch_device).select()
+        backend = backends.of(torch_device)
+        backend.select()
+        torch_device = backend.torch_device
         self.report = report
         loaded = problem.load(path)
         model: Any = problem.reference(loaded, workload.init, seed).to(torch_device)

@@ -48,7 +48,8 @@ class Bench:
         os.environ["TORCH_EXTENSIONS_DIR"] = str(extensions)
         self.report = report
         report("device")
-        self.device, self.backend = torch_device, backends.of(torch_device)
+        self.backend = backends.of(torch_device)
+        self.device = self.backend.torch_device
         self.backend.select()
         self.state_before = process_state.switches()
         process_state.seal()
@@ -171,6 +172,8 @@ class Bench:
             return f"the candidate replaced {replaced}"
         if changed is not None:
             return f"changed {changed}, which is not its own"
+        if self.backend.has_strayed():
+            return "runs on cores that are not its own"
         return self.outside.said()
 
     def is_as_it_was(self) -> bool:

@@ -62,7 +62,7 @@ class Watch:
 
     def notes(self) -> list[str]:
         """What a reader of the times should know, a line each."""
-        device, notes = self.backend.torch_device, []
+        device, notes = self.backend.device, []
         if self.busy > BUSY_SHARE:
             notes.append(f"{device} was {self.busy:.0%} busy with something else before the search; times may suffer")
         for reason, share in self._throttled().items():

@@ -24,7 +24,7 @@ class Alive:
         for left in path.parent.glob(f"{glob.escape(path.name)}.*.alive"):
             if not _is_held(left):
                 left.unlink(missing_ok=True)
-        lock = filelock.FileLock(self._file(self.token), timeout=0)
+        lock = filelock.FileLock(self._file(self.token), timeout=0, thread_local=False)
         lock.acquire()
         weakref.finalize(self, _release, lock)
 

@@ -103,11 +103,12 @@ class Search:
                 observe(progress)
         except KeyboardInterrupt:
             progress.stopped = "interrupted"
-        with self.study.alone():
-            for number in self.under_way:
-                self.study.settle(number, None)
-        self.under_way.clear()
-        progress.ended = time.monotonic()
+        finally:  # whoever goes on with the study, be it in this process, finds nothing under way
+            with self.study.alone():
+                for number in self.under_way:
+                    self.study.settle(number, None)
+            self.under_way.clear()
+            progress.ended = time.monotonic()
         return progress
 
     def _propose(self) -> Point | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import time
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from tuner.errors import ProblemError
 from tuner.execution.job import PREPARE_DEADLINE_S, Job
 from tuner.execution.lane import Lane
 from tuner.execution.pipeline import Pipeline
+from tuner.execution.spread import Spread
 from tuner.measurement.protocol import Description, SampleBaseline, WarmBaseline
 from tuner.measurement.statistics import summarise
 from tuner.records import Environment, Evaluation, Performance, Record, Status, Workload
@@ -22,6 +22,7 @@ from tuner.search.identity import self_check_name, study_name
 from tuner.search.ledger import Ledger
 from tuner.search.loop import Search
 from tuner.search.observer import Observer
+from tuner.search.place import Place
 from tuner.search.progress import Budget, Progress
 from tuner.settings import Settings
 from tuner.space import Point, Space
@@ -43,17 +44,26 @@ class Run:
     folder: Path  # for candidates and their builds
     cache: Path
     observer: Observer
+    place: Place
     description: Description
     eager: Performance | None = None  # a few samples of before the search
 
     @classmethod
     def begin(
-        cls, settings: Settings, template: Template, job: Job, lane: Lane, folder: Path, cache: Path, observer: Observer
+        cls,
+        settings: Settings,
+        template: Template,
+        job: Job,
+        lane: Lane,
+        folder: Path,
+        cache: Path,
+        observer: Observer,
+        place: Place,
     ) -> Run:
         """Raises the TunerError of a problem or template that does not take the workload, or of a missing device."""
         description = lane.describe()
         job = replace(job, capability=backends.of(job.torch_device).target(description.environment))
-        return cls(settings, template, job, lane, folder, cache, observer, description)
+        return cls(settings, template, job, lane, folder, cache, observer, place, description)
 
     @property
     def workload(self) -> Workload:
@@ -145,13 +155,13 @@ class Run:
             Ledger(self.ledger),
             self._known_points(),
         )
-        pool_size = backends.of(self.job.torch_device).compile_processes()
-        pipeline = Pipeline(self.job, self.lane, self.folder, self.description.floor.floor_ms, pool_size)
-        pipeline.best_ms = search.progress.best_ms
         budget = Budget(settings.trials, settings.time_budget_s, settings.patience)
         self.observer.stage("searching")
-        with contextlib.closing(pipeline):
-            return search.run(_Rendering(self, pipeline), budget, self.observer.progress)
+        with self.place.compilers(self.job) as compilers:
+            pipeline = Pipeline(self.job, self.lane, self.folder, self.description.floor.floor_ms, compilers)
+            pipeline.best_ms = search.progress.best_ms
+            with self.place.trials(self, pipeline) as measuring:
+                return search.run(_Rendering(self, measuring), budget, self.observer.progress)
 
     def outline(self) -> outline.Outline:
         """What is searched, from now on."""
@@ -223,20 +233,24 @@ class Run:
 
 
 class _Rendering:
-    """The pipeline as the search sees it: points in, evaluations out."""
+    """Who measures, as the search sees it: points in, evaluations out."""
 
-    def __init__(self, run: Run, pipeline: Pipeline) -> None:
-        self.run, self.pipeline, self.capacity = run, pipeline, pipeline.capacity
+    def __init__(self, run: Run, measuring: Pipeline | Spread) -> None:
+        self.run, self.measuring = run, measuring
+
+    @property
+    def capacity(self) -> int:
+        return self.measuring.capacity
 
     @property
     def waited_s(self) -> float:
-        return self.pipeline.waited_s
+        return self.measuring.waited_s
 
     def submit(self, number: int, point: Point) -> None:
-        self.pipeline.submit(number, self.run.candidate(point), self.run.leaves(point))
+        self.measuring.submit(number, self.run.candidate(point), self.run.leaves(point))
 
     def next(self) -> tuple[int, str, Evaluation]:
-        return self.pipeline.next()
+        return self.measuring.next()
 
 
 def runs_folder(cache: Path) -> Path:

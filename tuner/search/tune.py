@@ -20,6 +20,7 @@ from tuner.records import Record, Workload
 from tuner.search import outline, warm
 from tuner.search.final import Final
 from tuner.search.observer import Observer
+from tuner.search.place import Alone, Place
 from tuner.search.progress import Progress
 from tuner.search.run import Run, runs_folder
 from tuner.settings import Settings, resolve
@@ -41,17 +42,53 @@ class Outcome:
     ledger: Path  # every trial, with its log
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A search that was asked for: one workload of a config, on whatever device."""
+
+    settings: Settings
+    template: Template
+    problem: Path
+    workload: Workload
+    cache: Path
+    environment: Mapping[str, str]  # of the processes
+
+    def job(self, device: str) -> Job:
+        return Job(
+            problem=self.problem,
+            workload=self.workload,
+            torch_device=device,
+            seed=secrets.randbits(31),
+            error_budget=self.settings.error_budget,
+            environment=self.environment,
+            compile_timeout_s=self.settings.compile_timeout_s,
+            run_timeout_s=self.settings.run_timeout_s,
+        )
+
+
 def tune(
     settings: Settings, cache: Path, observer: Observer, fresh: bool = False, replace_faster: bool = False
 ) -> Iterator[Outcome]:
-    """Search every workload of `settings` and put each winner into `cache`; an outcome as each is done.
+    """Search every workload of `settings` on its device, each winner into `cache`; an outcome as each is done.
 
     `fresh` starts a new study instead of resuming; `replace_faster` lets a slower
     result replace a cached one. Raises TunerError for what the user can mend, for
     workloads that the problem or the template refuses before the first search.
     A search that was interrupted is the last one; its outcome holds the best so far.
     """
-    template, torch_device = resolve.template_and_device(settings)
+    template, device = resolve.template_and_device(settings)
+    for each in asked(settings, template, cache, [device]):
+        outcome = tune_one(each, device, observer, Alone(), fresh, replace_faster)
+        yield outcome
+        if outcome.progress.stopped == "interrupted":
+            break
+
+
+def asked(settings: Settings, template: Template, cache: Path, devices: Sequence[str]) -> list[Asked]:
+    """The searches of a config, found to be possible on devices of these kinds as far as nothing has to run on them.
+
+    Raises TunerError for what the user can mend.
+    """
     toolchain.need_toolchain()
     require_writable(cache)
     if settings.warm is not None:
@@ -64,22 +101,9 @@ def tune(
     with settings.blame("shapes"):
         _refuse_early(workloads, problem, template, environment)
         for workload in workloads:
-            template.require_takes(workload.dtypes, settings.variants, torch_device)
-    for workload in workloads:
-        job = Job(
-            problem=problem,
-            workload=workload,
-            torch_device=torch_device,
-            seed=secrets.randbits(31),
-            error_budget=settings.error_budget,
-            environment=environment,
-            compile_timeout_s=settings.compile_timeout_s,
-            run_timeout_s=settings.run_timeout_s,
-        )
-        outcome = _tune_one(settings, template, job, cache, observer, fresh, replace_faster)
-        yield outcome
-        if outcome.progress.stopped == "interrupted":
-            break
+            for device in devices:
+                template.require_takes(workload.dtypes, settings.variants, device)
+    return [Asked(settings, template, problem, workload, cache, environment) for workload in workloads]
 
 
 def _refuse_early(
@@ -104,20 +128,16 @@ def require_writable(cache: Path) -> None:
         ) from error
 
 
-def _tune_one(
-    settings: Settings,
-    template: Template,
-    job: Job,
-    cache: Path,
-    observer: Observer,
-    fresh: bool,
-    replace_faster: bool,
+def tune_one(
+    asked: Asked, device: str, observer: Observer, place: Place, fresh: bool = False, replace_faster: bool = False
 ) -> Outcome:
+    """One search and its final on one device, the winner into the cache. Raises TunerError."""
+    settings, template, cache, job = asked.settings, asked.template, asked.cache, asked.job(device)
     observer.stage("starting the measuring process")
     watch = Watch(backends.of(job.torch_device))
     notes: list[str] = []
     with scratch.subfolder() as folder, closing(Lane(job, folder, observer.stage)) as lane:
-        run = Run.begin(settings, template, job, lane, folder, cache, observer)
+        run = Run.begin(settings, template, job, lane, folder, cache, observer, place)
         run.prepare()
         progress = run.search(fresh)
         record = run.record(progress)

@@ -37,7 +37,9 @@ def first(error: ValidationError, values: dict[str, Any], path: Path, given_by: 
     if fault["type"] == "too_short":
         wants = f"be a list of at least one {key.rstrip('s')}"
     if key == "device":
-        wants = "be auto, cuda, cuda:N or cpu"
+        wants = "be auto, cuda, cuda:N, cpu or cpu:A-B"
+    elif key == "devices":
+        wants = "be all, or a list such as cuda:0,cuda:1 or cpu:0-3,cpu:4-7"
     elif key == "shapes" and fault["type"] not in LIMITS:
         wants = "be a list of shapes: each a list of sizes of at least 1, or one such list for each input"
     elif key == "knobs" and steps:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from tuner.errors import ConfigError, TunerError
@@ -20,6 +20,12 @@ SCHEMA_FILE = "schema.json"
 MAX_ELEMENTS = 2**40  # of one input: 4 TiB in float32, more than any device holds
 MAX_SECONDS = 1e6  # what waiting for a process can take as its deadline
 MAX_ERROR_BUDGET = 1e6
+DEVICE = "auto, cuda, cuda:N, cpu or cpu:A-B (the cores A to B)"
+ONE_OF_DEVICES = r"^(all|cpu(:[0-9]+-[0-9]+)?|cuda:[0-9]+)$"
+DEVICES = {
+    "anyOf": [{"type": "array", "items": {"type": "string", "pattern": ONE_OF_DEVICES}}, {"type": "string"}],
+    "description": "devices that share the searches out, in the place of `device`: all, or a list of cuda:N or cpu:A-B",
+}
 
 
 def _possible(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -60,9 +66,12 @@ class Settings(BaseModel):
         Path | None,
         Field(strict=False, description="a T4 file (Kernel Tuner's results): its best points are measured first"),
     ] = None
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$", description="auto, cuda, cuda:N or cpu")] = (
-        "auto"
-    )
+    device: Annotated[str, Field(pattern=r"^(auto|cpu(:[0-9]+-[0-9]+)?|cuda(:[0-9]+)?)$", description=DEVICE)] = "auto"
+    devices: Annotated[
+        tuple[Annotated[str, Field(pattern=ONE_OF_DEVICES)], ...] | None,
+        Field(min_length=1),
+        WithJsonSchema(DEVICES),
+    ] = None
     init: Annotated[
         tuple[Any, ...] | None,
         AfterValidator(_finite),

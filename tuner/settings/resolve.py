@@ -29,14 +29,22 @@ def checked_template(settings: Settings) -> Template:
 def template_and_device(settings: Settings) -> tuple[Template, str]:
     """The template, and the device's name for torch, that a config asks for. A fault names the place of its key."""
     kernel = _template(settings)
-    with settings.blame("device"):
-        return kernel, backends.resolve(settings.device)
+    return kernel, devices(settings)[0]
 
 
 def _template(settings: Settings) -> Template:
     folder = template_folder(settings)
     with settings.blame("template"):
         return template.load(folder)
+
+
+def devices(settings: Settings) -> list[str]:
+    """The devices that a config asks for, one or several, by their full names. A fault names the place of its key."""
+    if settings.devices is None:
+        with settings.blame("device"):
+            return [backends.resolve(settings.device)]
+    with settings.blame("devices"):
+        return backends.every(settings.devices)
 
 
 def template_folder(settings: Settings) -> Path:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,9 @@ def load(path: Path, overrides: Mapping[str, str | None] | None = None) -> Setti
         values[key] = _parse_override(key, text, place)
         given_by[key] = place
         in_file.discard(key)
+    if isinstance(values.get("devices"), str):
+        values["devices"] = _words(values["devices"])
+    _one_of_device_and_devices(values, given_by, [f"{path}:", "TUNER_", "--"])
     _refuse_misspelt_variables()
     unknown = sorted(set(overrides or {}) - set(Settings.model_fields))
     if unknown:
@@ -67,6 +70,20 @@ def load(path: Path, overrides: Mapping[str, str | None] | None = None) -> Setti
     return settings.given(path, given_by)
 
 
+def _one_of_device_and_devices(values: dict[Any, Any], given_by: dict[str, str], sources: Sequence[str]) -> None:
+    """Of `device` and `devices` the one counts that was given last. Raises ConfigError for both in one place."""
+    if not {"device", "devices"} <= given_by.keys():
+        return
+
+    def rank(key: str) -> int:
+        return next(i for i, start in enumerate(sources) if given_by[key].startswith(start))
+
+    if rank("device") == rank("devices"):
+        raise ConfigError(f"{given_by['devices']}: is given beside {given_by['device']}; keep one of the two")
+    weaker = min(("device", "devices"), key=rank)
+    del values[weaker], given_by[weaker]
+
+
 def _refuse_misspelt_variables() -> None:
     """Raise ConfigError for a TUNER_… variable that nobody reads and that is close to one that is read."""
     known = [*(f"TUNER_{key.upper()}" for key in Settings.model_fields), "TUNER_CACHE_DIR", "TUNER_ACCEPT"]
@@ -80,9 +97,13 @@ def _parse_override(key: str, text: str, place: str) -> Any:
     """An option's or variable's text: words as they are, everything else as YAML."""
     if key in ("template", *FILES, "device", "dtype", "sampler", "precision"):
         return text
-    if key in ("variants", "baselines") and not text.lstrip().startswith("["):
-        return [word.strip() for word in text.split(",") if word.strip()]
+    if key in ("variants", "baselines", "devices") and not text.lstrip().startswith("["):
+        return _words(text)
     return yaml.parse(text, place)
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def _tuples(value: Any) -> Any:

@@ -26,7 +26,7 @@ from typing import Any, Generic, cast
 from pydantic import ValidationError
 
 from tuner import errors
-from tuner.workers import processes, scratch, worker_process
+from tuner.workers import interruption, processes, scratch, worker_process
 from tuner.workers.protocol import AnswerT, Line, Opening, Request, ServiceT, answer_type, fault
 
 LOG_TAIL_BYTES = 8000
@@ -44,6 +44,7 @@ PRELOADED = (
     "tuner.measurement.bench",
 )
 START_TRIES, START_PAUSE_S = 20, 0.1
+_starting_one = threading.Lock()  # the environment that a start changes for a moment is the whole process's
 
 
 class WorkerFailure(errors.TunerError):
@@ -120,7 +121,7 @@ class Worker(Generic[ServiceT]):
         arguments = (theirs, pickle.dumps(self.opening), str(self.log_path), self.environment)
         process = context.Process(target=worker_process.main, args=arguments, daemon=True)
         try:
-            with _fork_server_environment(), scratch.temporary_files_here():
+            with _starting_one, _fork_server_environment(), scratch.temporary_files_here():
                 process.start()
         except BaseException:
             ours.close()
@@ -164,7 +165,7 @@ class Worker(Generic[ServiceT]):
             how = self._how_it_ended()
             self.stop()
             raise WorkerCrash(f"the worker {how} while in {conversation.phase}", conversation.phase, log) from None
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # Ctrl-C in the main thread, an Interruption elsewhere
             self.stop()
             raise
         raise told
@@ -197,6 +198,10 @@ class Worker(Generic[ServiceT]):
         with self.starting:
             self.ended = True
             self._kill()
+
+    def abort(self) -> None:
+        """Kill the process from another thread than the one that waits in `call`, which sees a crash."""
+        self._kill()
 
     def stop(self) -> None:
         """Kill the process and all that it started, if there is one, and reap it."""
@@ -269,7 +274,9 @@ class _Conversation:
         left = max(0.0, self.deadline - time.monotonic())
         # The process's end is watched too: whatever it forked may hold the pipe open.
         watched: list[Any] = [self.pipe, self.process.sentinel]
-        ready = multiprocessing.connection.wait(watched, left)
+        heeded = interruption.heeding()
+        ready = multiprocessing.connection.wait([*watched, heeded.fileno()] if heeded else watched, left)
+        interruption.check()
         if self.pipe in ready:
             read = os.read(self.pipe.fileno(), READ_BYTES)
             if not read:
