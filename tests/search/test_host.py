@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.processes import gone_within, wait_until
 from helpers.project import CONFIG, Project
 
 from tuner import store
