@@ -17,6 +17,7 @@ from __future__ import annotations
 import copyreg
 import dis
 import functools
+import hashlib
 import os
 import sys
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from tuner.errors import CacheError, ConfigError
 
 if TYPE_CHECKING:
-    from tuner.records import Environment, Precision
+    from tuner.records import Environment, Precision, Record
     from tuner.store import Digests, Entry
     from tuner.template import Template
 
@@ -64,13 +65,15 @@ def load(
     precision: Precision = "match",
     init: Sequence[Any] | None = None,
     accept: str | None = None,
+    backward: str | None = None,
 ) -> Any:
     """The class `ModelNew` with all winners of a template for a device.
 
     `name` is a template of the project or a shipped one, or the path of a template folder (with a /); `init` keeps
-    only winners tuned for these constructor arguments. Raises CacheError on a miss.
+    only winners tuned for these constructor arguments. With `backward="reference"` the model can train: its gradients
+    are those of the template's problem, whose forward is computed once more for them. Raises CacheError on a miss.
     """
-    return _module(name, device, precision, init, accept).ModelNew
+    return _module(name, device, precision, init, accept, backward).ModelNew
 
 
 def preload(
@@ -79,19 +82,34 @@ def preload(
     precision: Precision = "match",
     init: Sequence[Any] | None = None,
     accept: str | None = None,
+    backward: str | None = None,
 ) -> Any:
     """`load`, with every kernel compiled and loaded now."""
-    module = _module(name, device, precision, init, accept)
+    module = _module(name, device, precision, init, accept, backward)
     module.preload()
     return module.ModelNew
 
 
-def _module(name: str, device: str, precision: Precision, init: Sequence[Any] | None, accept: str | None) -> ModuleType:
+def require_backward(backward: str | None) -> None:
+    """Raise ConfigError for what `backward` cannot be."""
+    if backward not in (None, "reference"):
+        raise ConfigError(f"backward: {backward!r} is not 'reference' (its gradients), or None (none)")
+
+
+def _module(
+    name: str,
+    device: str,
+    precision: Precision,
+    init: Sequence[Any] | None,
+    accept: str | None,
+    backward: str | None,
+) -> ModuleType:
     from tuner import backends, settings, store
     from tuner.backends import toolchain
     from tuner.records import Precision
     from tuner.template import folder, render
 
+    require_backward(backward)
     accept = accept or os.environ.get("TUNER_ACCEPT") or "exact"
     if accept not in ("exact", "same_device"):
         raise ConfigError(f"accept (TUNER_ACCEPT): {accept!r} is not exact or same_device")
@@ -125,9 +143,23 @@ def _module(name: str, device: str, precision: Precision, init: Sequence[Any] | 
             if entry.record.template == template.name and entry.record.environment.slug != here.slug
         ]
         raise CacheError(_nothing_for(template, here, precision, [*misses, *others]))
-    candidate = render.candidate(template, [store.tuned(winners[slug].record) for slug in sorted(winners)])
+    records = [winners[slug].record for slug in sorted(winners)]
+    if backward is not None:
+        _require_same_problem(template, records)
+    reference = None if backward is None else template.problem
+    candidate = render.candidate(template, [store.tuned(record) for record in records], reference=reference)
     toolchain.use_here()
     return _execute(candidate, template.name)
+
+
+def _require_same_problem(template: Template, records: Sequence[Record]) -> None:
+    """Raise CacheError where a winner was verified against another problem than the template's."""
+    sha256 = hashlib.sha256(template.problem.read_bytes()).hexdigest()
+    if any(record.problem_sha256 != sha256 for record in records):
+        raise CacheError(
+            f"{template.name}: backward: a winner was measured against another problem than {template.problem}; "
+            "export it with --backward reference"
+        )
 
 
 def _miss(

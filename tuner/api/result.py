@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.export import winners
+from tuner.kernels import require_backward
 from tuner.records import Record, Trial
 from tuner.search import tune as search
 from tuner.settings import Settings, cache_root, load
@@ -55,13 +56,14 @@ class Result:
         """`rows` as a DataFrame; pandas has to be there."""
         return importlib.import_module("pandas").DataFrame(self.rows())
 
-    def export(self, file: str | Path, force: bool = False) -> Path:
+    def export(self, file: str | Path, force: bool = False, backward: str | None = None) -> Path:
         """Write the winners as one standalone file, verified in a fresh process; with `force` also what is no faster.
 
-        Raises TunerError.
+        With `backward="reference"` it can train: the reference's gradients are its own. Raises TunerError.
         """
+        require_backward(backward)
         file = Path(file)
-        winners.export_winners(self.settings, self.cache, file, force, _say)
+        winners.export_winners(self.settings, self.cache, file, force, _say, backward is not None)
         return file
 
 

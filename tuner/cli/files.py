@@ -22,15 +22,25 @@ EXIT_CODES = {"right": 0, "wrong": 1, "cannot be judged": 3}
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="the file to write")
 @override("device", "precision")
 @click.option("--force", is_flag=True, help="write it even when it is no faster than eager")
+@click.option("--backward", type=click.Choice(["reference"]), help="a file that trains: gradients are the reference's")
 @json_option
-def export(config: Path, output: Path, device: str | None, precision: str | None, force: bool, as_json: bool) -> None:
+def export(
+    config: Path,
+    output: Path,
+    device: str | None,
+    precision: str | None,
+    force: bool,
+    backward: str | None,
+    as_json: bool,
+) -> None:
     """Write the winners of CONFIG as one submission that needs only PyTorch, verified in a fresh process."""
     from tuner import settings
     from tuner.export import winners
 
     config = given(config, say(as_json)).config
     one = settings.load(config, {"device": device, "precision": precision})
-    written = winners.export_winners(one, settings.cache_root(config, one.template), output, force, say(as_json))
+    cache = settings.cache_root(config, one.template)
+    written = winners.export_winners(one, cache, output, force, say(as_json), backward is not None)
     if as_json:
         print_json({"submission": str(output), "records": [r.model_dump(mode="json") for r in written]})
     else:

@@ -30,8 +30,10 @@ class ExportError(TunerError):
     """What was asked for cannot be exported."""
 
 
-def compose(template: Template, records: Sequence[Record]) -> Candidate:
+def compose(template: Template, records: Sequence[Record], reference: Path | None = None) -> Candidate:
     """One file with all these winners; with a single one, the very bytes that the cache holds.
+
+    `reference` is a problem file whose Model computes the gradients: such a file trains, and is none for KernelBench.
 
     Raises ExportError for records that cannot stand in one file.
     """
@@ -44,8 +46,8 @@ def compose(template: Template, records: Sequence[Record]) -> Candidate:
         if len(values) != 1:
             found = ", ".join(sorted(values)) or "no winner"
             raise ExportError(f"one file takes winners of one {name}; these have {found}")
-    candidate = render.candidate(template, [store.tuned(record) for record in records])
-    faults = static_faults(candidate.text)
+    candidate = render.candidate(template, [store.tuned(record) for record in records], reference=reference)
+    faults = static_faults(candidate.text) if reference is None else []
     if faults:
         raise ExportError(f"template {template.name}: KernelBench's static checker refuses {faults[0]}")
     return candidate
@@ -71,11 +73,12 @@ def write(
     records: Sequence[Record],
     verify: Callable[[Path], None],
     force: bool = False,
+    reference: Path | None = None,
 ) -> Path:
     """Write `output` and, beside it, its `.md`; returns the latter's path.
 
     `verify` gets the file under a temporary name and raises when it does not hold; nothing
-    is at `output` before that. Refuses a loser unless `force`. Raises ExportError.
+    is at `output` before that. Refuses a loser unless `force`. `reference` as for `compose`. Raises ExportError.
     """
     if output.suffix != ".py":
         raise ExportError(f"{output}: the exported file is Python; give it a name that ends in .py")
@@ -84,7 +87,7 @@ def write(
     lost = [] if force else losers(records)
     if lost:
         raise ExportError(f"{lost[0]}; --force exports it all the same")
-    candidate = compose(template, records)
+    candidate = compose(template, records, reference)
     replaced = {r.point.variant: template.variant(r.point.variant).doc for r in records}
     described = output.with_suffix(".md")
     try:

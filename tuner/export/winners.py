@@ -16,9 +16,11 @@ from tuner.settings import Settings, resolve
 
 
 def export_winners(
-    settings: Settings, cache: Path, output: Path, force: bool, say: Callable[[str], None]
+    settings: Settings, cache: Path, output: Path, force: bool, say: Callable[[str], None], backward: bool = False
 ) -> list[Record]:
     """Write the cached winners of a config as one submission, verified for each of its workloads.
+
+    With `backward` the file holds the reference too, whose gradients are its own.
 
     Raises CacheError when a workload has no winner for this device, ExportError when
     one of them is no faster than eager and `force` is not set, WrongFile when the
@@ -48,5 +50,5 @@ def export_winners(
             if correctness.fault:
                 raise verdict.WrongFile(f"{output}: not written: {correctness.fault}")
 
-    kernelbench.write(output, kernel, records, verify, force)
+    kernelbench.write(output, kernel, records, verify, force, problem if backward else None)
     return records

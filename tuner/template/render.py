@@ -22,7 +22,7 @@ from tuner.template.shared import inline_includes, read
 from tuner.template.signatures import signatures
 
 _RUNTIME = [Path(__file__).with_name(f"candidate_{part}.py") for part in ("runtime", "operator")]
-_EACH_DTYPE = Path(__file__).with_name("candidate_each_dtype.py")
+_EACH_DTYPE, _BACKWARD = (Path(__file__).with_name(f"candidate_{part}.py") for part in ("each_dtype", "backward"))
 
 
 @dataclass(frozen=True)
@@ -62,20 +62,23 @@ def tuned_for(point: Point, workload: Workload, environment: Environment) -> Tun
     return Tuned(point, workload.shapes, workload.dtype, place, workload.precision, workload.each_dtype)
 
 
-def candidate(template: Template, tuned: Sequence[Tuned], note: str = "") -> Candidate:
+def candidate(template: Template, tuned: Sequence[Tuned], note: str = "", reference: Path | None = None) -> Candidate:
     """The standalone file that defines ModelNew with these kernels, in this order.
 
     With several kernels the file dispatches on the inputs' shapes, and on their
-    dtypes where these differ. `note` is added to the file's docstring.
+    dtypes where these differ. `note` is added to the file's docstring. With `reference`,
+    a problem file, its Model computes the gradients; without, ModelNew has none.
     """
     variants = {t.point.variant: template.variant(t.point.variant) for t in tuned}
     of_each = len({dtype for t in tuned for dtype in (t.dtype, *t.input_dtypes)}) > 1
-    runtime = [*_RUNTIME, _EACH_DTYPE] if of_each else _RUNTIME
+    runtime = [*_RUNTIME, *[_EACH_DTYPE] * of_each, *[_BACKWARD] * (reference is not None)]
     parts = [_docstring(template, tuned, note), _IMPORTS, *(path.read_text() for path in runtime)]
     hosts = dict.fromkeys(variant.host for variant in variants.values())  # each once
     parts += [body(file, template.folder) for file in host_files(template.folder, hosts)]
     kernels = "".join(_kernel(template, variants[t.point.variant], t, of_each) for t in tuned)
     skeleton = definitions(model_new(template.folder), template.folder / "model_new.py")
+    if reference is not None:
+        parts.append(f"REFERENCE = {_literal(read(reference))}")
     parts += [f"KERNELS = (\n{kernels})\n", skeleton, _REGISTERED]
     return Candidate("\n\n".join(part.strip("\n") for part in parts) + "\n")
 
@@ -112,6 +115,11 @@ def _docstring(template: Template, tuned: Sequence[Tuned], note: str) -> str:
     if note:
         lines += ["", *note.splitlines()]
     return "\n".join([*lines, '"""'])
+
+
+def _literal(text: str) -> str:
+    """A Python literal of a text, to be read where that is possible."""
+    return repr(text) if "'''" in text or text.endswith("\\") or "\r" in text else f"r'''{text}'''"
 
 
 def _kernel(template: Template, variant: Variant, tuned: Tuned, of_each: bool) -> str:
