@@ -5,13 +5,14 @@ torch only when a kernel is first asked for.
 """
 
 import importlib
+from typing import Any
 
 __version__ = "0.1.0"
 
-_FROM_PYTHON = ("kernel", "tune")
+_FROM_PYTHON = ("Kernel", "kernel", "tune")
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     if name not in _FROM_PYTHON:
         raise AttributeError(f"module 'tuner' has no attribute {name!r}")
     return getattr(importlib.import_module("tuner.api"), name)

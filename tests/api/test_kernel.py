@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+import tuner
 from tuner import settings, template
 from tuner.api import Kernel, kernel
 from tuner.errors import ConfigError
@@ -77,6 +78,13 @@ def test_it_is_known_by_name(project: Path) -> None:
     assert settings.folder_of("softmax", project) == made.folder
 
 
+def test_a_folder_is_such_a_kernel(project: Path) -> None:
+    saved = softmax().save("kernels/mine")
+    assert tuner.Kernel("kernels/mine").folder == saved.resolve()
+    with pytest.raises(ConfigError, match=r"^kernels: no template\.py in it$"):
+        tuner.Kernel("kernels")
+
+
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
@@ -99,3 +107,4 @@ def test_it_is_tuned_called_and_exported(project: Path, needs_compiler: None) ->
     assert len(result.trials) == 2 == len(result.rows()) and result.rows()[0]["unroll"] in (1, 2, 4)
     x = torch.randn(5, 64)
     torch.testing.assert_close(made(x), x.softmax(1))
+    torch.testing.assert_close(Kernel(made.folder)(x), x.softmax(1))

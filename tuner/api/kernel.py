@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tuner import kernels
+from tuner import kernels, problem, template
 from tuner.api.functions import arguments_of, as_expression, as_function
 from tuner.api.result import Result, run
 from tuner.errors import ConfigError
@@ -23,26 +23,36 @@ _INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
 
 
 class Kernel:
-    """A kernel with knobs. `tune` searches it; called, it is the winner for the nearest shapes."""
+    """The kernel of a template's folder. `tune` searches it; called, it is the winner for the nearest shapes.
 
-    def __init__(self, folder: Path, inputs: Function) -> None:
-        self.folder, self.inputs = folder, inputs
+    `inputs(*sizes)` makes the inputs that the shapes given to `tune` are of; without it those are the inputs' own.
+    Raises TunerError for a folder that is no sound template.
+    """
+
+    def __init__(self, folder: str | Path, inputs: Function | None = None) -> None:
+        self.folder, self.inputs = Path(folder).resolve(), inputs
+        if not (self.folder / "template.py").is_file():
+            raise ConfigError(f"{folder}: no template.py in it")
+        template.load(self.folder)
         self._model: Any = None
 
     def tune(
         self,
-        shapes: Sequence[Sequence[int]] | None = None,
+        shapes: Sequence[Sequence[Any]] | None = None,
         seconds: float | None = None,
         trials: int = 200,
         **options: Any,
     ) -> Result:
-        """Search, one workload for each of `shapes`, which are arguments of `inputs`; the winners are cached.
+        """Search, one workload for each of `shapes`; the winners are cached.
 
+        A shape is the arguments of `inputs`, or without that as in a config: one of an input, or a list of all inputs'.
         `seconds` and `trials` limit each search; `options` are further keys of a config. Raises TunerError.
         """
         values: dict[str, Any] = {"trials": trials, "time_budget_s": seconds, **options}
         if shapes is not None:
-            values["shapes"] = tuple(tuple(tuple(x.shape) for x in self.inputs(*sizes)) for sizes in shapes)
+            make = self.inputs
+            given_shapes = shapes if make is None else [[tuple(x.shape) for x in make(*sizes)] for sizes in shapes]
+            values["shapes"] = _tuples(given_shapes)
         settings = load(self.folder)
         given = {key: value for key, value in values.items() if value is not None}
         checked = type(settings).model_validate({**settings.model_dump(exclude_unset=True), **given})
@@ -50,10 +60,14 @@ class Kernel:
         return run(checked.given(self.folder, {}), self.folder)
 
     def __call__(self, *inputs: Any) -> Any:
-        """The winner's result. Raises CacheError where nothing was tuned for this device."""
+        """The winner's result, of a model with the problem's own constructor arguments.
+
+        Raises CacheError where nothing was tuned for this device.
+        """
         if self._model is None:
             device = "cuda" if inputs[0].device.type == "cuda" else "cpu"
-            self._model = kernels.load(str(self.folder), device=device)()
+            model_new = kernels.load(str(self.folder), device=device)
+            self._model = model_new(*problem.load(self.folder / "problem.py").get_init_inputs()).to(inputs[0].device)
         return self._model(*inputs)
 
     def save(self, folder: str | Path) -> Path:
@@ -63,6 +77,10 @@ class Kernel:
             raise ConfigError(f"{to}: is there already")
         shutil.copytree(self.folder, to)
         return to
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def kernel(
@@ -100,7 +118,6 @@ def kernel(
         shutil.copy(file, folder)
     for file_name, text in texts.items():
         (folder / file_name).write_text(text, encoding="utf-8")
-    load(folder)
     return Kernel(folder, inputs)
 
 
