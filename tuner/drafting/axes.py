@@ -140,8 +140,8 @@ def _product(node: Product, found: Layouts) -> Dims:
         spatial = len(node.shape) - 2
         sizes = zip(("channels", *SPATIAL[spatial]), node.shape[1:], strict=True)
         return (x[0], *((Axis(name, size),) if size != 1 else () for name, size in sizes))
-    last = (Axis("features", node.shape[-1]),) if node.shape[-1] != 1 else ()
-    if node.kind == "linear" or len(x) == len(node.shape):
+    if node.shape and (node.kind == "linear" or len(x) == len(node.shape)):
+        last = (Axis("features", node.shape[-1]),) if node.shape[-1] != 1 else ()
         outer = [
             axes if size_of(axes) == size else (Axis("samples", size),)
             for axes, size in zip(x[:-1], node.shape[:-1], strict=True)

@@ -132,6 +132,8 @@ class _Host:
             known = [axis for axes in self.plan.layouts.of(ref) for axis in axes]
             if isinstance(node, Input) and not all(self._is_known(axis) for axis in known):
                 self.sizes.shape(ref)  # its dimensions are where these sizes come from
+            elif isinstance(node, Parameter) and not all(map(self.sizes.can_know, known)):
+                self.sizes.named(ref, f"model.{node.path}.shape")
             shape = self.sizes.shape(ref)
             self.checked[ref] = f"operand({', '.join([self.value(ref), *shape])})"
         return self.checked[ref]

@@ -41,6 +41,10 @@ class Sizes:
     def knows(self, axes: tuple[Axis, ...]) -> bool:
         return axes in self.known or (len(axes) == 1 and self._within(axes[0]) is not None)
 
+    def can_know(self, axis: Axis) -> bool:
+        """Whether a tensor that the function has tells the size."""
+        return self.knows((axis,)) or any(axis in self.layouts.axes(ref) for ref in self.tensors)
+
     def _text(self, axes: tuple[Axis, ...]) -> str:
         if axes in self.known:
             return self.known[axes]
@@ -83,7 +87,7 @@ class Sizes:
                 name = self.names.of((owner, ref, k), word) if owner else self.names.free(word)
                 self.known[axes] = name
                 words.append(name)
-        line = f"{', '.join(words)}{',' if len(words) == 1 else ''} = {text}"
+        line = f"{', '.join(words)} = {text}" if len(words) > 1 else f"({words[0]},) = {text}"
         if line not in self.lines:
             self.lines.append(line)
 

@@ -14,6 +14,7 @@ from tuner.drafting.plan import FLOATING, Plan, plan
 from tuner.drafting.region import Kernel
 from tuner.drafting.rewrite import free_biases, parted
 from tuner.drafting.scope import C_TYPES
+from tuner.drafting.shorten import shortened
 from tuner.drafting.sources import Schedule, header, schedule_name, source
 from tuner.drafting.spaces import knobs, spaces
 from tuner.drafting.template_text import Variant, model_new_text, template_text
@@ -43,7 +44,7 @@ def draft(name: str, traced: Traced, workload: Workload, source: str) -> Draft:
     dtype = next((d for d in workload.dtypes if d in FLOATING), None)
     if dtype is None:
         raise TemplateError(f"{name}: inputs are {workload.dtype_names}; drafts are made for {', '.join(FLOATING)}")
-    graph = parted(free_biases(traced.graph))
+    graph = parted(free_biases(shortened(traced.graph)))
     parts = [_Part("fused", plan(graph))]
     last = last_plan(graph)
     if last is not None:
