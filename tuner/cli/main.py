@@ -18,6 +18,7 @@ from tuner.cli.doctor import doctor
 from tuner.cli.files import export, verify
 from tuner.cli.new import new
 from tuner.cli.output import complain
+from tuner.cli.report import report
 from tuner.cli.results import results
 from tuner.cli.search import search
 from tuner.cli.templates import templates, validate
@@ -34,7 +35,7 @@ def cli() -> None:
     """Tune GPU and CPU kernels written as templates with knobs."""
 
 
-for command in (new, search, results, validate, export, verify, templates, doctor, cache):
+for command in (new, search, results, report, validate, export, verify, templates, doctor, cache):
     cli.add_command(command)
 
 
