@@ -12,7 +12,7 @@ from tuner import template
 from tuner.errors import TemplateError
 from tuner.space import Point
 from tuner.template import render
-from tuner.template.model_new import model_new
+from tuner.template.model_new import derived, model_new
 
 POINT = Point("plain", (("unroll", 2), ("order", "rows"), ("fast", False), ("threads", 1)))
 
@@ -52,9 +52,40 @@ def test_what_the_constructor_uses_comes_with_it(tiny_folder: Path) -> None:
     assert "def first" in text and "def second" in text and "other" not in text
 
 
-def test_a_constructor_that_uses_more_is_refused(tiny_folder: Path) -> None:
+def test_constants_and_imports_that_the_constructor_uses_come_with_it(tiny_folder: Path) -> None:
     (tiny_folder / "model_new.py").unlink()
     problem = tiny_folder / "problem.py"
-    problem.write_text("START = 1.0\n" + problem.read_text().replace("arange(1.0", "arange(START"))
+    more = "from math import floor as down\nOTHER, START = 2.0, down(1.5)\nLEAST: float = START\n"
+    problem.write_text(more + problem.read_text().replace("arange(1.0", "arange(LEAST"))
+    tuned = render.Tuned(POINT, ((4, 8),), "float32", "Test CPU", "match")
+    names: dict[str, Any] = {}
+    exec(render.candidate(template.load(tiny_folder), [tuned]).text, names)
+    assert torch.equal(names["ModelNew"](8).weight, torch.arange(1.0, 9))
+
+
+def test_the_old_way_to_call_the_base_class_is_taken(tiny_folder: Path) -> None:
+    (tiny_folder / "model_new.py").unlink()
+    problem = tiny_folder / "problem.py"
+    problem.write_text(problem.read_text().replace("super()", "super(Model, self)"))
+    assert "super().__init__()" in model_new(tiny_folder)
+
+
+def test_methods_that_the_constructor_calls_come_with_it(tiny_folder: Path) -> None:
+    (tiny_folder / "model_new.py").unlink()
+    problem = tiny_folder / "problem.py"
+    text = problem.read_text().replace("arange(1.0", "arange(self.first()")
+    problem.write_text(text.replace("    def forward", "    def first(self):\n        return 1.0\n\n    def forward"))
+    assert "def first(self)" in model_new(tiny_folder)
+
+
+def test_forward_takes_no_more_than_the_inputs() -> None:
+    problem = "class Model(nn.Module):\n    def forward(self, x, mask=None):\n        return x\n"
+    assert "run(self, x)" in derived(problem, Path("problem.py"), 1)
+
+
+def test_a_constructor_that_uses_what_is_not_there_is_refused(tiny_folder: Path) -> None:
+    (tiny_folder / "model_new.py").unlink()
+    problem = tiny_folder / "problem.py"
+    problem.write_text(problem.read_text().replace("arange(1.0", "arange(START"))
     with pytest.raises(TemplateError, match=r"problem\.py: the constructor of Model uses START; write .*model_new\.py"):
         template.load(tiny_folder)

@@ -77,7 +77,7 @@ class _Host:
             else:
                 self._call(step.node)
         for path, ref in self.graph.updates:
-            self._line(f"model.{path}.copy_({self.value(ref)})")
+            self._line(f"{attribute(path)}.copy_({self.value(ref)})")
         outputs = [self.value(ref) for ref in self.graph.outputs]
         self._line(f"return {', '.join(outputs)}")
         return self._file()
@@ -115,7 +115,7 @@ class _Host:
             return self.values[ref]
         node = self.graph[ref]
         if isinstance(node, Parameter):
-            return f"model.{node.path}"
+            return attribute(node.path)
         if isinstance(node, Constant):
             name = self.names.free(node.name)
             self._line(f"{name} = {node.call}.to({self.first}.device)")
@@ -247,6 +247,14 @@ class _Host:
             f'"""Host side of {self.name}."""\n\nimport torch\n{imports}\n\n'
             f'def {self.name}(model, kernel, {arguments}):\n    """{self.doc}"""\n{knobs}{body}\n'
         )
+
+
+def attribute(path: str) -> str:
+    """A tensor of the model, as an expression; modules of a list are reached by their numbers."""
+    module, _, name = path.rpartition(".")
+    if all(word.isidentifier() for word in path.split(".")):
+        return f"model.{path}"
+    return f'model.get_submodule("{module}").{name}' if name.isidentifier() else f'model.get_parameter("{path}")'
 
 
 def _workspace(functor: Functor) -> int:

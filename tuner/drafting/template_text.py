@@ -12,6 +12,7 @@ from tuner.drafting.graph import Product
 from tuner.drafting.plan import Plan
 from tuner.drafting.region import Kernel
 from tuner.drafting.spaces import Space
+from tuner.records import Workload
 from tuner.space import Knob
 from tuner.template.model_new import derived
 
@@ -79,27 +80,56 @@ _TUPLES = '''def as_tuples(value):
 
 '''
 
+_NUMBERS = '''def tensor_of(number, x):
+    """A number as a tensor where `x` is."""
+    if isinstance(number, torch.Tensor):
+        return number
+    return torch.full((), number, dtype=x.dtype if isinstance(number, float) else None, device=x.device)
 
-def model_new_text(problem: str, init: Sequence[object]) -> str:
-    """model_new.py: the reference's constructor, which refuses other arguments than `init`.
 
-    Their values stand in the sources. `problem` is the text of problem.py. Raises TemplateError as `derived` does.
+'''
+
+
+def model_new_text(problem: str, workload: Workload) -> str:
+    """model_new.py: the reference's constructor, which refuses other arguments than the workload's.
+
+    Their values stand in the sources. `problem` is the text of problem.py; numbers among the inputs become tensors.
+    Raises TemplateError as `derived` does.
     """
-    text = derived(problem, Path("problem.py"))
-    model = next(n for n in ast.parse(text).body if isinstance(n, ast.ClassDef) and n.name == "ModelNew")
-    start = next((n for n in model.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
-    if start is None or not init:
-        return _HEAD + text
+    text = derived(problem, Path("problem.py"), len(workload.inputs))
+    model = _model(text)
+    methods = {n.name: n for n in model.body if isinstance(n, ast.FunctionDef)}
+    lines, helpers = text.splitlines(), ""
+    numbers = [not spec.shape for spec in workload.inputs]
+    if any(numbers) and not all(numbers):
+        names = [argument.arg for argument in methods["forward"].args.args[1:]]
+        like = names[numbers.index(False)]
+        given = [f"tensor_of({n}, {like})" if is_number else n for n, is_number in zip(names, numbers, strict=True)]
+        lines[methods["forward"].body[0].lineno - 1] = f"        return run(self, {', '.join(given)})"
+        helpers += _NUMBERS
+    start = methods.get("__init__")
+    if start is not None and workload.init:
+        lines, helpers = _checking(lines, start, workload.init), helpers + _TUPLES
+    at = model.lineno - 1
+    return _HEAD + "\n".join([*lines[:at], *helpers.splitlines(), *lines[at:]]) + "\n"
+
+
+def _model(text: str) -> ast.ClassDef:
+    return next(n for n in ast.parse(text).body if isinstance(n, ast.ClassDef) and n.name == "ModelNew")
+
+
+def _checking(lines: list[str], start: ast.FunctionDef, init: Sequence[object]) -> list[str]:
+    """The lines with a check of the constructor's arguments at its beginning."""
     given = [argument.arg for argument in [*start.args.posonlyargs, *start.args.args][1:]][: len(init)]
     if start.args.vararg is not None and len(given) < len(init):
         given.append(f"*{start.args.vararg.arg}")
     first = next(n for n in start.body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)))
-    lines, indent, at = text.splitlines(), " " * first.col_offset, first.lineno - 1
+    indent, at = " " * first.col_offset, first.lineno - 1
     check = [
         f"{indent}if as_tuples(({', '.join(given)},)) != {_as_tuples(init)!r}:",
         f'{indent}    raise RuntimeError("these kernels are drafted for other arguments: draft them anew")',
     ]
-    return _HEAD + _TUPLES + "\n".join([*lines[:at], *check, *lines[at:]]) + "\n"
+    return [*lines[:at], *check, *lines[at:]]
 
 
 def _as_tuples(value: object) -> object:

@@ -111,7 +111,7 @@ class _Writer:
         variants = [(part, variant) for part in self.parts for variant in part.variants()]
         every = [variant for _, variant in variants]
         files = {
-            "model_new.py": model_new_text(problem, self.workload.init),
+            "model_new.py": model_new_text(problem, self.workload),
             "template.py": template_text(self.name, every, self.dtype, leaves),
         }
         for part in self.parts:

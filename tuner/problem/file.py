@@ -147,7 +147,7 @@ def alike(
 
 
 def _own_inputs(problem: Problem) -> list[torch.Tensor]:
-    """What get_inputs returns. Raises ProblemError unless that is a list or tuple of tensors that are taken."""
+    """What get_inputs returns, numbers as tensors. Raises ProblemError unless it is a list of what is taken."""
     import torch
 
     wanted = f"{problem.path}: get_inputs wants to return a list of tensors, not"
@@ -157,6 +157,10 @@ def _own_inputs(problem: Problem) -> list[torch.Tensor]:
         raise ProblemError(f"{problem.path}: get_inputs: {type(error).__name__}: {_line(error)}") from error
     if not isinstance(own, list | tuple):
         raise ProblemError(f"{wanted} one {type(own).__name__}")
+    like = next((x.dtype for x in own if isinstance(x, torch.Tensor) and x.is_floating_point()), torch.float32)
+    # A number is one element: what the model makes of either is the same.
+    own = [torch.tensor(x, dtype=like if isinstance(x, float) else None) if type(x) in (bool, int, float) else x
+           for x in own]  # fmt: skip
     for x in own:
         if not isinstance(x, torch.Tensor):
             raise ProblemError(f"{wanted} one with {_a(type(x).__name__)} in it")

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tuner.errors import TemplateError
 from tuner.template.shared import read
 
 FILE = "model_new.py"
-_GIVEN = {"torch", "nn", "math", "super", "__class__"}  # what every candidate has
+_GIVEN = {"torch", "nn", "math", "super", "__class__", "__name__", "__file__"}  # what every candidate has
+_OLD_SUPER = re.compile(r"\bsuper\(\s*Model\s*,\s*self\s*\)")  # of a class that has another name now
 
 
 def model_new(folder: Path) -> str:
-    """The text that defines ModelNew, from its first definition on.
+    """The text that defines ModelNew.
 
     Without a model_new.py the problem's Model is taken with its constructor, and its forward runs the kernel. Raises
-    TemplateError where the constructor needs more of the problem's file than functions and classes.
+    TemplateError where the constructor needs what the problem's file does not have.
     """
     path = folder / FILE
     if path.is_file():
@@ -27,49 +29,112 @@ def model_new(folder: Path) -> str:
     return derived(read(problem), problem)
 
 
-def derived(text: str, problem: Path) -> str:
-    """ModelNew from the text of a problem; `problem` is what messages call it."""
+def derived(text: str, problem: Path, inputs: int | None = None) -> str:
+    """ModelNew from the text of a problem, with whatever else of the file its constructor uses.
+
+    `problem` is what messages call the file; forward takes `inputs` tensors, all that Model's takes when left out.
+    """
     path = problem.with_name(FILE)
     try:
         tree = ast.parse(text)
     except SyntaxError as error:
         raise TemplateError(f"{problem}:{error.lineno}: SyntaxError: {error.msg}") from None
-    definitions = {n.name: n for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef)}
-    model = definitions.get("Model")
-    methods = (
-        {n.name: n for n in model.body if isinstance(n, ast.FunctionDef)} if isinstance(model, ast.ClassDef) else {}
-    )
+    model = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Model"), None)
+    methods = {n.name: n for n in model.body if isinstance(n, ast.FunctionDef)} if model is not None else {}
     if "forward" not in methods:
         raise TemplateError(f"{problem}: has no class Model with a forward; write {path}")
-    needed = _needed(methods, definitions, problem)
-    parts = [ast.get_source_segment(text, definitions[name]) or "" for name in needed]
-    constructor = [_indented(text, methods["__init__"])] if "__init__" in methods else []
-    arguments = methods["forward"].args
-    inputs = ", ".join(argument.arg for argument in arguments.args[1:])
-    forward = f"    def forward(self, {inputs}):\n        return run(self, {inputs})"
-    parts.append(
-        "\n\n".join(["class ModelNew(nn.Module):", *constructor, forward]).replace(":\n\n    def", ":\n    def", 1)
-    )
-    return "\n\n\n".join(parts) + "\n"
+    own = _constructor(methods)
+    others = [statement for statement in tree.body if statement is not model]
+    lines = text.splitlines()
+    parts = [_text(lines, statement) for statement in _needed(own, others, problem)]
+    given = [argument.arg for argument in methods["forward"].args.args[1:]][:inputs]
+    forward = f"    def forward(self, {', '.join(given)}):\n        return run(self, {', '.join(given)})"
+    body = "\n\n".join([*(_OLD_SUPER.sub("super()", _text(lines, method)) for method in own), forward])
+    return "".join(f"{part}{end}" for part, end in _spaced([*parts, f"class ModelNew(nn.Module):\n{body}"]))
 
 
-def _indented(text: str, method: ast.FunctionDef) -> str:
-    return f"    {ast.get_source_segment(text, method)}"
+def without_given(text: str) -> str:
+    """A skeleton without its docstring and the imports that every candidate has, which serve editors only."""
+    tree = ast.parse(text)
+
+    def serves_editors(statement: ast.stmt) -> bool:
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            return _bound(statement) <= _GIVEN
+        return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+    kept = next((statement for statement in tree.body if not serves_editors(statement)), None)
+    if kept is None:
+        raise TemplateError(f"{FILE}: defines nothing")
+    decorators = getattr(kept, "decorator_list", [])
+    first = min([kept.lineno, *(decorator.lineno for decorator in decorators)])
+    return "".join(text.splitlines(keepends=True)[first - 1 :])
 
 
-def _needed(methods: dict[str, ast.FunctionDef], definitions: Mapping[str, ast.stmt], problem: Path) -> list[str]:
-    """Functions and classes of the problem that the constructor uses, in the file's order."""
+def _constructor(methods: dict[str, ast.FunctionDef]) -> list[ast.FunctionDef]:
+    """The constructor and the methods that it calls, in the file's order."""
     found: set[str] = set()
-    pending: list[ast.AST] = [methods[name] for name in ("__init__",) if name in methods]
+    pending = ["__init__"] if "__init__" in methods else []
     while pending:
-        node = pending.pop()
-        used = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-        bound = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
-        bound |= {n.arg for n in ast.walk(node) if isinstance(n, ast.arg)}
-        bound |= {n.name for n in ast.walk(node) if isinstance(n, ast.FunctionDef | ast.ClassDef)}
-        for name in sorted(used - bound - _GIVEN - set(dir(builtins)) - found):
-            if name not in definitions or name == "Model":
+        name = pending.pop()
+        found.add(name)
+        used = {n.attr for n in ast.walk(methods[name]) if isinstance(n, ast.Attribute)}
+        pending += sorted(used & set(methods) - found - {"forward"})
+    return [method for name, method in methods.items() if name in found]
+
+
+def _text(lines: list[str], statement: ast.stmt) -> str:
+    """A statement's lines, decorators included."""
+    decorators = getattr(statement, "decorator_list", [])
+    first = min([statement.lineno, *(decorator.lineno for decorator in decorators)])
+    return "\n".join(lines[first - 1 : statement.end_lineno])
+
+
+def _spaced(parts: list[str]) -> Iterator[tuple[str, str]]:
+    """Each part and what follows it: nothing between statements, two empty lines around definitions."""
+    for part, following in zip(parts, [*parts[1:], ""], strict=True):
+        apart = following and any(text.startswith(("class ", "def ", "@")) for text in (part, following))
+        yield part, "\n\n\n" if apart else "\n"
+
+
+def _needed(own: Iterable[ast.stmt], others: list[ast.stmt], problem: Path) -> list[ast.stmt]:
+    """The statements of the problem that these methods use, in the file's order."""
+    binding: dict[str, list[ast.stmt]] = {}
+    for statement in others:
+        for name in _bound(statement):
+            binding.setdefault(name, []).append(statement)
+    found: set[str] = set()
+    kept: list[ast.stmt] = []
+    pending: list[ast.stmt] = list(own)
+    while pending:
+        statement = pending.pop()
+        used = {n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+        inside = {name for one in ast.walk(statement) if isinstance(one, ast.stmt) for name in _bound(one)}
+        inside |= {n.arg for n in ast.walk(statement) if isinstance(n, ast.arg)}
+        inside |= {n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
+        inside |= {n.id for n in _old_super(statement)}
+        for name in sorted(used - inside - _GIVEN - found):
+            if name in binding:
+                found.add(name)
+                more = [one for one in binding[name] if one not in kept]
+                kept, pending = kept + more, pending + more
+            elif name not in dir(builtins):
                 raise TemplateError(f"{problem}: the constructor of Model uses {name}; write {problem.with_name(FILE)}")
-            found.add(name)
-            pending.append(definitions[name])
-    return [name for name in definitions if name in found]
+    return [statement for statement in others if statement in kept]
+
+
+def _old_super(statement: ast.stmt) -> Iterator[ast.Name]:
+    """`Model` in super(Model, self)."""
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super":
+            yield from (n for n in node.args if isinstance(n, ast.Name) and n.id == "Model")
+
+
+def _bound(statement: ast.stmt) -> set[str]:
+    """Names that a statement of a file gives a value."""
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        return {(alias.asname or alias.name.split(".")[0]) for alias in statement.names}
+    if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+        return {statement.name}
+    names = {n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
+    nested = [n for n in ast.walk(statement) if isinstance(n, ast.stmt) and n is not statement]
+    return names.union(*(_bound(n) for n in nested if isinstance(n, ast.Import | ast.ImportFrom | ast.FunctionDef)))

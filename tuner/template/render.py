@@ -16,8 +16,8 @@ from tuner.errors import TemplateError
 from tuner.records import Environment, Workload, names_of
 from tuner.space import Choice, Point
 from tuner.template import Template, Variant
-from tuner.template.hosts import body, definitions, host_files
-from tuner.template.model_new import model_new
+from tuner.template.hosts import body, host_files
+from tuner.template.model_new import model_new, without_given
 from tuner.template.shared import inline_includes, read
 from tuner.template.signatures import signatures
 
@@ -76,7 +76,7 @@ def candidate(template: Template, tuned: Sequence[Tuned], note: str = "", refere
     hosts = dict.fromkeys(variant.host for variant in variants.values())  # each once
     parts += [body(file, template.folder) for file in host_files(template.folder, hosts)]
     kernels = "".join(_kernel(template, variants[t.point.variant], t, of_each) for t in tuned)
-    skeleton = definitions(model_new(template.folder), template.folder / "model_new.py")
+    skeleton = without_given(model_new(template.folder))
     if reference is not None:
         parts.append(f"REFERENCE = {_literal(read(reference))}")
     parts += [f"KERNELS = (\n{kernels})\n", skeleton, _REGISTERED]
