@@ -54,6 +54,12 @@ def test_a_problem_knows_its_file(write: Write) -> None:
     assert isinstance(loaded.model, type) and loaded.model.__name__ == "Model" and loaded.get_init_inputs() == [8]
 
 
+def test_a_number_beside_tensors_is_an_input_of_one_element(write: Write) -> None:
+    loaded = problem.load(write(INPUTS, "return [torch.rand(4, 8).half(), 3.5, 2]"))
+    specs = problem.default_workload(loaded).inputs
+    assert [(spec.shape, spec.dtype) for spec in specs] == [((4, 8), "float16"), ((), "float16"), ((), "int64")]
+
+
 @pytest.mark.parametrize("name", ["no_such.py", "."])
 def test_no_file_is_a_fault(tmp_path: Path, name: str) -> None:
     path = tmp_path / name

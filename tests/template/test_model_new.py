@@ -55,7 +55,7 @@ def test_what_the_constructor_uses_comes_with_it(tiny_folder: Path) -> None:
 def test_constants_and_imports_that_the_constructor_uses_come_with_it(tiny_folder: Path) -> None:
     (tiny_folder / "model_new.py").unlink()
     problem = tiny_folder / "problem.py"
-    more = "from math import floor as down\nOTHER, START = 2.0, down(1.5)\nLEAST: float = START\n"
+    more = "from math import fabs as size\nOTHER, START = 2.0, size(-1.0)\nLEAST: float = START\n"
     problem.write_text(more + problem.read_text().replace("arange(1.0", "arange(LEAST"))
     tuned = render.Tuned(POINT, ((4, 8),), "float32", "Test CPU", "match")
     names: dict[str, Any] = {}

@@ -157,16 +157,19 @@ def _own_inputs(problem: Problem) -> list[torch.Tensor]:
         raise ProblemError(f"{problem.path}: get_inputs: {type(error).__name__}: {_line(error)}") from error
     if not isinstance(own, list | tuple):
         raise ProblemError(f"{wanted} one {type(own).__name__}")
-    like = next((x.dtype for x in own if isinstance(x, torch.Tensor) and x.is_floating_point()), torch.float32)
-    # A number is one element: what the model makes of either is the same.
-    own = [torch.tensor(x, dtype=like if isinstance(x, float) else None) if type(x) in (bool, int, float) else x
-           for x in own]  # fmt: skip
+    if any(isinstance(x, torch.Tensor) for x in own):  # a number beside tensors is one of a single element
+        like = next((x.dtype for x in own if isinstance(x, torch.Tensor) and x.is_floating_point()), torch.float32)
+        own = [torch.tensor(x, dtype=like if type(x) is float else None) if _is_number(x) else x for x in own]
     for x in own:
         if not isinstance(x, torch.Tensor):
             raise ProblemError(f"{wanted} one with {_a(type(x).__name__)} in it")
         if not _is_taken(x):
             raise ProblemError(f"{wanted} one with a {x.layout} tensor of {x.dtype} in it")
     return list(own)
+
+
+def _is_number(x: object) -> bool:
+    return type(x) in (bool, int, float)
 
 
 def _a(name: str) -> str:
