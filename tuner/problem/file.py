@@ -159,7 +159,7 @@ def _own_inputs(problem: Problem) -> list[torch.Tensor]:
         raise ProblemError(f"{wanted} one {type(own).__name__}")
     if any(isinstance(x, torch.Tensor) for x in own):  # a number beside tensors is one of a single element
         like = next((x.dtype for x in own if isinstance(x, torch.Tensor) and x.is_floating_point()), torch.float32)
-        own = [torch.tensor(x, dtype=like if type(x) is float else None) if _is_number(x) else x for x in own]
+        own = [torch.tensor(x, dtype=like if isinstance(x, float) else None) if _is_number(x) else x for x in own]
     for x in own:
         if not isinstance(x, torch.Tensor):
             raise ProblemError(f"{wanted} one with {_a(type(x).__name__)} in it")
