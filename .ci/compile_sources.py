@@ -61,6 +61,7 @@ def main() -> int:
                     path = Path(folder, f"{name}-{variant.name}-{i}.cu")
                     path.write_text(render.kernel_source(kernel, variant, point))
                     jobs.append((f"{name} {point}", path, low if variant.exact else "sm_90"))
+        jobs += [(str(s.relative_to(ROOT)), s, "sm_80") for s in sorted(ROOT.glob("examples/**/*.cu"))]
         with ThreadPoolExecutor(2) as pool:
             complaints = [complaint for complaint in pool.map(compile_one, jobs) if complaint]
     for complaint in complaints:

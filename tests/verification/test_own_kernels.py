@@ -31,7 +31,7 @@ def failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         kernel = template.load(own_kernels.write(tmp_path, name, **changed))
         loaded = problem.load(kernel.problem)
         workload = problem.default_workload(loaded)
-        point = Point(name, (("step", 1),))
+        point = Point(name, (("step", 2),))  # a text that no other test builds in this process
         each = workload.each_dtype
         tuned = render.Tuned(point, workload.shapes, workload.dtype, "a device", workload.precision, each)
         names: dict[str, Any] = {}

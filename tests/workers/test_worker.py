@@ -294,3 +294,17 @@ def test_nothing_outlives_the_main_process(tmp_path: Path, how: int) -> None:
     main.send_signal(how)
     main.wait(10)
     assert gone_within(10, *pids)
+
+
+def test_a_script_that_starts_one_at_its_top_level_is_not_run_again(tmp_path: Path) -> None:
+    """As a user writes who has no `if __name__ == "__main__"`."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from helpers.target import Greet, OpenGreeter\nfrom tuner.workers.worker import Worker\n"
+        "print('executed', flush=True)\n"
+        "with Worker(OpenGreeter()) as worker:\n    print(worker.call(Greet('you'), 100))\n"
+    )
+    tests = Path(__file__).resolve().parents[1]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tests.parent), str(tests)])}
+    done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=200)
+    assert done.stdout.splitlines()[0] == "executed" and len(done.stdout.splitlines()) == 2, done.stderr

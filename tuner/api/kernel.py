@@ -40,13 +40,14 @@ class Kernel:
         self,
         shapes: Sequence[Sequence[Any]] | None = None,
         seconds: float | None = None,
-        trials: int = 200,
+        trials: int | None = None,
         **options: Any,
     ) -> Result:
         """Search, one workload for each of `shapes`; the winners are cached.
 
         A shape is the arguments of `inputs`, or without that as in a config: one of an input, or a list of all inputs'.
-        `seconds` and `trials` limit each search; `options` are further keys of a config. Raises TunerError.
+        `seconds` and `trials` limit each search; `options` are further keys of a config, which without them has its
+        defaults. Raises TunerError.
         """
         values: dict[str, Any] = {"trials": trials, "time_budget_s": seconds, **options}
         if shapes is not None:

@@ -16,9 +16,11 @@ import multiprocessing.connection
 import os
 import pickle
 import signal
+import sys
 import tempfile
 import threading
 import time
+import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, cast
@@ -121,7 +123,7 @@ class Worker(Generic[ServiceT]):
         arguments = (theirs, pickle.dumps(self.opening), str(self.log_path), self.environment)
         process = context.Process(target=worker_process.main, args=arguments, daemon=True)
         try:
-            with _starting_one, _fork_server_environment(), scratch.temporary_files_here():
+            with _starting_one, _fork_server_environment(), scratch.temporary_files_here(), _main_for(self.opening):
                 process.start()
         except BaseException:
             ours.close()
@@ -230,6 +232,21 @@ class Worker(Generic[ServiceT]):
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def _main_for(opening: Opening[Any]) -> Iterator[None]:
+    """Inside, a process that is started executes the user's script again only where the service is defined in it.
+
+    multiprocessing would do so in any case, and a script that searches at its top level would search in every worker.
+    """
+    main = sys.modules["__main__"]
+    if type(opening).__module__ != "__main__":
+        sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 class _Conversation:
