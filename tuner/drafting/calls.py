@@ -133,9 +133,21 @@ def left(node: Node) -> list[str]:
     """Names of the operators that a call leaves to PyTorch, as a variant's `leaves` has them."""
     if isinstance(node, Library):
         return [node.operator.split(".")[0]]
-    if isinstance(node, Map):
+    if isinstance(node, Map) and node.shape:
         return sorted(_functions(node.expression))
     return []
+
+
+def counted(graph: Graph, path: str, ref: Ref) -> float | None:
+    """By how much an update raises the buffer at `path`, where that is all it does: a count of batches."""
+    node = graph[ref]
+    if not isinstance(node, Map) or node.shape or node.dtype != "int64" or ref in graph.uses():
+        return None
+    buffer = graph[node.operands[0]]
+    if not isinstance(buffer, Parameter) or buffer.path != path or node.expression.name != "add":
+        return None
+    first, more = node.expression.arguments
+    return more.number if (first.name, more.name) == ("operand", "constant") else None
 
 
 def _functions(expression: Scalar) -> set[str]:

@@ -71,13 +71,16 @@ class _Host:
         if self.device == "cuda" and any(f.kernel.family in ("rows", "columns") for f in self.functors.values()):
             count = max(_workspace(f) for f in self.functors.values())
             self._line(f"workspace = torch.empty({count}, dtype=torch.uint8, device={self.first}.device)")
+        counts = {ref: calls.counted(self.graph, path, ref) for path, ref in self.graph.updates}
         for step in self.plan.steps:
             if isinstance(step, Kernel):
                 self._kernel(step)
-            else:
+            elif counts.get(Ref(step.node.name)) is None:
                 self._call(step.node)
         for path, ref in self.graph.updates:
-            self._line(f"{attribute(path)}.copy_({self.value(ref)})")
+            more = counts[ref]
+            change = f"add_({more:g})" if more is not None else f"copy_({self.value(ref)})"
+            self._line(f"{attribute(path)}.{change}")
         outputs = [self.value(ref) for ref in self.graph.outputs]
         self._line(f"return {', '.join(outputs)}")
         return self._file()
@@ -133,7 +136,7 @@ class _Host:
             if isinstance(node, Input) and not all(self._is_known(axis) for axis in known):
                 self.sizes.shape(ref)  # its dimensions are where these sizes come from
             elif isinstance(node, Parameter) and not all(map(self.sizes.can_know, known)):
-                self.sizes.named(ref, f"model.{node.path}.shape")
+                self.sizes.named(ref, f"{attribute(node.path)}.shape")
             shape = self.sizes.shape(ref)
             self.checked[ref] = f"operand({', '.join([self.value(ref), *shape])})"
         return self.checked[ref]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tuner.drafting.axes import Axis, Layouts, Unreadable, layouts
@@ -85,12 +85,24 @@ def plan(graph: Graph, last: Iterable[Ref] = ()) -> Plan:
     Raises TemplateError where axes of an operand cannot be told apart.
     """
     try:
-        made = Plan(graph, layouts(graph), last=frozenset(last))
+        found = layouts(graph)
     except Unreadable as unreadable:
         raise TemplateError(f"{unreadable.node}: meets its own elements along another axis") from unreadable
+    last = frozenset(last)
+    updates = tuple(ref for _, ref in graph.updates)
+    orders = [(*graph.outputs, *updates), (*updates, *graph.outputs)] if updates else [graph.outputs]
+    return min((_planned(graph, found, last, order) for order in orders), key=lambda made: len(made.kernels))
+
+
+def _planned(graph: Graph, found: Layouts, last: frozenset[Ref], order: Sequence[Ref]) -> Plan:
+    """With what is wanted computed in this order: statistics that are kept may be found with those that are used."""
+    made = Plan(graph, found, last=last)
     planner = _Planner(made)
-    for ref in (*graph.outputs, *(ref for _, ref in graph.updates)):
+    for ref in order:
         planner.store(ref)
+    updates = {ref for _, ref in graph.updates}
+    for kernel in made.kernels:
+        kernel.results.sort(key=lambda result: result.ref in updates)
     _name(made)
     return made
 
