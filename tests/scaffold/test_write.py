@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from helpers.tiny import TINY
 
-from tuner import settings, template
+from tuner import problem, settings, template
 from tuner.api import tune
-from tuner.errors import ConfigError, TemplateError
+from tuner.errors import ConfigError, ProblemError, TemplateError
 from tuner.scaffold import new_template
 from tuner.settings import static
 
@@ -94,10 +94,22 @@ def test_a_problem_alone_is_drafted(tmp_path: Path, own: tuple[Path, Path]) -> N
     assert {variant.device for variant in sound(tmp_path / "rms").variants} == {"cuda", "cpu"}
 
 
+def test_a_source_alone_gives_a_reference_to_be_written(tmp_path: Path, own: tuple[Path, Path]) -> None:
+    new_template(tmp_path / "rms", own[0])
+    kernel = sound(tmp_path / "rms")
+    loaded = problem.load(kernel.problem)
+    assert problem.default_workload(loaded).shapes == ((512, 1024), (512, 1024))
+    with pytest.raises(ProblemError, match="write here, with PyTorch, what rms_norm computes"):
+        problem.require_takes(loaded, problem.default_workload(loaded))
+    assert (
+        'launch("rms_norm", aligned(x), aligned(weight), out, x.shape[0], x.shape[1], model.eps)'
+        in (tmp_path / "rms" / "rms.py").read_text()
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"problem": None}, r"rms\.cpp: says how, not what: .*--problem"),
         ({"folder": "no good"}, "letters, digits and _ alone"),
         ({"source": "no.cpp"}, r"no\.cpp: no such file"),
         ({"source": "rms.py"}, r"rms\.py: a source is a \.cu or a \.cpp file"),

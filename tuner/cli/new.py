@@ -15,7 +15,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--source", type=FILE, help="a .cu or .cpp file of yours: its launcher and #ifndef defaults are taken")
 @click.option("--problem", type=FILE, help="the reference, in the KernelBench format")
 def new(folder: Path, source: Path | None, problem: Path | None) -> None:
-    """Make a template FOLDER: a small example, one around a --source and a --problem, or a draft of a --problem."""
+    """Make a template FOLDER: a small example, one around a --source, or a draft of a --problem."""
     from tuner.scaffold import new_draft, new_template
 
     place = Path(os.path.abspath(folder))

@@ -120,6 +120,37 @@ def {name}(model, kernel, {", ".join(inputs)}):
 '''
 
 
+_MAKERS = {"long long": "torch.randint(0, 64, ({sizes}))", "bool": "torch.rand({sizes}) > 0.5"}
+
+
+def problem_text(function: Signature, text: str) -> str:
+    """A problem whose inputs are the launcher's, and whose forward is still to be written."""
+    written = _written(function, text)
+    pointers = [p for p in function.arguments if p.is_pointer and p.name != written]
+    numbers = [p.name for p in function.arguments if p.type in ("float", "double")]
+    made = [_MAKERS.get(p.type.rstrip("*"), "torch.randn({sizes})").format(sizes="512, 1024") for p in pointers]
+    assigned = "".join(f"        self.{name} = {name}\n" for name in numbers)
+    constructor = f"    def __init__({', '.join(['self', *numbers])}):\n        super().__init__()\n{assigned}\n"
+    return f'''"""The reference: what {function.name} computes, in the KernelBench format."""
+
+import torch
+import torch.nn as nn
+
+
+class Model(nn.Module):
+{constructor if numbers else ""}    def forward(self, {", ".join(p.name for p in pointers) or "x"}):
+        raise NotImplementedError("write here, with PyTorch, what {function.name} computes")
+
+
+def get_inputs():
+    return [{", ".join(made) or "torch.randn(512, 1024)"}]
+
+
+def get_init_inputs():
+    return [{", ".join("1.0" for _ in numbers)}]
+'''
+
+
 def _written(function: Signature, text: str) -> str:
     """The pointer that the result goes to: one named so, else the last that is not const."""
     pointers = [p.name for p in function.arguments if p.is_pointer]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 from tuner.backends import toolchain
@@ -12,7 +13,7 @@ from tuner.drafting import drafts
 from tuner.drafting.drafts import Drafted
 from tuner.errors import ConfigError, TemplateError
 from tuner.problem import static
-from tuner.scaffold.source import host_text, knobs, launcher, template_text
+from tuner.scaffold.source import host_text, knobs, launcher, problem_text, template_text
 from tuner.template.shared import read
 
 EXAMPLE = Path(__file__).with_name("example")
@@ -22,22 +23,21 @@ def new_template(folder: Path, source: Path | None = None, problem: Path | None 
     """Make a template's folder and return its files.
 
     With neither, a commented example. With a problem, a draft of it. With a source as well, a template around that: its
-    `extern "C"` function is the launcher, its `#ifndef` defaults are the knobs. Raises ConfigError, ProblemError and
-    TemplateError.
+    `extern "C"` function is the launcher, its `#ifndef` defaults are the knobs. With a source alone, the forward of its
+    problem is still to be written, for nothing says what is right. Raises ConfigError, ProblemError and TemplateError.
     """
     if source is None and problem is not None:
         new_draft(folder, problem)
         return sorted(folder.iterdir())
     _require_free(folder)
-    if source is not None and problem is None:
-        raise ConfigError(f"{source}: says how, not what: name the reference that it computes, --problem FILE.py")
-    if source is None or problem is None:
+    if source is None:
         folder.mkdir(parents=True, exist_ok=True)
         for file in sorted(EXAMPLE.iterdir()):
             if file.suffix in (".py", ".cu", ".cpp"):
                 shutil.copy(file, folder)
         return sorted(folder.iterdir())
-    texts = _texts(folder.name.lower(), source, problem)
+    with tempfile.TemporaryDirectory() as made:
+        texts = _texts(folder.name.lower(), source, problem or _problem_of(source, Path(made)))
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -65,14 +65,27 @@ def _require_problem(problem: Path) -> None:
         raise ConfigError(fault)
 
 
+def _problem_of(source: Path, folder: Path) -> Path:
+    """The file of a problem for a source that comes alone."""
+    _require_source(source)
+    text = read(source)
+    made = folder / "problem.py"
+    made.write_text(problem_text(launcher(text, source), text), encoding="utf-8")
+    return made
+
+
+def _require_source(source: Path) -> None:
+    if not source.is_file():
+        raise ConfigError(f"{source}: no such file")
+    if source.suffix not in (".cu", ".cpp"):
+        raise ConfigError(f"{source}: a source is a .cu or a .cpp file")
+
+
 def _texts(name: str, source: Path, problem: Path) -> dict[str, str]:
     """The files of a template around a source. Raises ConfigError, TemplateError."""
     _require_problem(problem)
-    if not source.is_file():
-        raise ConfigError(f"{source}: no such file")
+    _require_source(source)
     name = name if name.isidentifier() else f"kernel_{name}"
-    if source.suffix not in (".cu", ".cpp"):
-        raise ConfigError(f"{source}: a source is a .cu or a .cpp file")
     text, file = read(source), source.name
     if file in ("problem.py", "template.py"):
         raise TemplateError(f"{file}: is the name of another part")
