@@ -47,4 +47,5 @@ def test_a_template_s_folder_is_searched(project: Path) -> None:
 
 def test_an_existing_source_is_tuned(project: Path) -> None:
     (commands,) = re.findall(r"```sh\n(.*?)```", (ROOT / "examples" / "README.md").read_text(), re.DOTALL)
+    assert commands in (ROOT / "README.md").read_text()
     assert "cached: " in [run(project, command) for command in commands.splitlines()][-1]
