@@ -14,12 +14,14 @@ from tuner.cli.configs import config_argument, given, override
 from tuner.cli.output import json_option, print_json, say
 from tuner.errors import ConfigError, UnjudgeableError
 
+FORMATS = ("kernelbench", "module", "kernels", "flashinfer", "gpumode", "source")  # the test compares with winners'
 EXIT_CODES = {"right": 0, "wrong": 1, "cannot be judged": 3}
 
 
 @click.command()
 @config_argument
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="the file to write")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="the file (or folder) to write")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="kernelbench", help="what it is written as")
 @override("device", "precision")
 @click.option("--force", is_flag=True, help="write it even when it is no faster than eager")
 @click.option("--backward", type=click.Choice(["reference"]), help="a file that trains: gradients are the reference's")
@@ -31,20 +33,21 @@ def export(
     precision: str | None,
     force: bool,
     backward: str | None,
+    form: str,
     as_json: bool,
 ) -> None:
-    """Write the winners of CONFIG as one submission that needs only PyTorch, verified in a fresh process."""
+    """Write the winners of CONFIG as one file that needs only PyTorch, or in another format, verified as it is used."""
     from tuner import settings
     from tuner.export import winners
 
     config = given(config, say(as_json)).config
     one = settings.load(config, {"device": device, "precision": precision})
     cache = settings.cache_root(config, one.template)
-    written = winners.export_winners(one, cache, output, force, say(as_json), backward is not None)
+    written = winners.export_winners(one, cache, output, force, say(as_json), backward is not None, form)
     if as_json:
         print_json({"submission": str(output), "records": [r.model_dump(mode="json") for r in written]})
     else:
-        click.echo(f"wrote {output} and {output.with_suffix('.md')}")
+        click.echo(f"wrote {output}" + (f" and {output.with_suffix('.md')}" if form == "kernelbench" else ""))
 
 
 @click.command()

@@ -22,6 +22,7 @@ from tuner.measurement.protocol.bench import (
     Sit,
 )
 from tuner.measurement.protocol.inspector import (
+    DescribeInterface,
     DeviceEnvironment,
     InspectorService,
     MachineService,
@@ -62,6 +63,7 @@ __all__ = [
     "BenchService",
     "CheckSuite",
     "Describe",
+    "DescribeInterface",
     "Description",
     "DeviceEnvironment",
     "InspectorService",

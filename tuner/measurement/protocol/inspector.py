@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tuner.records import Environment, Workload
+from tuner.records import Environment, TensorSpec, Workload
 from tuner.workers.protocol import Opening, Report, Request
 
 
@@ -16,6 +16,8 @@ class InspectorService(Protocol):
     def workload(self) -> Workload: ...
 
     def require(self, workload: Workload) -> None: ...
+
+    def interface(self, workload: Workload) -> InterfaceAnswer: ...
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,25 @@ class RequireWorkload(Request[InspectorService, None]):
 
     def run(self, service: InspectorService) -> None:
         service.require(self.workload)
+
+
+@dataclass(frozen=True)
+class InterfaceAnswer:
+    """Names and specs of parameters and buffers in the order of the state_dict, and the specs of the results."""
+
+    names: list[str]
+    state: list[TensorSpec]
+    outputs: list[TensorSpec]
+
+
+@dataclass(frozen=True)
+class DescribeInterface(Request[InspectorService, InterfaceAnswer]):
+    """Raises ProblemError unless the reference takes this workload."""
+
+    workload: Workload
+
+    def run(self, service: InspectorService) -> InterfaceAnswer:
+        return service.interface(self.workload)
 
 
 class MachineService(Protocol):
