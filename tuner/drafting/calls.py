@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tuner.drafting.graph import Graph, Library, Map, Node, Parameter, Product, Ref, View
+from tuner.drafting.graph import Graph, Library, Map, Node, Parameter, Product, Reduce, Ref, View
 from tuner.drafting.scalars import Scalar
 from tuner.errors import TemplateError
 
@@ -21,6 +21,7 @@ SIGNS = {
     "eq": "==",
     "ne": "!=",
 }
+REDUCTIONS = {"sum": "sum", "max": "amax", "min": "amin", "any": "any", "all": "all"}
 SPECIAL = {"relu": "torch.relu", "gelu": "torch.nn.functional.gelu", "silu": "torch.nn.functional.silu"}
 
 
@@ -96,7 +97,10 @@ def view(node: View, operand: str, sizes_before: tuple[int, ...], shape: Callabl
 def operator(node: Node, graph: Graph, value: Value) -> str:
     """The expression of an operator that PyTorch computes."""
     if isinstance(node, Map):
-        return scalar(node.expression, [value(ref) for ref in node.operands])
+        text = scalar(node.expression, [value(ref) for ref in node.operands])
+        return f"{text}.to(torch.{node.dtype})" if "int" in node.dtype else text
+    if isinstance(node, Reduce) and node.monoid in REDUCTIONS:
+        return f"torch.{REDUCTIONS[node.monoid]}({value(node.operand)}, {node.axes}, keepdim=True)"
     if not isinstance(node, Library):
         raise TemplateError(f"{node.name}: no kernel and no operator of PyTorch computes it")
     packet, overload = node.operator.split(".")
@@ -133,6 +137,8 @@ def left(node: Node) -> list[str]:
     """Names of the operators that a call leaves to PyTorch, as a variant's `leaves` has them."""
     if isinstance(node, Library):
         return [node.operator.split(".")[0]]
+    if isinstance(node, Reduce):
+        return [REDUCTIONS.get(node.monoid, node.monoid)]
     if isinstance(node, Map) and node.shape:
         return sorted(_functions(node.expression))
     return []

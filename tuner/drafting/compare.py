@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tuner.drafting.graph import Graph, Node, Ref, View
+from tuner.drafting.graph import Constant, Graph, Node, Ref, View
 from tuner.drafting.interpret import doubled, interpret
 from tuner.drafting.trace import Trace, traced
 from tuner.errors import ProblemError
@@ -119,10 +119,15 @@ def _outline(graph: Graph) -> list[object]:
 
 def _sizeless(graph: Graph) -> list[Node]:
     """The nodes without what shapes say already."""
-    return [
-        replace(node, shape=(), starts=(), batch=False) if isinstance(node, View) else replace(node, shape=())
-        for node in graph.nodes
-    ]
+
+    def sizeless(node: Node) -> Node:
+        if isinstance(node, View):
+            return replace(node, shape=(), starts=(), batch=False)
+        if isinstance(node, Constant) and node.is_position:
+            return replace(node, shape=(), call="")
+        return replace(node, shape=())
+
+    return [sizeless(node) for node in graph.nodes]
 
 
 def _differing(problem: Problem, workload: Workload, found: Trace) -> Iterator[str]:

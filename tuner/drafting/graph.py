@@ -18,6 +18,7 @@ another workload is for the emitted text to ask at run time.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -92,6 +93,14 @@ class Constant(Node):
 
     call: str
 
+    @property
+    def is_position(self) -> bool:
+        """Whether each element is its own place: nothing that needs to be read."""
+        return len(self.shape) == 1 and _POSITIONS.fullmatch(self.call) is not None
+
+
+_POSITIONS = re.compile(r"torch\.arange\((?:0, )?\d+(?:, dtype=torch\.int(?:32|64))?\)")
+
 
 @dataclass(frozen=True)
 class Product(Node):
@@ -163,6 +172,7 @@ class Window(Node):
     padding: tuple[int, ...]
     dilation: tuple[int, ...]
     ceil_mode: bool = False
+    fixed: bool = False  # whether the kernel is of these very sizes: adaptive pooling
 
     @property
     def refs(self) -> tuple[Ref, ...]:

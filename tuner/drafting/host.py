@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from tuner.drafting import calls
 from tuner.drafting.axes import Axis
 from tuner.drafting.functor import Functor
-from tuner.drafting.graph import Constant, Input, Node, Parameter, Product, Ref, View
+from tuner.drafting.graph import Constant, Input, Library, Node, Parameter, Product, Ref, View, Window
 from tuner.drafting.launcher import Argument
 from tuner.drafting.naming import Names
 from tuner.drafting.plan import Plan
@@ -66,6 +66,7 @@ class _Host:
             name = self.names.free(node.name)
             self.values[Ref(node.name)] = name
             self.sizes.tensors[Ref(node.name)] = name
+        self._constants()
         self._ranks()
         self._mode()
         if self.device == "cuda" and any(f.kernel.family in ("rows", "columns") for f in self.functors.values()):
@@ -94,6 +95,21 @@ class _Host:
         return self.values[Ref(floating[0].name)]
 
     # ---- the parts of the function --------------------------------------------------------------------
+
+    def _constants(self) -> None:
+        """Sizes that nothing but a constant tells are those of the traced workload."""
+        told = {
+            axis
+            for node in self.graph.nodes
+            if isinstance(node, Input | Parameter | Product | Window | Library)
+            for axes in self.plan.layouts.of(Ref(node.name))[-1 if _is_matrix_product(node) else 0 :]
+            for axis in axes
+        }
+        for node in self.graph.nodes:
+            for axis in self.plan.layouts.axes(Ref(node.name)) if isinstance(node, Constant) else ():
+                if axis not in told:
+                    self.sizes.known[(axis,)] = str(axis.size)
+                    self.fixed = True
 
     def _ranks(self) -> None:
         for node in self.inputs:
@@ -161,6 +177,10 @@ class _Host:
             return {}
         count = len(node.kernel)
         into = [self.sizes.of(axes) for axes in self.plan.layouts.of(node.operand)[-count:]]
+        if node.fixed:
+            whole = self.graph[node.operand].shape[-count:]
+            self._line(f"if ({', '.join(into)},) != {whole}:")
+            self._line(f'    raise RuntimeError("{self.name} pools planes of {whole} alone")')
         dims = self.plan.layouts.of(Ref(node.name))[-count:]
         out = []
         for axes, text, word in zip(dims, pooled(node, into), ("depth", "height", "width")[-count:], strict=True):
@@ -203,6 +223,7 @@ class _Host:
         if isinstance(node, Product):
             head, parts = calls.product(node, self.graph, self.value, self.device, ref in self.plan.last)
         elif isinstance(node, View):
+            self._slice(node)
             before = self.graph[node.operand].shape
             head, parts = calls.view(node, self.value(node.operand), before, self.sizes.shape), []
         else:
@@ -217,6 +238,19 @@ class _Host:
         self.values[ref] = self.sizes.tensors[ref] = name
         if isinstance(node, Product):
             self.contiguous.add(ref)
+
+    def _slice(self, node: View) -> None:
+        """The sizes of what is sliced, which the text of a slice holds."""
+        whole = self.graph[node.operand].shape
+        cut = [
+            k for k, size in enumerate(whole) if node.kind == "slice" and (size, 1) != (node.shape[k], node.steps[k])
+        ]
+        for k in cut:
+            x = self.value(node.operand)
+            self._line(f"if {x}.shape[{k}] != {whole[k]}:")
+            self._line(
+                f'    raise RuntimeError(f"{self.name} is drafted for a size of {whole[k]}, not {{{x}.shape[{k}]}}")'
+            )
 
     # ---- text -----------------------------------------------------------------------------------------
 
@@ -250,6 +284,10 @@ class _Host:
             f'"""Host side of {self.name}."""\n\nimport torch\n{imports}\n\n'
             f'def {self.name}(model, kernel, {arguments}):\n    """{self.doc}"""\n{knobs}{body}\n'
         )
+
+
+def _is_matrix_product(node: Node) -> bool:
+    return isinstance(node, Product) and not node.is_convolution
 
 
 def attribute(path: str) -> str:

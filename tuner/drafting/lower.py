@@ -288,6 +288,13 @@ def _made_of_constants(op: Operation) -> bool:
         return False
     given = _tensors(list(op.arguments.values()))
     refs = [value for value in given if isinstance(value, Ref)]
+    nodes = [op.builder.nodes[ref.node] for ref in refs]
+    if (
+        op.operator in TABLE
+        and "float" not in op.dtype
+        and any(isinstance(n, Constant) and n.is_position for n in nodes)
+    ):
+        return False  # where an element lies is computed where it is needed
     return all(isinstance(op.builder.nodes[ref.node], Constant) for ref in refs) and (
         bool(refs) or op.operator not in TABLE
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from tuner.drafting.builder import Axes, Value
-from tuner.drafting.graph import Scan, Window
+from tuner.drafting.builder import Axes, Full, Value
+from tuner.drafting.graph import Ref, Scan, View, Window
 from tuner.drafting.operation import Lowered, Lowering, Operation
 from tuner.drafting.scalars import Scalar
 
@@ -80,7 +81,7 @@ def _adaptive(monoid: str) -> Lowering:
             kind = "mean" if monoid == "moments" else "max"
             made = Window(
                 op.name, op.shape, op.dtype, monoid=kind, operand=builder.ref(x), kernel=kernel, stride=kernel,
-                padding=(0,) * count, dilation=(1,) * count,
+                padding=(0,) * count, dilation=(1,) * count, fixed=True,
             )  # fmt: skip
             found = builder.add(made, builder.is_batched(x) and op.rank(x) > count)
         else:
@@ -104,6 +105,25 @@ def _scan(monoid: str) -> Lowering:
     return lower
 
 
+def _cat(op: Operation) -> Lowered:
+    """Running totals of all but the last, behind what they begin with: they leave each element's own value out."""
+    builder = op.builder
+    if len(op["tensors"]) != 2 or not isinstance(op["tensors"][0], Full) or not isinstance(op["tensors"][1], Ref):
+        return None
+    first, totals = op["tensors"]
+    scan = builder.nodes[totals.node]
+    if not isinstance(scan, Scan) or scan.reverse or scan.exclusive or scan.axis != op["dim"] % op.rank(totals):
+        return None
+    view = builder.nodes[scan.operand.node]
+    whole = isinstance(view, View) and view.kind == "slice" and builder.shape(view.operand) == op.shape
+    if not isinstance(view, View) or not whole or any(view.starts) or any(step != 1 for step in view.steps):
+        return None
+    if first.number != (0 if scan.monoid == "sum" else 1) or op.shape_of(first)[scan.axis] != 1:
+        return None
+    made = replace(scan, name=f"exclusive_{scan.name}", shape=op.shape, operand=view.operand, exclusive=True)
+    return builder.add(made, builder.is_batched(view.operand) and scan.axis != 0)
+
+
 TABLE: dict[str, Lowering] = {
     **{f"max_pool{n}d": _max_pool for n in (1, 2, 3)},
     **{f"max_pool{n}d_with_indices": _max_pool for n in (1, 2, 3)},
@@ -111,5 +131,6 @@ TABLE: dict[str, Lowering] = {
     **{f"adaptive_avg_pool{n}d": _adaptive("moments") for n in (1, 2, 3)},
     **{f"_adaptive_avg_pool{n}d": _adaptive("moments") for n in (1, 2, 3)},
     **{f"adaptive_max_pool{n}d": _adaptive("max") for n in (1, 2, 3)},
+    "cat": _cat,
     "cumsum": _scan("sum"), "cumprod": _scan("product"),
 }  # fmt: skip

@@ -20,7 +20,7 @@ from tuner.drafting.graph import (
     View,
 )
 from tuner.drafting.region import Builder, Kernel, Result
-from tuner.drafting.terms import READ, Terms
+from tuner.drafting.terms import Terms
 from tuner.errors import TemplateError
 
 FLOATING = ("float32", "float16", "bfloat16")
@@ -113,7 +113,9 @@ class _Planner:
         self.stored = {Ref(n.name) for n in made.graph.nodes if isinstance(n, Input | Parameter | Constant)}
         self.written: dict[Ref, int] = {}  # the step that wrote it
         self.outside = made.outside
-        self.builder = Builder(made.graph, made.layouts, Terms(), self.stored.__contains__, self.store, made.memory)
+        self.builder = Builder(
+            made.graph, made.layouts, Terms(), self.stored.__contains__, self.store, made.memory, bool(made.last)
+        )
 
     def store(self, ref: Ref) -> None:
         """See to it that `ref` is in memory: by a step, or by an earlier one."""
@@ -145,6 +147,8 @@ class _Planner:
             return True
         if isinstance(inner, View):
             return self._is_view_of_stored(inner)
+        if isinstance(inner, Reduce) and ref.field != "index":
+            return inner.dtype not in (*FLOATING, "int64")
         return isinstance(inner, Map) and inner.dtype not in FLOATING
 
     def _append(self, step: Kernel | Call, refs: list[Ref]) -> None:
@@ -180,7 +184,11 @@ class _Planner:
 
 def _one_type(results: list[Result], graph: Graph) -> bool:
     """Whether the totals have one type."""
-    return len({result.ref.field == "index" for result in results if result.is_total}) <= 1
+
+    def is_index(ref: Ref) -> bool:
+        return ref.field == "index" or graph[ref].dtype == "int64"
+
+    return len({is_index(result.ref) for result in results if result.is_total}) <= 1
 
 
 def _name(made: Plan) -> None:
@@ -197,4 +205,4 @@ def _name(made: Plan) -> None:
 
 def reads_of(kernel: Kernel) -> list[Ref]:
     """The tensors that a kernel reads, each once."""
-    return list(dict.fromkeys(term.ref for term in kernel.terms() if term.kind == READ and term.ref is not None))
+    return list(dict.fromkeys(term.ref for term in kernel.reads() if term.ref is not None))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from tuner.drafting.axes import Axis, Layouts, size_of
-from tuner.drafting.graph import Gather, Graph, Map, Reduce, Ref, Scan, View, Window
+from tuner.drafting.graph import Constant, Gather, Graph, Map, Reduce, Ref, Scan, View, Window
 from tuner.drafting.terms import FOUND, READ, Term, Terms
 
 
@@ -65,7 +65,8 @@ class Kernel:
         return list(seen)
 
     def reads(self) -> list[Term]:
-        return [term for term in self.terms() if term.kind == READ]
+        """Of tensors."""
+        return [term for term in self.terms() if term.kind == READ and not term.is_position]
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -94,6 +95,7 @@ class Builder:
     stored: Callable[[Ref], bool]
     store: Store
     memory: Callable[[Ref], tuple[Axis, ...]]  # the axes of a stored result as they lie in memory
+    turns: bool = False  # whether maps may be of the family turned, which the CPU does not have
 
     def kernel(self, ref: Ref, contiguous: bool = True) -> Kernel:
         """The kernel that writes `ref`: `contiguous`, or totals in the order in which they are found."""
@@ -162,6 +164,8 @@ class Builder:
                 self.store(node.source)
                 dims = self.layouts.of(node.source)
                 return self.terms.read(node.source, self.memory(node.source), of(node.index), dims[node.axis])
+        if isinstance(node, Constant) and node.is_position:
+            return self.terms.position(ref, self.layouts.axes(ref))
         self.store(ref)
         return self.terms.read(ref, self.memory(ref))
 
@@ -185,7 +189,7 @@ class Builder:
         results = [Result(ref, term, False)]
         orders = {one.order for one in term.walk() if one.kind == READ and set(one.order) == set(space)}
         turned = [order for order in orders if order != space]
-        if len(turned) == 1:
+        if self.turns and len(turned) == 1:
             cut = _rotated(space, turned[0])
             if cut is not None:
                 outer, first = cut

@@ -56,7 +56,13 @@ class Scope:
 
     def is_input(self, term: Term) -> bool:
         """Whether the family itself loads it, element by element."""
-        if term.kind != READ or term.arguments or term.ref is None or self.types[term.ref] != "Element":
+        if (
+            term.kind != READ
+            or term.is_position
+            or term.arguments
+            or term.ref is None
+            or self.types[term.ref] != "Element"
+        ):
             return False
         kernel = self.kernel
         whole = (*kernel.rows, *kernel.planes) if kernel.family == "windows" else kernel.space
@@ -98,7 +104,6 @@ class Scope:
                 numbers.append(counted.number(run, self.divider, "r"))
             else:
                 numbers.append(counted.number(run, self.divider, counter))
-        name = self.operand(term.ref)
         outer = [run.where == "rows" for run in runs]
         if row and any(outer) and not all(outer):
             base = strided(runs, [n if o else None for n, o in zip(numbers, outer, strict=True)], self.size)
@@ -106,8 +111,10 @@ class Scope:
             place = f"{row}.{self._base(base, runs, is_wide(term.order))} + {rest}"
         else:
             place = address(runs, [n or "" for n in numbers], self.size)
+        if term.is_position:
+            return f"static_cast<float>({place})"
         kind = self.types[term.ref]
-        text = f"{name}[{place}]"
+        text = f"{self.operand(term.ref)}[{place}]"
         return f"to_float({text})" if kind == "Element" else text if kind == "float" else f"static_cast<float>({text})"
 
     def _is_before(self, term: Term) -> bool:

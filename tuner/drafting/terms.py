@@ -37,6 +37,7 @@ class Term:
     picked: tuple[Axis, ...] = ()
     name: str = ""
     axes: frozenset[Axis] = field(default=frozenset())
+    is_position: bool = False  # a read of what counts along `order`: no tensor is there for it
     depth: int = 0  # reductions, one after the other, that have to be done first
 
     def walk(self) -> Iterator[Term]:
@@ -75,6 +76,10 @@ class Terms:
             depth=max((a.depth for a in arguments), default=0),
         )  # fmt: skip
         return self._kept((READ, ref, *map(id, arguments)), made)
+
+    def position(self, ref: Ref, order: tuple[Axis, ...]) -> Term:
+        made = Term(READ, ref=ref, order=order, name=_word(ref), axes=frozenset(order), is_position=True)
+        return self._kept((READ, ref), made)
 
     def found(self, ref: Ref, monoid: str, lifted: Term, kept: frozenset[Axis]) -> Term:
         made = Term(FOUND, (lifted,), ref=ref, monoid=monoid, name=_word(ref), axes=kept, depth=lifted.depth + 1)

@@ -1,0 +1,104 @@
+"""Drafts on the CPU, at their default points, beside the model: at the traced sizes and at others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.problems import write_problem
+
+from tuner import problem, template
+from tuner.drafting.compare import compare
+from tuner.drafting.trace import trace
+from tuner.drafting.tracer import Traced
+from tuner.drafting.write import draft
+from tuner.space import Point
+from tuner.template import render
+
+Pair = tuple[torch.nn.Module, torch.nn.Module]
+Drafted = Callable[..., Pair]  # the fixture `drafted`
+
+
+@pytest.fixture
+def drafted(tmp_path: Path) -> Drafted:
+    """The model of a problem of the given forward, layer and inputs, and ModelNew of its draft."""
+
+    def make(forward: str, **parts: str) -> Pair:
+        loaded = write_problem(tmp_path, f"return {forward}", **parts)
+        workload = problem.default_workload(loaded)
+        graph = trace(loaded, workload)
+        found = compare(loaded, workload, graph)
+        made = draft(
+            "drafted", Traced(graph, found.workload, found.differing, found.sized), workload, loaded.path.read_text()
+        )
+        folder = tmp_path / "drafted"
+        folder.mkdir()
+        for name, text in {**made.files, "problem.py": loaded.path.read_text()}.items():
+            (folder / name).write_text(text)
+        loaded_template = template.load(folder)
+        variant = loaded_template.variant("fused_cpu")
+        point = Point(variant.name, tuple((knob.name, knob.default) for knob in variant.knobs))
+        tuned = render.Tuned(point, workload.shapes, workload.dtype, "Test CPU", "match", workload.each_dtype)
+        names: dict[str, Any] = {}
+        exec(render.candidate(loaded_template, [tuned]).text, names)
+        return loaded.model(*workload.init), names["ModelNew"](*workload.init)
+
+    return make
+
+
+def same(pair: Pair, *inputs: object) -> bool:
+    """Whether both give the same results, dtypes included."""
+    model, new = pair
+    with torch.no_grad():
+        found, wanted = new(*inputs), model(*inputs)
+    several = (found, wanted) if isinstance(wanted, tuple) else ((found,), (wanted,))
+    for mine, theirs in zip(*several, strict=True):
+        torch.testing.assert_close(mine, theirs)
+    return True
+
+
+def test_a_triangle_is_computed_from_places_at_any_size(drafted: Drafted) -> None:
+    pair = drafted("torch.triu(torch.matmul(x, x))", inputs="torch.randn(40, 40)")
+    assert same(pair, torch.randn(40, 40)) and same(pair, torch.randn(53, 53))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_totals_behind_what_they_begin_with_are_one_scan(drafted: Drafted, axis: int) -> None:
+    totals = f"torch.cumsum(x.narrow({axis}, 0, x.size({axis}) - 1), dim={axis})"
+    pair = drafted(f"torch.cat((torch.zeros_like(x.select({axis}, 0).unsqueeze({axis})), {totals}), dim={axis})")
+    assert same(pair, torch.randn(16, 8)) and same(pair, torch.randn(11, 9))
+
+
+def test_a_slice_refuses_other_sizes_of_what_it_cuts(drafted: Drafted) -> None:
+    pair = drafted("torch.relu(x[:, ::2] + x[:, 1::2])")
+    assert same(pair, torch.randn(16, 8)) and same(pair, torch.randn(5, 8))
+    with pytest.raises(RuntimeError, match="is drafted for a size of 8, not 10"):
+        pair[1](torch.randn(16, 10))
+
+
+def test_adaptive_pooling_refuses_other_planes(drafted: Drafted) -> None:
+    pair = drafted("F.adaptive_avg_pool2d(x, (7, 5)) * 2", inputs="torch.randn(2, 3, 14, 20)")
+    assert same(pair, torch.randn(4, 3, 14, 20))
+    with pytest.raises(RuntimeError, match=r"pools planes of \(14, 20\) alone"):
+        pair[1](torch.randn(2, 3, 14, 30))
+
+
+def test_values_and_indices_are_results_of_their_own_types(drafted: Drafted) -> None:
+    assert same(drafted("(lambda v, i: (v, i))(*torch.max(x, dim=1))"), torch.randn(16, 8))
+
+
+def test_truth_values_and_integers_are_returned_as_such(drafted: Drafted) -> None:
+    assert same(drafted("((x * 10).to(torch.int32), torch.any(x > 1, dim=1))"), torch.randn(16, 8))
+
+
+def test_a_result_in_another_order_of_dimensions(drafted: Drafted) -> None:
+    pair = drafted("torch.tanh(x).permute(0, 2, 1)", inputs="torch.randn(5, 13, 7)")
+    assert same(pair, torch.randn(4, 13, 9))
+
+
+def test_modules_of_a_list_are_reached(drafted: Drafted) -> None:
+    pair = drafted("self.layer(x) * 2", layer="nn.Sequential(nn.PReLU(), nn.PReLU())")
+    assert same(pair, torch.randn(16, 8))
