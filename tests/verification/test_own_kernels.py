@@ -19,12 +19,18 @@ from tuner.verification.suite import Suite
 pytestmark = pytest.mark.usefixtures("needs_compiler")
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where libraries are built: PyTorch builds one of a name only once a process."""
+    return tmp_path_factory.mktemp("built")
+
+
 @pytest.fixture
-def failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def failures(tmp_path: Path, built: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The cases that a kernel fails, some of its parts changed; each with what is said of it."""
     for name, value in toolchain.environment().items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "built"))
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(built))
     torch.set_num_threads(1)
 
     def failures(name: str, **changed: str) -> dict[str, str]:
