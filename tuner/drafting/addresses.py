@@ -12,7 +12,10 @@ Size = Callable[[tuple[Axis, ...]], str]  # the name of a number of elements
 
 @dataclass(frozen=True)
 class Run:
-    """Axes that lie side by side in a tensor's memory and in what counts them: "rows", "elements" or "picked"."""
+    """Axes that lie side by side in a tensor's memory and in what counts them.
+
+    That is "rows", "elements", "planes" or "picked".
+    """
 
     where: str
     axes: tuple[Axis, ...]
@@ -20,17 +23,21 @@ class Run:
 
 @dataclass(frozen=True)
 class Counted:
-    """What counts a kernel's places: rows by `r`, elements of a row by `i`; the outermost axis first."""
+    """What counts a kernel's places: rows by `r`, elements of a row by `i`; the outermost axis first.
+
+    `planes` are the axes of what a window goes over, counted by `at`.
+    """
 
     rows: tuple[Axis, ...]
     elements: tuple[Axis, ...]
+    planes: tuple[Axis, ...] = ()
 
     def runs(self, order: Sequence[Axis], picked: Sequence[Axis] = ()) -> list[Run]:
         """The order of a tensor's axes, cut into runs."""
         found: list[Run] = []
         for axis in order:
-            where = "picked" if axis in picked else "rows" if axis in self.rows else "elements"
-            line = picked if where == "picked" else self.rows if where == "rows" else self.elements
+            where = "picked" if axis in picked else self._where(axis)
+            line = picked if where == "picked" else self._line(where)
             last = found[-1] if found else None
             if last is not None and last.where == where and _next(line, last.axes[-1]) is axis:
                 found[-1] = Run(where, (*last.axes, axis))
@@ -38,9 +45,15 @@ class Counted:
                 found.append(Run(where, (axis,)))
         return found
 
+    def _where(self, axis: Axis) -> str:
+        return "rows" if axis in self.rows else "planes" if axis in self.planes else "elements"
+
+    def _line(self, where: str) -> tuple[Axis, ...]:
+        return {"rows": self.rows, "planes": self.planes, "elements": self.elements}[where]
+
     def number(self, run: Run, divider: Size, counter: str) -> str:
         """The number of a place along a run's axes, from `counter`. `divider` names what divides by a size."""
-        line = self.rows if run.where == "rows" else self.elements
+        line = self._line(run.where)
         first = line.index(run.axes[0])
         rest = tuple(line[first + len(run.axes) :])
         text = f"{divider(rest)}.quotient({counter})" if rest else counter

@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tuner.drafting.naming import Names
-from tuner.drafting.terms import CONSTANT, FOUND, READ, SPECIAL, Term
+from tuner.drafting.terms import CONSTANT, FOUND, POOLED, READ, SPECIAL, Term
 from tuner.errors import TemplateError
 
 INFIX = {"add": ("+", 1), "sub": ("-", 1), "mul": ("*", 2), "div": ("/", 2)}
 ATOM = 9
+LEAVES = (FOUND, POOLED, SPECIAL)  # terms whose arguments are computed elsewhere
 
 
 def literal(number: float) -> str:
@@ -29,6 +30,7 @@ class Body:
 
     given: Callable[[Term], str | None]
     read: Callable[[Term, str], str]
+    pooled: Callable[[], str] = str  # the text of the value of a window
     taken: set[str] = field(default_factory=set)
     lines: list[str] = field(default_factory=list)
 
@@ -50,8 +52,9 @@ class Body:
             if term in seen or self.given(term) is not None:
                 continue
             seen.add(term)
-            self.uses.update(term.arguments if term.kind not in (FOUND, SPECIAL) else ())
-            pending += term.arguments if term.kind not in (FOUND, SPECIAL) else ()
+            arguments = () if term.kind in LEAVES else term.arguments
+            self.uses.update(arguments)
+            pending += arguments
 
     def _text(self, term: Term, last: bool = False) -> tuple[str, int]:
         if term in self.texts:
@@ -74,6 +77,8 @@ class Body:
         if term.kind == READ:
             index = self._text(term.arguments[0])[0] if term.arguments else ""
             return self.read(term, index), ATOM
+        if term.kind == POOLED:
+            return self.pooled(), ATOM
         if term.kind in (FOUND, SPECIAL):
             raise TemplateError(f"{term.name}: is not known where it is needed")
         parts = [self._text(argument) for argument in term.arguments]

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from tuner.drafting.axes import layouts
 from tuner.drafting.builder import with_refs
-from tuner.drafting.graph import Graph, Map, Node, Product, Reduce, Ref, View
+from tuner.drafting.gathered import is_gathered
+from tuner.drafting.graph import Graph, Map, Node, Product, Reduce, Ref, View, Window
 from tuner.drafting.plan import Plan, plan
 from tuner.drafting.region import Kernel, family_of
 from tuner.drafting.rewrite import free_name
@@ -24,6 +25,9 @@ def last_plan(graph: Graph) -> Plan | None:
 
 def _is_fitting(kernel: Kernel) -> bool:
     """Whether its family reads the large tensors itself, side by side."""
+    if kernel.pooled:
+        planes = set(kernel.planes)
+        return all(term.order[-1] is kernel.space[-1] for term in kernel.reads() if set(term.order) > planes)
     wide = [term for term in kernel.reads() if set(term.order) == set(kernel.space)]
     turned = (*kernel.rows[: kernel.outer], *kernel.elements, *kernel.rows[kernel.outer :])
     order = turned if kernel.family == "turned" else kernel.space
@@ -42,7 +46,7 @@ def _may_be_last(graph: Graph, product: Product) -> bool:
         if ref in outside or ref not in uses:
             return False
         for node in uses[ref]:
-            if isinstance(node, View):
+            if isinstance(node, View) or (isinstance(node, Window) and is_gathered(graph, Ref(node.name))):
                 pending.append(Ref(node.name))
             elif not isinstance(node, Map | Reduce):
                 return False

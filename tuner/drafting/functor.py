@@ -11,7 +11,7 @@ from tuner.drafting.launcher import Argument, arguments, launcher
 from tuner.drafting.naming import RESERVED, Names, camel
 from tuner.drafting.region import Kernel
 from tuner.drafting.scope import Round, Scope
-from tuner.drafting.terms import CONSTANT, FOUND, READ, SPECIAL, Term
+from tuner.drafting.terms import CONSTANT, FOUND, POOLED, READ, SPECIAL, Term
 from tuner.drafting.text import braced, fields_of, indented
 
 
@@ -78,14 +78,14 @@ class _Emitter:
             if term in seen:
                 continue
             seen.add(term)
-            inputs = [one for one in term.walk() if self.scope.is_input(one)]
+            inputs = [one for one in term.walk() if one.kind == POOLED or self.scope.is_input(one)]
             if not inputs:
                 continue
             if self.scope.stage(term) == 0 and not self.scope.is_row(term):
                 frontier.setdefault(term)
                 for one in inputs:
                     raw.setdefault(one)
-            elif term.kind != FOUND:
+            elif term.kind not in (FOUND, POOLED):
                 pending += term.arguments
         kept = frontier if len(frontier) <= len(raw) else raw
         for term in kept:
@@ -154,7 +154,13 @@ class _Emitter:
             return None
 
         taken = set(RESERVED) | set(scope.operands.values()) | set(scope.sizes.values()) | set(scope.dividers.values())
-        return Body(given, lambda term, index: scope.read(term, row, counter, index), taken)
+
+        def pooled() -> str:
+            place = scope.number(scope.kernel.pooled, row, counter)
+            function = f"[&](Index at) {{ return before({row or 'row'}, {counter}, at); }}"
+            return f"window_at<{self.name}Windows>(plane, {place}, {function})"
+
+        return Body(given, lambda term, index: scope.read(term, row, counter, index), pooled, taken)
 
     def _is_index(self, term: Term) -> bool:
         return term.ref is not None and term.ref.field == "index"
@@ -187,6 +193,9 @@ class _Emitter:
 
     def _reductions(self, ins: str, outs: str, terms: list[Term]) -> list[str]:
         text = []
+        for term in [one for one in self.kernel.terms() if one.kind == POOLED]:
+            head = "float before(const Row& row, Index i, Index at) const"
+            text.append(self._function(head, term.arguments, self._body("row", items=""), returns=True))
         body = self._body("row", items="")
         values = body.values(list(self.items))
         head = f"Item item(const Row& row, Index i, {ins}) const"
@@ -279,6 +288,8 @@ class _Emitter:
             lines.append(f"  Index {', '.join(scope.sizes.values())};")
         if scope.dividers:
             lines.append(f"  Divider {', '.join(scope.dividers.values())};")
+        if kernel.pooled:
+            lines.append("  WindowPlane plane;")
         if self.scope.counts:
             lines.append("  double count;  // elements of a row")
         fields = [

@@ -47,6 +47,7 @@ def arguments(scope: Scope, total: str) -> list[Argument]:
         declared = f"{total if result.is_total else 'Element'}*"
         made.append(Argument("result", names.free(f"{word_of(result.ref)}_out"), declared, result.ref))
     made += _family_sizes(kernel)
+    made += _plane_sizes() if kernel.pooled else []
     for axes in {**scope.sizes, **scope.dividers}:
         if not any(argument.axes == axes and argument.kind == "size" for argument in made):
             name = scope.sizes.get(axes) or names.free(scope.dividers[axes].removeprefix("by_"))
@@ -72,18 +73,17 @@ def _family_sizes(kernel: Kernel) -> list[Argument]:
             parts = kernel.elements[: kernel.segments], kernel.elements[kernel.segments :]
             return [size("segments", parts[0]), size("rows", kernel.rows), size("length", parts[1])]
         case "windows":
-            words = ("depth", "height", "width")
-            sides = (("in", ""), ("out", "out_"))
-            return [
-                size("rows", kernel.rows),
-                *(
-                    Argument("plane", f"{prefix}{word}", "long long", dimension=k, side=side)
-                    for side, prefix in sides
-                    for k, word in enumerate(words)
-                ),
-            ]
+            return [size("rows", kernel.rows), *_plane_sizes()]
     outer, inner = kernel.rows[: kernel.outer], kernel.rows[kernel.outer :]
     return [size("outer", outer), size("length", kernel.elements), size("inner", inner)]
+
+
+def _plane_sizes() -> list[Argument]:
+    return [
+        Argument("plane", f"{prefix}{word}", "long long", dimension=k, side=side)
+        for side, prefix in (("in", ""), ("out", "out_"))
+        for k, word in enumerate(("depth", "height", "width"))
+    ]
 
 
 def launcher(scope: Scope, struct: str, schedule: str, symbol: str, arguments: list[Argument]) -> str:
@@ -112,6 +112,8 @@ def launcher(scope: Scope, struct: str, schedule: str, symbol: str, arguments: l
     lines += [f"  f.{name} = static_cast<Index>({by_axes[axes]});" for axes, name in scope.sizes.items()]
     for axes, name in scope.dividers.items():
         lines.append(f"  f.{name} = Divider(static_cast<Index>({by_axes[axes]}));")
+    if kernel.pooled:
+        lines.append(f"  f.plane = WindowPlane({', '.join(one.name for one in _plane_sizes())});")
     if scope.counts:
         count = "segments * length" if kernel.family == "rows" else "length"
         lines.append(f"  f.count = static_cast<double>({count});")

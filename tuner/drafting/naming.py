@@ -9,10 +9,10 @@ from tuner.drafting.axes import Axis
 from tuner.drafting.builder import _TAKEN, identifier
 
 RESERVED = frozenset({
-    "row", "r", "i", "in", "out", "item", "found", "state", "f", "input", "result", "total", "results", "totals", "map",
-    "lift", "close", "before", "after", "pooled", "running", "stream", "workspace", "count", "fn", "kernel", "model",
-    "torch", "knobs", "segments", "rows", "length", "outer", "inner", "Index", "Row", "Item", "Total", "aligned",
-    "depth", "height", "width", "out_depth", "out_height", "out_width",
+    "row", "r", "i", "in", "out", "item", "found", "state", "f", "input", "result", "total", "results", "totals",
+    "map", "lift", "close", "at", "plane", "before", "after", "pooled", "running", "stream", "workspace", "count",
+    "fn", "kernel", "model", "torch", "knobs", "segments", "rows", "length", "outer", "inner", "Index", "Row", "Item",
+    "Total", "aligned", "depth", "height", "width", "out_depth", "out_height", "out_width",
 })  # fmt: skip
 
 

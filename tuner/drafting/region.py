@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from tuner.drafting.axes import Axis, Layouts, size_of
+from tuner.drafting.gathered import is_gathered
 from tuner.drafting.graph import Constant, Gather, Graph, Map, Reduce, Ref, Scan, View, Window
 from tuner.drafting.terms import FOUND, READ, Term, Terms
 
@@ -34,6 +35,7 @@ class Kernel:
     rows       elements are innermost, or outermost and innermost (`segments` are the outermost)
     columns    `elements` lie between the first `outer` rows' axes and the others
     windows    elements of a result's plane; `window` is the node, `before` what it pools
+               (rows and columns have a `window`, too, where they reduce what it pools without its being written)
     scan       as columns; `scan` is the node, `before` what runs
     """
 
@@ -50,6 +52,7 @@ class Kernel:
     special: Term | None = None
     name: str = ""
     planes: tuple[Axis, ...] = ()  # of windows: axes of the plane that is pooled
+    pooled: tuple[Axis, ...] = ()  # of rows and columns with a window: axes of the plane of its results
 
     @property
     def roots(self) -> tuple[Term, ...]:
@@ -71,7 +74,7 @@ class Kernel:
     @property
     def key(self) -> tuple[object, ...]:
         """Of kernels that may be one: what they go over."""
-        return self.family, self.space, self.rows, self.elements
+        return self.family, self.space, self.rows, self.elements, self.window
 
     def rounds(self) -> list[Term]:
         """What it reduces, a term for each monoid and lifted term (whichever field), in an order that works."""
@@ -205,9 +208,8 @@ class Builder:
         if isinstance(node, Window):
             dims = self.layouts.of(top)
             rows = tuple(axis for axes in dims[: -len(node.kernel)] for axis in axes)
-            planes = tuple(a for axes in self.layouts.of(node.operand)[-len(node.kernel) :] for a in axes)
             elements = axes[len(rows) :]
-            made = Kernel("windows", axes, rows, elements, window=node, planes=planes)
+            made = Kernel("windows", axes, rows, elements, window=node, planes=self._planes(node))
         else:
             assert isinstance(node, Scan)
             elements = self.layouts.of(top)[node.axis]
@@ -230,7 +232,7 @@ class Builder:
         """With `reduce` as a round; None where that is not over elements of one row of what `ref` needs."""
         node = self.graph[reduce]
         assert isinstance(node, Reduce)
-        order = self._order(node)
+        order = self._lying(node.operand)
         kept = self.layouts.axes(reduce)
         reduced = tuple(axis for axis in order if axis not in kept)
         mine = self.layouts.axes(ref)
@@ -248,8 +250,15 @@ class Builder:
             return None
         kept_set, reduced_set = frozenset(kept), frozenset(reduced)
 
+        windows: dict[Ref, Window] = {}
+
         def taken(one: Ref) -> Term | None:
             inner = self.graph[one]
+            if isinstance(inner, Window) and windows.keys() <= {one} and self._is_gathered(one):
+                windows[one] = inner
+                return self.terms.pooled(
+                    one, self.term(inner.operand, lambda _: None), frozenset(self.layouts.axes(one))
+                )
             if not isinstance(inner, Reduce) or self.stored(one) or one in self.layouts.kept:
                 return None
             inside = frozenset(self.layouts.axes(inner.operand))
@@ -260,13 +269,26 @@ class Builder:
         term = self.term(ref, taken)
         elements = tuple(axis for axis in space if axis in reduced_set)
         rows = tuple(axis for axis in space if axis in kept_set)
-        return replace(shape, space=space, rows=rows, elements=elements, results=[Result(ref, term, is_total)])
+        made = replace(shape, space=space, rows=rows, elements=elements, results=[Result(ref, term, is_total)])
+        for window in windows.values():
+            made.window, made.planes = window, self._planes(window)
+            made.pooled = tuple(
+                axis for axes in self.layouts.of(Ref(window.name))[-len(window.kernel) :] for axis in axes
+            )
+        return made
 
-    def _order(self, node: Reduce) -> tuple[Axis, ...]:
-        """The axes of what is reduced, as they lie in the largest tensor that it is computed from."""
-        axes = self.layouts.axes(node.operand)
+    def _is_gathered(self, ref: Ref) -> bool:
+        return not self.stored(ref) and is_gathered(self.graph, ref, self.layouts.kept)
+
+    def _planes(self, node: Window) -> tuple[Axis, ...]:
+        """The axes of the plane that is pooled."""
+        return tuple(axis for axes in self.layouts.of(node.operand)[-len(node.kernel) :] for axis in axes)
+
+    def _lying(self, ref: Ref) -> tuple[Axis, ...]:
+        """The axes of a result as they lie in the largest tensor that it is computed from."""
+        axes = self.layouts.axes(ref)
         seen: set[Ref] = set()
-        pending = [node.operand]
+        pending = [ref]
         while pending:
             one = pending.pop()
             if one in seen:
@@ -274,12 +296,24 @@ class Builder:
             seen.add(one)
             inner = self.graph[one]
             if self.stored(one) or not isinstance(inner, Map | View):
-                lying = self.memory(one)
+                lying = self._pooled_order(inner) if isinstance(inner, Window) else self.memory(one)
                 if set(lying) == set(axes):
                     return lying
             else:
                 pending += inner.refs
         return axes
+
+    def _pooled_order(self, node: Window) -> tuple[Axis, ...]:
+        """The axes of a pooling's result as those that it comes from lie in what is pooled, where it is gathered."""
+        ref = Ref(node.name)
+        dims, pooled = self.layouts.of(ref), self.layouts.of(node.operand)
+        if not self._is_gathered(ref):
+            return self.memory(ref)
+        found: dict[Axis, None] = {}
+        for axis in self._lying(node.operand):
+            place = next(k for k, axes in enumerate(pooled) if axis in axes)
+            found.update(dict.fromkeys(dims[place] if place >= len(dims) - len(node.kernel) else (axis,)))
+        return tuple(found)
 
 
 def family_of(space: Sequence[Axis], reduced: Iterable[Axis]) -> Kernel | None:

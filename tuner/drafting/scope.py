@@ -42,7 +42,7 @@ class Scope:
 
     def __post_init__(self) -> None:
         kernel = self.kernel
-        self.counted = Counted(kernel.rows, kernel.elements)
+        self.counted = Counted(kernel.rows, kernel.elements, () if kernel.family == "windows" else kernel.planes)
         self.planes = Counted(kernel.rows, kernel.planes)
         for term in kernel.reads():
             assert term.ref is not None
@@ -95,27 +95,34 @@ class Scope:
         """The text of a read that is no input. `row` is the Row, or "" where it is just being made from `r`."""
         assert term.ref is not None
         counted = self.planes if counter == "i" and self._is_before(term) else self.counted
-        runs = counted.runs(term.order, term.picked)
-        numbers: list[str | None] = []
-        for run in runs:
-            if run.where == "picked":
-                numbers.append(f"static_cast<Index>({index})")
-            elif run.where == "rows":
-                numbers.append(counted.number(run, self.divider, "r"))
-            else:
-                numbers.append(counted.number(run, self.divider, counter))
-        outer = [run.where == "rows" for run in runs]
-        if row and any(outer) and not all(outer):
-            base = strided(runs, [n if o else None for n, o in zip(numbers, outer, strict=True)], self.size)
-            rest = strided(runs, [None if o else n for n, o in zip(numbers, outer, strict=True)], self.size)
-            place = f"{row}.{self._base(base, runs, is_wide(term.order))} + {rest}"
-        else:
-            place = address(runs, [n or "" for n in numbers], self.size)
+        place = self._place(counted, counted.runs(term.order, term.picked), row, counter, index, is_wide(term.order))
         if term.is_position:
             return f"static_cast<float>({place})"
         kind = self.types[term.ref]
         text = f"{self.operand(term.ref)}[{place}]"
         return f"to_float({text})" if kind == "Element" else text if kind == "float" else f"static_cast<float>({text})"
+
+    def number(self, axes: tuple[Axis, ...], row: str, counter: str) -> str:
+        """The text of a place's number along `axes`, the outermost first."""
+        return self._place(self.counted, self.counted.runs(axes), row, counter, "", False)
+
+    def _place(self, counted: Counted, runs: list[Run], row: str, counter: str, index: str, wide: bool) -> str:
+        counters = {"rows": "r", "planes": "at", "elements": counter}
+        numbers: list[str | None] = []
+        for run in runs:
+            if run.where == "picked":
+                numbers.append(f"static_cast<Index>({index})")
+            else:
+                numbers.append(counted.number(run, self.divider, counters[run.where]))
+        outer = [run.where == "rows" for run in runs]
+        if row and all(outer) and runs:
+            base = strided(runs, numbers, self.size)
+            return f"{row}.{self._base(base, runs, wide)}"
+        if row and any(outer):
+            base = strided(runs, [n if o else None for n, o in zip(numbers, outer, strict=True)], self.size)
+            rest = strided(runs, [None if o else n for n, o in zip(numbers, outer, strict=True)], self.size)
+            return f"{row}.{self._base(base, runs, wide)} + {rest}"
+        return address(runs, [n or "" for n in numbers], self.size)
 
     def _is_before(self, term: Term) -> bool:
         return self.kernel.family == "windows" and bool(term.axes & set(self.kernel.planes))

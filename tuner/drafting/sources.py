@@ -24,13 +24,12 @@ def header(title: Sequence[str], functors: Sequence[Functor]) -> str:
         '#include "families/functor.hpp"',
         '#include "numerics/element.hpp"', '#include "numerics/functions.hpp"',
     ]  # fmt: skip
+    if any(functor.kernel.pooled for functor in functors):
+        lines.insert(-2, '#include "families/window_at.hpp"')
     parts = ["\n".join(lines)]
     for functor in functors:
-        parts.append(functor.struct)
         geometry = _geometry(functor.kernel)
-        if geometry:
-            parts.append(geometry)
-        parts.append(functor.launcher)
+        parts += [part for part in (geometry, functor.struct, functor.launcher) if part]
     return "\n\n".join(parts) + "\n"
 
 

@@ -14,7 +14,7 @@ from tuner.drafting.axes import Axis
 from tuner.drafting.graph import Ref
 from tuner.drafting.scalars import Scalar
 
-READ, FOUND, SPECIAL, CONSTANT = "read", "found", "special", "constant"
+READ, FOUND, SPECIAL, POOLED, CONSTANT = "read", "found", "special", "pooled", "constant"
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +25,7 @@ class Term:
     read       the element of `ref`, a tensor with memory order `order`; with an argument, that picks along `picked`
     found      the result `ref` of a reduction by `monoid` of the argument over the kernel's elements
     special    what a kernel of windows or a scan hands over: the window's value, the running total
+    pooled     the window `ref`'s value of the argument, which is a term of an element of the plane that is pooled
     `name` is the user's word for it, or "".
     """
 
@@ -87,6 +88,9 @@ class Terms:
 
     def special(self, ref: Ref, axes: frozenset[Axis]) -> Term:
         return self._kept((SPECIAL, ref), Term(SPECIAL, ref=ref, name=_word(ref), axes=axes))
+
+    def pooled(self, ref: Ref, before: Term, axes: frozenset[Axis]) -> Term:
+        return self._kept((POOLED, ref, id(before)), Term(POOLED, (before,), ref=ref, name=_word(ref), axes=axes))
 
     def function(self, kind: str, arguments: tuple[Term, ...], name: str = "") -> Term:
         axes = frozenset(axis for argument in arguments for axis in argument.axes)

@@ -24,7 +24,7 @@ def braced(head: str, lines: Sequence[str], end: str) -> str:
     """A member function; parameters that it does not use lose their names."""
     inside = [*lines, end] if end else list(lines)
     words = set(re.findall(r"\w+", " ".join(inside)))
-    for name in ("row", "i", "in", "item", "found", "r", "pooled", "running"):
+    for name in ("row", "i", "in", "item", "found", "r", "pooled", "running", "at"):
         if name not in words:
             head = re.sub(rf"\b{name}\b(?=[,)\[])", "", head).replace(" ,", ",").replace(" )", ")")
     head = f"TUNER_INLINE {head}"

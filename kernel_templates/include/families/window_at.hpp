@@ -6,6 +6,7 @@
 //   static constexpr Pool pool;
 // Padding never wins a maximum and adds nothing to a sum. NaN wins a maximum.
 #pragma once
+#include "core/divide.hpp"
 #include "core/portable.hpp"
 #include "families/functor.hpp"
 
@@ -14,6 +15,20 @@ enum class Pool { max, sum, mean, mean_valid };
 
 struct PlaneSizes {
   Index depth, height, width, out_depth, out_height, out_width;
+};
+
+// The same, and what divides the number of a result by its plane's sizes. Made on the host.
+struct WindowPlane {
+  PlaneSizes sizes;
+  Divider by_width, by_height;
+
+  WindowPlane() = default;
+  WindowPlane(long long depth, long long height, long long width, long long out_depth, long long out_height,
+              long long out_width)
+      : sizes{static_cast<Index>(depth),     static_cast<Index>(height),     static_cast<Index>(width),
+              static_cast<Index>(out_depth), static_cast<Index>(out_height), static_cast<Index>(out_width)},
+        by_width(sizes.out_width),
+        by_height(sizes.out_height) {}
 };
 
 // One axis of a Geometry, in numbers that device code may name.
@@ -75,11 +90,9 @@ TUNER_INLINE float pool_end(const PlaneSizes& sizes, Index d, Index h, Index w, 
   }
 }
 
-// value(i), the float to be pooled of element i of the plane, pooled over the window of result i_out.
+// value(i), the float to be pooled of element i of the plane, pooled over the window of the result at (d, h, w).
 template <class Geometry, class Value>
-TUNER_INLINE float window_at(const PlaneSizes& sizes, Index i_out, Value value) {
-  const Index line = i_out / sizes.out_width, w = i_out - line * sizes.out_width;
-  const Index d = line / sizes.out_height, h = line - d * sizes.out_height;
+TUNER_INLINE float window_at(const PlaneSizes& sizes, Index d, Index h, Index w, Value value) {
   using Depth = WindowAxis<Geometry, 0>;
   using Height = WindowAxis<Geometry, 1>;
   using Width = WindowAxis<Geometry, 2>;
@@ -98,4 +111,19 @@ TUNER_INLINE float window_at(const PlaneSizes& sizes, Index i_out, Value value) 
     }
   }
   return pool_end<Geometry>(sizes, d, h, w, found);
+}
+
+// The same of result i_out.
+template <class Geometry, class Value>
+TUNER_INLINE float window_at(const PlaneSizes& sizes, Index i_out, Value value) {
+  const Index line = i_out / sizes.out_width, w = i_out - line * sizes.out_width;
+  const Index d = line / sizes.out_height, h = line - d * sizes.out_height;
+  return window_at<Geometry>(sizes, d, h, w, value);
+}
+
+template <class Geometry, class Value>
+TUNER_INLINE float window_at(const WindowPlane& plane, Index i_out, Value value) {
+  const Index line = plane.by_width.quotient(i_out), w = i_out - line * plane.sizes.out_width;
+  const Index d = plane.by_height.quotient(line), h = line - d * plane.sizes.out_height;
+  return window_at<Geometry>(plane.sizes, d, h, w, value);
 }
