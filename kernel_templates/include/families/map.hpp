@@ -15,7 +15,7 @@
 
 // Elements [i, end) of a row, the first at `address`; B of them at most.
 template <int B, bool ONCE, class F>
-inline void map_block(const F& f, const typename F::Row& row, Index i, Index end, long long address) {
+TUNER_APART void map_block(const F& f, const typename F::Row& row, Index i, Index end, long long address) {
   float room[places(F::INPUTS)][sizeof(Element) < sizeof(float) ? B : 1], made[places(F::RESULTS)][B];
   const float* held[places(F::INPUTS)] = {};
   const int count = static_cast<int>(end - i);

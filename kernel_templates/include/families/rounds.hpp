@@ -183,10 +183,37 @@ class RoundsOnCpu {
     }
   }
 
+  // Of row `u` of a tile, positions [i, end): what round K reduces. `kept` has their items.
+  template <int K, Items FROM>
+  TUNER_APART static void lift_block(const F& functor, const Row& of, Index i, Index end, const Inputs& inputs, int u,
+                                     Item* __restrict kept, typename State<K>::Value* __restrict values) {
+    const F f = functor;  // nobody else's: what is written cannot be part of it
+    const Row row = of;
+    const float* held[places(F::INPUTS)];
+    for (int k = 0; k < F::INPUTS; k++) held[k] = inputs.held[k] + u * B;
+    for (Index at = i; at < end; at++) {
+      values[at - i] = f.lift(Round<K>(), row, at, item_at<FROM>(f, row, at, held, at - i, kept));
+    }
+  }
+
+  // The results, that of number k to made[k].
+  template <Items FROM>
+  TUNER_APART static void write_block(const F& functor, const Row& of, Index i, Index end, const Inputs& inputs, int u,
+                                      Item* __restrict kept, float (&__restrict made)[places(F::RESULTS)][SIDE * B]) {
+    const F f = functor;
+    const Row row = of;
+    const float* held[places(F::INPUTS)];
+    for (int k = 0; k < F::INPUTS; k++) held[k] = inputs.held[k] + u * B;
+    for (Index at = i; at < end; at++) {
+      float out[places(F::RESULTS)];
+      f.results(row, at, item_at<FROM>(f, row, at, held, at - i, kept), out);
+      for (int k = 0; k < F::RESULTS; k++) (made[k] + u * B)[at - i] = out[k];
+    }
+  }
+
   // The states of round K of a part of the tile's rows. `kept` has the items of all positions, row after row.
   template <int K, Items FROM>
   void reduce(Tile tile, const Row* rows, long long p, State<K>* states, Item* kept) const {
-    const F f = this->f;  // nobody else's: what is written cannot be part of it
     const long long end = std::min(layout.positions(), (p + 1) * part);
     for (int u = 0; u < tile.count; u++) states[u] = State<K>::identity();
     Inputs inputs;
@@ -195,48 +222,25 @@ class RoundsOnCpu {
       const int count = static_cast<int>(std::min<long long>(B, end - i));
       if constexpr (FROM != Items::kept) load(tile, i, count, inputs);
       for (int u = 0; u < tile.count; u++) {
-        const float* held[places(F::INPUTS)];
-        for (int k = 0; k < F::INPUTS; k++) held[k] = FROM == Items::kept ? nullptr : inputs.held[k] + u * B;
         Item* const mine = FROM == Items::computed ? nullptr : kept + u * layout.positions() + i;
-        lift_block<K, FROM>(f, rows[u], static_cast<Index>(i), static_cast<Index>(i + count), held, mine, values);
+        lift_block<K, FROM>(f, rows[u], static_cast<Index>(i), static_cast<Index>(i + count), inputs, u, mine, values);
         add_values<B>(states[u], values, count, i);
       }
     }
   }
 
-  template <int K, Items FROM>
-  static void lift_block(const F& f, const Row row, Index i, Index end, const float* const* held,
-                         Item* __restrict kept, typename State<K>::Value* __restrict values) {
-    for (Index at = i; at < end; at++) {
-      values[at - i] = f.lift(Round<K>(), row, at, item_at<FROM>(f, row, at, held, at - i, kept));
-    }
-  }
-
   template <Items FROM>
   void write(Tile tile, const Row* rows, long long begin, long long end, Item* kept) const {
-    const F f = this->f;
     Inputs inputs;
     float made[places(F::RESULTS)][SIDE * B];
     for (long long i = begin; i < end; i += B) {
       const int count = static_cast<int>(std::min<long long>(B, end - i));
       if constexpr (FROM != Items::kept) load(tile, i, count, inputs);
       for (int u = 0; u < tile.count; u++) {
-        const float* held[places(F::INPUTS)];
-        for (int k = 0; k < F::INPUTS; k++) held[k] = FROM == Items::kept ? nullptr : inputs.held[k] + u * B;
         Item* const mine = FROM == Items::computed ? nullptr : kept + u * layout.positions() + i;
-        write_block<FROM>(f, rows[u], static_cast<Index>(i), static_cast<Index>(i + count), held, mine, made, u * B);
+        write_block<FROM>(f, rows[u], static_cast<Index>(i), static_cast<Index>(i + count), inputs, u, mine, made);
       }
       for (int k = 0; k < F::RESULTS; k++) layout.template store<B>(made[k], f.result[k], tile, i, count);
-    }
-  }
-
-  template <Items FROM>
-  static void write_block(const F& f, const Row row, Index i, Index end, const float* const* held, Item* kept,
-                          float (&made)[places(F::RESULTS)][SIDE * B], int start) {
-    for (Index at = i; at < end; at++) {
-      float out[places(F::RESULTS)];
-      f.results(row, at, item_at<FROM>(f, row, at, held, at - i, kept), out);
-      for (int k = 0; k < F::RESULTS; k++) made[k][start + (at - i)] = out[k];
     }
   }
 

@@ -64,7 +64,20 @@ TUNER_FUNCTION float within(float x, float low, float high) {  // NaN stays
   return above > high ? high : above;
 }
 
-TUNER_FUNCTION float exp(float x) { return scaled_exp(split(within(x, -105.0f, 90.0f))); }
+// exp(x) where that is a normal number: the power goes into the exponent's bits.
+TUNER_FUNCTION float normal_exp(float x) {
+  const float rounded = x * 1.44269504f + to_integer, n = rounded - to_integer;
+  const float rest = (x - n * ln2_high) - n * ln2_low;
+  const float p = beyond_linear(rest) * (rest * rest) + rest + 1.0f;
+  return float_of(static_cast<std::int32_t>(static_cast<std::uint32_t>(bits_of(p)) +
+                                            (static_cast<std::uint32_t>(bits_of(rounded)) << 23)));
+}
+
+// Results below the least normal number are 0.
+TUNER_FUNCTION float exp(float x) {
+  const float found = normal_exp(x), above = x < -87.3365448f ? 0.0f : found;
+  return x <= 88.7228317f ? above : x * HUGE_VALF;  // NaN stays
+}
 
 TUNER_FUNCTION float exp2(float x) {
   const float bounded = within(x, -151.0f, 129.0f), rounded = bounded + to_integer;
@@ -143,12 +156,13 @@ TUNER_FUNCTION float tanh(float x) {
 
 TUNER_FUNCTION float erf(float x) {
   const float t = fabsf(x), s = x * x;
-  float far = -1.72853470e-5f * t + 3.83197126e-4f;
-  far = far * s + (-3.88396438e-3f * t + 2.42546219e-2f);
-  far = far * t - 1.06777877e-1f;
-  far = far * t - 6.34846687e-1f;
-  far = far * t - 1.28717512e-1f;
-  far = 1.0f - exp(far * t - t);
+  const float u = t < 4.0f ? t : 4.0f;  // from there on it is 1
+  float far = -1.72853470e-5f * u + 3.83197126e-4f;
+  far = far * (u * u) + (-3.88396438e-3f * u + 2.42546219e-2f);
+  far = far * u - 1.06777877e-1f;
+  far = far * u - 6.34846687e-1f;
+  far = far * u - 1.28717512e-1f;
+  far = 1.0f - normal_exp(far * u - u);
   float near = -5.96761703e-4f;
   near = near * s + 4.99119423e-3f;
   near = near * s - 2.67681349e-2f;
