@@ -53,7 +53,9 @@ struct Functor {
   Element* result[places(RESULTS)];
   Tensors t;
 
-  Functor(const Tensors& of, Element* to) : input{of.x}, result{to}, t(of) { input[INPUTS - 1] = INPUTS > 1 ? of.y : of.x; }
+  Functor(const Tensors& of, Element* to) : input{of.x}, result{to}, t(of) {
+    input[INPUTS - 1] = INPUTS > 1 ? of.y : of.x;
+  }
   float of_channel(const Element* p, Index r) const { return to_float(p[r % t.channels]); }
 };
 
@@ -132,7 +134,9 @@ struct Chain : Functor<CHAIN == MSE ? 2 : 1, CHAIN != MSE && CHAIN != MIN_TANH_T
     row.first = static_cast<float>(found.mean()), row.second = fn::rsqrt(static_cast<float>(found.variance()) + 1e-5f);
   }
   void close(Round<0>, Row& row, const MinState& found) const { row.first = fn::tanh(fn::tanh(found.value)); }
-  void close(Round<0>, Row& row, const SumState& found) const { row.first = static_cast<float>(found.value) * per_count; }
+  void close(Round<0>, Row& row, const SumState& found) const {
+    row.first = static_cast<float>(found.value) * per_count;
+  }
   void results(const Row& row, Index i, const Item& item, float (&out)[places(RESULTS)]) const {
     if constexpr (CHAIN == LAYER_NORM_GELU) {
       out[0] = fn::gelu((item.x - row.first) * row.second * to_float(t.scale[i]) + to_float(t.bias[i]));

@@ -36,7 +36,9 @@ inline void turn(const float* from, long long from_stride, float* to, long long 
   int r = 0;
   for (; r + 8 <= rows; r += 8) {
     int c = 0;
-    for (; c + 8 <= columns; c += 8) turn_8x8(from + r * from_stride + c, from_stride, to + c * to_stride + r, to_stride);
+    for (; c + 8 <= columns; c += 8) {
+      turn_8x8(from + r * from_stride + c, from_stride, to + c * to_stride + r, to_stride);
+    }
     for (; c < columns; c++) {
       for (int j = 0; j < 8; j++) to[c * to_stride + r + j] = from[(r + j) * from_stride + c];
     }

@@ -50,7 +50,7 @@ def rows_constraints(prefix=""):
 
 
 def columns_knobs(prefix=""):
-    side = Knob(f"{prefix}columns", (8, 16, 32, 64), 16, "columns side by side that a thread has under way")
+    side = Knob(f"{prefix}columns", (8, 16, 32, 64), 32, "columns side by side that a thread has under way")
     return (_threads(prefix), _grain(prefix, 64), _block(prefix, 64), side, _keep(prefix))
 
 

@@ -164,6 +164,8 @@ class RoundsOnCpu {
     const float* held[places(F::INPUTS)];
   };
 
+  using Made = float[places(F::RESULTS)][SIDE * B];
+
   void load(Tile tile, long long i, int count, Inputs& inputs) const {
     for (int k = 0; k < F::INPUTS; k++) {
       inputs.held[k] = layout.template load<B>(f.input[k], tile, i, count, inputs.room[k]);
@@ -171,23 +173,31 @@ class RoundsOnCpu {
   }
 
   template <Items FROM>
-  static Item item_at(const F& f, const Row& row, Index i, const float* const* held, Index at, Item* kept) {
+  static Item item_at(const F& f, const Row& row, Index i, const float* const* held, Index at, const Item* kept) {
     if constexpr (FROM == Items::kept) {
       return kept[at];
     } else {
       float in[places(F::INPUTS)];
       for (int k = 0; k < F::INPUTS; k++) in[k] = held[k][at];
-      const Item item = f.item(row, i, in);
-      if constexpr (FROM == Items::keeping) kept[at] = item;
-      return item;
+      return f.item(row, i, in);
     }
   }
 
-  // Of row `u` of a tile, positions [i, end): what round K reduces. `kept` has their items.
+  // Of row `u` of a tile, positions [i, end): their items.
+  TUNER_APART static void keep_block(const F& functor, const Row& of, Index i, Index end, const Inputs& inputs, int u,
+                                     Item* __restrict kept) {
+    const F f = functor;  // nobody else's: what is written cannot be part of it
+    const Row row = of;
+    const float* held[places(F::INPUTS)];
+    for (int k = 0; k < F::INPUTS; k++) held[k] = inputs.held[k] + u * B;
+    for (Index at = i; at < end; at++) kept[at - i] = item_at<Items::computed>(f, row, at, held, at - i, nullptr);
+  }
+
+  // What round K reduces of them. `kept` has their items.
   template <int K, Items FROM>
   TUNER_APART static void lift_block(const F& functor, const Row& of, Index i, Index end, const Inputs& inputs, int u,
-                                     Item* __restrict kept, typename State<K>::Value* __restrict values) {
-    const F f = functor;  // nobody else's: what is written cannot be part of it
+                                     const Item* __restrict kept, typename State<K>::Value* __restrict values) {
+    const F f = functor;
     const Row row = of;
     const float* held[places(F::INPUTS)];
     for (int k = 0; k < F::INPUTS; k++) held[k] = inputs.held[k] + u * B;
@@ -199,7 +209,7 @@ class RoundsOnCpu {
   // The results, that of number k to made[k].
   template <Items FROM>
   TUNER_APART static void write_block(const F& functor, const Row& of, Index i, Index end, const Inputs& inputs, int u,
-                                      Item* __restrict kept, float (&__restrict made)[places(F::RESULTS)][SIDE * B]) {
+                                      const Item* __restrict kept, Made& __restrict made) {
     const F f = functor;
     const Row row = of;
     const float* held[places(F::INPUTS)];
@@ -223,7 +233,9 @@ class RoundsOnCpu {
       if constexpr (FROM != Items::kept) load(tile, i, count, inputs);
       for (int u = 0; u < tile.count; u++) {
         Item* const mine = FROM == Items::computed ? nullptr : kept + u * layout.positions() + i;
-        lift_block<K, FROM>(f, rows[u], static_cast<Index>(i), static_cast<Index>(i + count), inputs, u, mine, values);
+        const auto at = static_cast<Index>(i), last = static_cast<Index>(i + count);
+        if constexpr (FROM == Items::keeping) keep_block(f, rows[u], at, last, inputs, u, mine);
+        lift_block<K, FROM == Items::computed ? FROM : Items::kept>(f, rows[u], at, last, inputs, u, mine, values);
         add_values<B>(states[u], values, count, i);
       }
     }
@@ -232,7 +244,7 @@ class RoundsOnCpu {
   template <Items FROM>
   void write(Tile tile, const Row* rows, long long begin, long long end, Item* kept) const {
     Inputs inputs;
-    float made[places(F::RESULTS)][SIDE * B];
+    Made made;
     for (long long i = begin; i < end; i += B) {
       const int count = static_cast<int>(std::min<long long>(B, end - i));
       if constexpr (FROM != Items::kept) load(tile, i, count, inputs);

@@ -47,7 +47,8 @@ TUNER_INLINE float larger(float a, float b) {
   asm("max.NaN.f32 %0, %1, %2;" : "=f"(wins) : "f"(a), "f"(b));
   return wins;
 #else
-  return (a > b) | (a != a) ? a : b;
+  const float found = a > b ? a : b;
+  return a != a ? a : found;
 #endif
 }
 

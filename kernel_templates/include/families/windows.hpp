@@ -49,9 +49,11 @@ class WindowsOnCpu {
   }
 
   void run(long long rows) const {
-    const long long high = ceil_div(sizes.out_height, Schedule::lines), deep = ceil_div(sizes.out_depth, Schedule::slices);
+    const long long high = ceil_div(sizes.out_height, Schedule::lines);
+    const long long deep = ceil_div(sizes.out_depth, Schedule::slices);
     const long long tile = std::max(1LL, plane / (high * deep));
-    parallel_for(rows * deep * high, std::max(1LL, 16384 / tile), Schedule::threads, [&](long long begin, long long end) {
+    const long long grain = std::max(1LL, 16384 / tile);
+    parallel_for(rows * deep * high, grain, Schedule::threads, [&](long long begin, long long end) {
       Room room(*this);
       for (long long t = begin; t < end; t++) {
         const long long r = t / (deep * high), d = t / high % deep * Schedule::slices, h = t % high * Schedule::lines;

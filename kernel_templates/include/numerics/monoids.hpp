@@ -29,7 +29,7 @@ TUNER_INLINE float larger(float a, float b) {  // NaN wins
   asm("max.NaN.f32 %0, %1, %2;" : "=f"(m) : "f"(a), "f"(b));
   return m;
 #else
-  return (a > b) | (a != a) ? a : b;
+  return fn::maximum(a, b);
 #endif
 }
 
@@ -39,7 +39,7 @@ TUNER_INLINE float smaller(float a, float b) {  // NaN wins
   asm("min.NaN.f32 %0, %1, %2;" : "=f"(m) : "f"(a), "f"(b));
   return m;
 #else
-  return (a < b) | (a != a) ? a : b;
+  return fn::minimum(a, b);
 #endif
 }
 
@@ -282,7 +282,8 @@ struct MaxSumState {
     max = found;
   }
   TUNER_INLINE static MaxSumState merge(MaxSumState a, MaxSumState b) {
-    const float less = a.max == b.max ? 1.0f : fn::exp(-fabsf(a.max - b.max));  // of the smaller maximum's sum; NaN stays
+    // of the smaller maximum's sum; NaN stays
+    const float less = a.max == b.max ? 1.0f : fn::exp(-fabsf(a.max - b.max));
     const bool first = a.max > b.max;
     return {(first ? a.sum : b.sum) + (first ? b.sum : a.sum) * less, monoid::larger(a.max, b.max)};
   }

@@ -50,7 +50,8 @@ extern "C" int rows(long long otherwise, long long which, const Element* a, cons
 extern "C" int columns(long long otherwise, long long which, const Element* a, const Element* b,
                        const float* weight, Element* first, Element* second, void* totals, long long outer,
                        long long length, long long inner, void* stream) {
-  return with_functor(static_cast<int>(which), {a, b, weight, first, second, totals, outer * inner}, [&](const auto& f) {
+  const Tensors t{a, b, weight, first, second, totals, outer * inner};
+  return with_functor(static_cast<int>(which), t, [&](const auto& f) {
     return with_schedule(otherwise, [&](auto schedule) {
       return launch_columns<decltype(schedule)>(f, outer, length, inner, nullptr, stream);
     });
@@ -83,8 +84,9 @@ extern "C" int scan(long long otherwise, long long kind, const Element* x, const
                     void* stream) {
   const auto launch = [&](auto f) {
     f.input[0] = x, f.input[1] = late, f.result[0] = y, f.scale = scale, f.shift = shift;
-    return with_schedule(otherwise,
-                         [&](auto schedule) { return launch_scan<decltype(schedule)>(f, outer, length, inner, stream); });
+    return with_schedule(otherwise, [&](auto schedule) {
+      return launch_scan<decltype(schedule)>(f, outer, length, inner, stream);
+    });
   };
   switch (kind) {
     case 0: return launch(ScannedBetween<false, false, false>{});
