@@ -102,3 +102,8 @@ def test_a_result_in_another_order_of_dimensions(drafted: Drafted) -> None:
 def test_modules_of_a_list_are_reached(drafted: Drafted) -> None:
     pair = drafted("self.layer(x) * 2", layer="nn.Sequential(nn.PReLU(), nn.PReLU())")
     assert same(pair, torch.randn(16, 8))
+
+
+@pytest.mark.parametrize("shape", [(), (1, 1)])
+def test_a_map_of_one_element(drafted: Drafted, shape: tuple[int, ...]) -> None:
+    assert same(drafted("torch.tanh(x) * x", inputs=f"torch.randn({shape})"), torch.randn(shape))

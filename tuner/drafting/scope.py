@@ -56,6 +56,8 @@ class Scope:
 
     def is_input(self, term: Term) -> bool:
         """Whether the family itself loads it, element by element."""
+        if not self.kernel.space:
+            return False  # the one element is the same along its row
         if (
             term.kind != READ
             or term.is_position
