@@ -33,6 +33,9 @@
 //   float lift(const Row&, Index i, const float (&in)[INPUTS]) const                 what is added or multiplied
 //   void results(const Row&, Index i, const float (&in)[INPUTS], float running, float (&out)[RESULTS]) const
 //
+// An item of rows or columns may be a pooling window's value (window_at.hpp), which reads what is pooled itself: then
+// that is none of INPUTS, and `i` counts the results of the pooling.
+//
 // An item may depend on what rounds closed before found; a family that keeps items computes them once, before round 0,
 // so what it uses of the row is what row() read.
 #pragma once
