@@ -230,3 +230,13 @@ def test_no_right_kernel_lists_why(shown: Shown) -> None:
         "  2 x crash: SIGSEGV",
         "no right kernel was found; the ledger of trials has every log: cache/.runs/study.jsonl",
     ]
+
+
+def test_a_stage_that_lasts_is_said_again_where_there_is_no_terminal(shown: Shown, clock: list[float]) -> None:
+    screen, lines = shown
+    screen.stage("computing the oracle")
+    for _ in range(3):
+        clock[0] += PLAIN_EVERY_S
+        screen.pulse.look()
+        screen.pulse.look()
+    assert lines() == ["computing the oracle", "  … 5 s", "  … 10 s", "  … 15 s"]

@@ -111,6 +111,22 @@ def test_flashinfer_benchs_own_models_take_it(made: Callable[[str], Form]) -> No
     assert definition.get_output_shapes({}) == [[4, 8]]
 
 
+@pytest.mark.slow
+def test_flashinfer_benchs_own_builder_runs_it(
+    made: Callable[[str], Form], needs_compiler: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    torch, data = pytest.importorskip("torch"), pytest.importorskip("flashinfer_bench.data")
+    monkeypatch.setenv("FIB_CACHE_PATH", str(tmp_path / "fib"))
+    texts = {path.split("/")[0]: text for path, text in made("flashinfer").files.items()}
+    definition = data.Definition.model_validate_json(texts["definitions"])
+    solution = data.Solution.model_validate_json(texts["solutions"])
+    builders = pytest.importorskip("flashinfer_bench.compile")
+    x, weight = torch.rand(4, 8), torch.rand(8)
+    with torch.no_grad():
+        out = builders.BuilderRegistry.get_instance().build(definition, solution)(x, weight)
+    assert torch.equal(out, x * weight)
+
+
 def test_flashinfer_reference_computes_the_problem(made: Callable[[str], Form]) -> None:
     torch, data = pytest.importorskip("torch"), pytest.importorskip("flashinfer_bench.data")
     texts = {path.split("/")[0]: text for path, text in made("flashinfer").files.items()}

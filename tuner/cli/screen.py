@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from tuner.cli.pulse import Pulse
 from tuner.cli.tables import shapes, table
 from tuner.records import Environment, Performance, Trial, Workload
 from tuner.search.progress import Progress
@@ -27,19 +28,30 @@ class Screen:
         self.eager_ms: float | None = None
         self._last_plain = 0.0
         self._best = ""
+        self.pulse = Pulse(self._still)
 
     def __enter__(self) -> Screen:
         if self.console.is_terminal:
             self.live = Live(console=self.console, refresh_per_second=4, transient=True)
             self.live.start()
+        self.pulse.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.pulse.stop()
         if self.live is not None:
             self.live.stop()
 
     def _line(self, text: str) -> None:
         self.console.print(Text(text), soft_wrap=True)
+
+    def _still(self, doing: str, seconds: float) -> None:
+        """What is done has been done for so long and nothing else was said."""
+        if self.is_live:
+            self._show(f"{doing} … {seconds:.0f} s")
+        elif seconds - self.pulse.said_s >= PLAIN_EVERY_S:
+            self.pulse.said_s = seconds
+            self._line(f"  … {seconds:.0f} s")
 
     @property
     def is_live(self) -> bool:
@@ -52,6 +64,7 @@ class Screen:
             self.live.update(Text(text))
 
     def stage(self, text: str) -> None:
+        self.pulse.begin(text)
         if self.is_live:
             self._show(f"{text} …")
         else:
@@ -69,6 +82,7 @@ class Screen:
 
     def progress(self, progress: Progress) -> None:
         line = self._progress_line(progress)
+        self.pulse.begin(line)
         best = str(progress.best.point) if progress.best else ""
         if self.is_live:
             self._show(f"{line}\n  {best}")
@@ -103,6 +117,7 @@ class Screen:
 
     def outcome(self, outcome: Outcome) -> None:
         """The table of one finished workload."""
+        self.pulse.begin("")
         progress, record = outcome.progress, outcome.record
         if progress.resumed:
             self._line(f"took over {progress.resumed} trials of other runs")

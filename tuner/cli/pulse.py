@@ -1,0 +1,47 @@
+"""Nothing lasts in silence: who is told, second by second, for how long the same thing has been going on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+EVERY_S = 1.0
+SILENCE_S = 2.0
+
+
+class Pulse:
+    """Calls `still(doing, seconds)` once a second while what `begin` named goes on for longer than SILENCE_S.
+
+    It is called from a thread of its own, which `start` and `stop` begin and end.
+    """
+
+    def __init__(self, still: Callable[[str, float], None]) -> None:
+        self.still, self.doing, self.since = still, "", time.monotonic()
+        self.said_s = 0.0  # when the listener last made something of it, for the listener to keep
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def begin(self, doing: str) -> None:
+        """Something else goes on from now on; "" for nothing."""
+        self.doing, self.since, self.said_s = doing, time.monotonic(), 0.0
+
+    def start(self) -> None:
+        self._over.clear()
+        self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _beat(self) -> None:
+        while not self._over.wait(EVERY_S):
+            self.look()
+
+    def look(self) -> None:
+        """One beat."""
+        doing, seconds = self.doing, time.monotonic() - self.since
+        if doing and seconds >= SILENCE_S:
+            self.still(doing, seconds)
