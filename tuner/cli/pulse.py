@@ -26,6 +26,11 @@ class Pulse:
         """Something else goes on from now on; "" for nothing."""
         self.doing, self.since, self.said_s = doing, time.monotonic(), 0.0
 
+    @property
+    def seconds(self) -> float:
+        """For how long it has been going on."""
+        return time.monotonic() - self.since
+
     def start(self) -> None:
         self._over.clear()
         self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
@@ -42,6 +47,6 @@ class Pulse:
 
     def look(self) -> None:
         """One beat."""
-        doing, seconds = self.doing, time.monotonic() - self.since
+        doing, seconds = self.doing, self.seconds
         if doing and seconds >= SILENCE_S:
             self.still(doing, seconds)

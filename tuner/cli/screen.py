@@ -17,6 +17,7 @@ from tuner.search.tune import Outcome
 from tuner.space import Space
 
 PLAIN_EVERY_S = 5.0
+LASTED_S = 2.0  # a stage that took so long has its time said
 
 
 class Screen:
@@ -28,6 +29,7 @@ class Screen:
         self.eager_ms: float | None = None
         self._last_plain = 0.0
         self._best = ""
+        self._stage = ""  # until a trial has ended, and again in the final
         self.pulse = Pulse(self._still)
 
     def __enter__(self) -> Screen:
@@ -64,6 +66,13 @@ class Screen:
             self.live.update(Text(text))
 
     def stage(self, text: str) -> None:
+        took = self.pulse.seconds
+        if self._stage and took >= LASTED_S:
+            self._line(f"{self._stage}: {took:.0f} s" if self.is_live else f"  took {took:.0f} s")
+        self._stage = text
+        self._tell(text)
+
+    def _tell(self, text: str) -> None:
         self.pulse.begin(text)
         if self.is_live:
             self._show(f"{text} …")
@@ -82,6 +91,7 @@ class Screen:
 
     def progress(self, progress: Progress) -> None:
         line = self._progress_line(progress)
+        self._stage = ""
         self.pulse.begin(line)
         best = str(progress.best.point) if progress.best else ""
         if self.is_live:
@@ -112,11 +122,12 @@ class Screen:
     def final(self, done: int, total: int) -> None:
         now = time.monotonic()
         if self.is_live or now - self._last_plain >= PLAIN_EVERY_S:
-            self.stage(f"final: {done}/{total} samples each")
+            self._tell(f"final: {done}/{total} samples each")
             self._last_plain = now
 
     def outcome(self, outcome: Outcome) -> None:
         """The table of one finished workload."""
+        self._stage = ""
         self.pulse.begin("")
         progress, record = outcome.progress, outcome.record
         if progress.resumed:

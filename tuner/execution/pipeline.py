@@ -22,6 +22,7 @@ from tuner.records import Evaluation, Span, Status
 from tuner.template.render import Candidate
 from tuner.workers import interruption
 
+SAY_AFTER_S = 5.0  # without a candidate that is compiled
 LOOK_EVERY_S = 0.5  # whether anybody still waits
 
 
@@ -83,6 +84,7 @@ class Pipeline:
                 self.under_way.pop(self.last, None)
 
     def _ready(self) -> tuple[int, UnderWay]:
+        since, said = time.monotonic(), False
         while True:
             with self.lock:
                 ready = [number for number, each in self.under_way.items() if each.build.done()]
@@ -90,6 +92,9 @@ class Pipeline:
                     return min(ready), self.under_way[min(ready)]
                 builds = [each.build for each in self.under_way.values()]
             wait(builds, LOOK_EVERY_S, return_when=FIRST_COMPLETED)
+            if not said and time.monotonic() - since >= SAY_AFTER_S:
+                self.lane.lock.say(f"waiting for the compiler, which has {len(builds)} candidates")
+                said = True
             interruption.check()
 
     def _evaluated(self, ready: UnderWay) -> Evaluation:

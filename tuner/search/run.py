@@ -156,12 +156,20 @@ class Run:
             self._known_points(),
         )
         budget = Budget(settings.trials, settings.time_budget_s, settings.patience)
-        self.observer.stage("searching")
+        self.observer.stage(f"searching: {self._estimate()}")
         with self.place.compilers(self.job) as compilers:
             pipeline = Pipeline(self.job, self.lane, self.folder, self.description.floor.floor_ms, compilers)
             pipeline.best_ms = search.progress.best_ms
             with self.place.trials(self, pipeline) as measuring:
                 return search.run(_Rendering(self, measuring), budget, self.observer.progress)
+
+    def _estimate(self) -> str:
+        """How long at most, before the first trial tells more."""
+        settings = self.settings
+        until = f"up to {settings.trials} trials" + (
+            f" or {settings.time_budget_s:g} s" if settings.time_budget_s else ""
+        )
+        return f"{until}, then a final of about {settings.final_budget_s:g} s"
 
     def outline(self) -> outline.Outline:
         """What is searched, from now on."""
