@@ -102,7 +102,7 @@ def _failures(searches: Sequence[Searched]) -> Section | None:
     if not statuses:
         return None
     traces = _stacked(names, statuses, counts)
-    layout = _stack_layout("trials (count)")
+    layout = _stack_layout("trials (count)", "search")
     figure = Figure("Trials of each search by how they ended.", traces, layout, 160 + 24 * len(names))
     return Section("Failures by phase", "Where candidates were lost.", figures=[figure])
 
@@ -117,8 +117,8 @@ def _stacked(names: Sequence[str], kinds: Sequence[str], counts: Sequence[Mappin
     ]  # fmt: skip
 
 
-def _stack_layout(title: str) -> dict[str, Any]:
-    y = axis("search", autorange="reversed", tickfont={"size": 10}, dtick=1)
+def _stack_layout(title: str, each: str) -> dict[str, Any]:
+    y = axis(each, autorange="reversed", tickfont={"size": 10}, dtick=1)
     legend = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "traceorder": "normal"}
     return {"barmode": "stack", "xaxis": axis(title), "yaxis": y, "legend": legend}
 
@@ -148,7 +148,7 @@ def suite(rows: Sequence[Row]) -> list[Section]:
             {**trace, "marker": {"color": COLOURS[i % 8]}}
             for i, trace in enumerate(_stacked([name for name, _ in seconds], phases, [taken for _, taken in seconds]))
         ]
-        layout = _stack_layout("seconds (s)")
+        layout = _stack_layout("seconds (s)", "problem")
         figure = Figure("Seconds of each problem by phase.", traces, layout, 180 + 20 * len(seconds))
         sections.append(Section("Where the time went", "From drafting to verification.", figures=[figure]))
     return sections
