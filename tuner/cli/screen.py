@@ -68,7 +68,7 @@ class Screen:
     def stage(self, text: str) -> None:
         took = self.pulse.seconds
         if self._stage and took >= LASTED_S:
-            self._line(f"{self._stage}: {took:.0f} s" if self.is_live else f"  took {took:.0f} s")
+            self._line(f"  {self._stage}: took {took:.0f} s")
         self._stage = text
         self._tell(text)
 
