@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.project import Project
 from helpers.tiny import MakeRecord, changed
 
 from tuner.errors import TunerError
@@ -177,12 +176,3 @@ def test_a_source_that_the_winner_was_not_built_of_is_refused(tiny: Template, ma
 def test_parameters_whose_names_clash_get_names_of_their_own() -> None:
     state = tuple((name, TensorSpec(shape=(1,))) for name in ("x", "a.b", "a_b"))
     assert form.arguments(Interface(IO.inputs, state, ())) == (["x"], ["x_", "a_b", "a_b_"])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "output"), [("gpumode", "s.py"), ("flashinfer", "fi"), ("module", "m"),
-                                              ("source", "k.cpp")])  # fmt: skip
-def test_a_searched_winner_holds_in_its_form(searched: Project, name: str, output: str) -> None:
-    code, _, err = searched.run("export", "tiny.yaml", "--format", name, "-o", output, "--force")
-    assert code == 0, err
-    assert (searched.root / output).exists()
