@@ -249,7 +249,9 @@ def test_a_problem_that_ends_its_process_is_one_line(project: Project) -> None:
 def test_inputs_of_a_dtype_that_the_kernel_does_not_take_are_refused_before_the_search(project: Project) -> None:
     path = project.template / "problem.py"
     path.write_text(path.read_text().replace("torch.rand(4, 8)", "torch.rand(4, 8).half()"))
-    said = "template tiny: no variant takes inputs of float16: plain takes all of float32"
+    said = (
+        "template tiny: no variant takes inputs of float16: plain takes float32, all floating-point inputs of one dtype"
+    )
     code, _, err = project.run("search", "tiny.yaml")
     assert code == 2 and err.count("\n") == 1 and said in err, err
     assert project.trials() == []

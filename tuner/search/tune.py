@@ -99,10 +99,10 @@ def asked(settings: Settings, template: Template, cache: Path, devices: Sequence
     problem = resolve.problem_path(settings, template)
     workloads = resolve.workloads(settings, problem, environment)
     with settings.blame("shapes"):
-        _refuse_early(workloads, problem, template, environment)
         for workload in workloads:
             for device in devices:
                 template.require_takes(workload.dtypes, settings.variants, device)
+        _refuse_early(workloads, problem, template, environment)
     return [Asked(settings, template, problem, workload, cache, environment) for workload in workloads]
 
 

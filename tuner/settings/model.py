@@ -62,10 +62,6 @@ class Settings(BaseModel):
         Path | None,
         Field(strict=False, description="the reference, in the KernelBench format; default: the template's own"),
     ] = None
-    warm: Annotated[
-        Path | None,
-        Field(strict=False, description="a T4 file (Kernel Tuner's results): its best points are measured first"),
-    ] = None
     device: Annotated[str, Field(pattern=r"^(auto|cpu(:[0-9]+-[0-9]+)?|cuda(:[0-9]+)?)$", description=DEVICE)] = "auto"
     devices: Annotated[
         tuple[Annotated[str, Field(pattern=ONE_OF_DEVICES)], ...] | None,
@@ -97,6 +93,10 @@ class Settings(BaseModel):
     precision: Annotated[
         Precision, Field(description="the reference's own precision (match), fp32 throughout (ieee), or TF32 allowed")
     ] = "match"
+    warm: Annotated[
+        Path | None,
+        Field(strict=False, description="a T4 file (Kernel Tuner's results): its best points are measured first"),
+    ] = None
     error_budget: Annotated[
         float,
         Field(
