@@ -35,7 +35,7 @@ def search_starts(lane: Lane, cache: Path, budget: float = 8.0, sha: str = "0" *
     told = SimpleNamespace(environment=HERE, problem_sha256=sha, floor=floor)
     job = SimpleNamespace(workload=WORKLOAD, error_budget=budget, problem=Path("problem.py"))
     stage = SimpleNamespace(stage=lambda text: None)
-    parts: Any = (None, None, job, lane, cache, cache, stage, told)
+    parts: Any = (None, None, job, lane, cache, cache, stage, None, told)
     Run(*parts).require_a_suite_that_judges()
 
 

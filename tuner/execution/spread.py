@@ -188,10 +188,10 @@ class Spread:
         if not isinstance(failure, DeviceFailed):
             raise failure
         probe = member.probes.pop(number, None)
-        failures = self.failed(member.device)
-        if failures >= FAILURES:
+        failures = FAILURES if member.left else self.failed(member.device)  # left out meanwhile: counted enough
+        if failures >= FAILURES and not member.left:
             self._leave_out(member, failure)
-        if probe is not None or number not in self.begun:
+        if probe is not None or number not in self.begun or self._has(number):
             return None
         self.failures[number] += 1
         if self.failures[number] >= FAILURES:
@@ -200,6 +200,10 @@ class Spread:
         self.say(f"{failure}; its trial is measured again ({failures} of {FAILURES})")
         self._idlest(but=member).give(number, self.begun[number])
         return None
+
+    def _has(self, number: int) -> bool:
+        """Whether some device has the trial already."""
+        return any(number in each.pipeline.under_way for each in self.members)
 
     def _leave_out(self, member: Member, failure: DeviceFailed) -> None:
         self.say(f"{member.device} failed {FAILURES} times and is left out: {failure}")
