@@ -75,7 +75,7 @@ def prepare(problem: Path, folder: Path, limits: dict[str, Any]) -> tuple[int, l
             variant = mine.variant(first.variant)
             files = []
             for number, point in enumerate(combinations(folder, variant, first, facts)):
-                tuned = Tuned(point, workload.shapes, workload.dtype, "", "match")
+                tuned = Tuned(point, workload.shapes, workload.dtype, "", "match", workload.each_dtype)
                 file = folder / f"{variant.name}_{number}.py"
                 file.write_text(candidate(mine, [tuned]).text)
                 files.append(file)

@@ -41,6 +41,20 @@ def test_softmax_is_one_file(project: Path) -> None:
     assert len((ROOT / "examples" / "softmax.py").read_text().splitlines()) <= 25
 
 
+def test_a_problem_is_drafted_and_searched(project: Path) -> None:
+    printed = run(project, "tuner search examples/conv_tanh_pool.py")
+    assert "kernel pool (windows)" in printed and "cached: " in printed
+
+
+def test_the_readme_shows_a_draft_as_it_is_written(project: Path) -> None:
+    printed = run(project, "tuner new drafted --problem examples/conv_tanh_pool.py")
+    readme = (ROOT / "README.md").read_text()
+    (functor,) = re.findall(r"```cpp\n(.*?)```", readme, re.DOTALL)
+    assert functor in (project / "drafted" / "fused.hpp").read_text()
+    for line in (project / "drafted" / "plan.txt").read_text().splitlines():
+        assert line in readme and line in printed
+
+
 def test_a_template_s_folder_is_searched(project: Path) -> None:
     assert "cached: " in run(project, "tuner search examples/rms_norm")
 

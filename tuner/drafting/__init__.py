@@ -1,1 +1,1 @@
-"""Drafting: a template made from a problem. See docs/drafting.md."""
+"""Drafting: a template made from a problem. See docs/architecture.md."""
