@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tuner.search.samples import Samples
+from tuner.search.ties import simplicity
 from tuner.space import Branch, Knob, Point, Space
 
 SPACE = Space((Branch("v", (Knob("a", (1, 2, 4), 1),)),))
@@ -16,7 +17,7 @@ def winner(times: dict[int, list[float]], rounds: list[int]) -> Point:
     """The winner among points by their samples; `rounds` has the samples of each round."""
     points = {str(point(a)): point(a) for a in times}
     samples = Samples({str(point(a)): taken for a, taken in times.items()}, rounds)
-    return points[samples.winner(points, SPACE)]
+    return points[samples.winner({name: simplicity(each, SPACE) for name, each in points.items()})]
 
 
 def test_the_fastest_wins() -> None:

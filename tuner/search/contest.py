@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 from tuner.errors import DeviceError
 from tuner.execution.examination import Examination, Failed
 from tuner.execution.job import PREPARE_DEADLINE_S
+from tuner.execution.lane import Lane
 from tuner.measurement.protocol import BaselineService, BenchService, SampleBaseline, WarmBaseline
 from tuner.measurement.statistics import Untrusted
-from tuner.records import Trial
-from tuner.search.run import Run
 from tuner.search.samples import Samples
+from tuner.search.ties import Simplicity
+from tuner.template.render import Candidate
 from tuner.verification.papers import Values
 from tuner.workers.worker import Worker, WorkerBug, WorkerFailure
 
@@ -25,15 +29,35 @@ FAILURES = (Failed, Untrusted, WorkerFailure, WorkerBug)
 DROPPED = 1.10  # a finalist this far behind the leader after a round is out, so that the rest get more samples
 
 
+class Told(Protocol):
+    """Who is told how a final goes."""
+
+    def stage(self, text: str) -> None:
+        """What is done now, a line."""
+
+    def final(self, done: int, total: int) -> None:
+        """How many samples each contestant has, of how many."""
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """One of the best points, by the text of the point; `leaves` are the operators that it leaves to PyTorch."""
+
+    name: str
+    candidate: Candidate
+    leaves: tuple[str, ...]
+    simplicity: Simplicity
+
+
 class Contest:
     """Contestants by name: finalists on one bench or each on its own, baselines in processes of their own.
 
     Whoever fails is left out, and a note says so.
     """
 
-    def __init__(self, run: Run) -> None:
-        self.run, self.lane, self.observer = run, run.lane, run.observer
-        self.finalists: dict[str, Trial] = {}
+    def __init__(self, lane: Lane, folder: Path, told: Told) -> None:
+        self.lane, self.folder, self.told = lane, folder, told
+        self.finalists: dict[str, Finalist] = {}
         self.seats: dict[str, Examination] = {}
         self.benches: list[Worker[BenchService]] = []
         self.baselines: dict[str, Worker[BaselineService]] = {}
@@ -53,9 +77,9 @@ class Contest:
 
     # ---- entering ---------------------------------------------------------------------------------
 
-    def enter(self, finalists: dict[str, Trial]) -> None:
+    def enter(self, finalists: Sequence[Finalist]) -> None:
         """Load the finalists, anew if they were. Raises DeviceError when none can be."""
-        self.finalists = dict(finalists)
+        self.finalists = {finalist.name: finalist for finalist in finalists}
         while self.finalists and (failed := self._load_all()) is not None:
             del self.finalists[failed]
         if not self.finalists:
@@ -66,11 +90,10 @@ class Contest:
         for bench in self.benches:
             bench.close()
         self.benches, self.seats = [], {}
-        for name, trial in self.finalists.items():
+        for name, finalist in self.finalists.items():
             if self.lane.backend.fresh_benches or not self.benches:
                 self.benches.append(self.lane.new_bench())
-            candidate = self.run.candidate(trial.point)
-            path = self.run.folder / f"{candidate.sha256}.py"
+            candidate, path = finalist.candidate, self.path(finalist)
             path.write_text(candidate.text)
             sides = self.lane.sides(self.benches[-1], time.monotonic() + FINAL_DEADLINE_S)
             self.seats[name] = Examination(sides, name, path, candidate.sha256)
@@ -83,9 +106,13 @@ class Contest:
                 return name
         return None
 
+    def path(self, finalist: Finalist) -> Path:
+        """Its file, once it has entered."""
+        return self.folder / f"{finalist.candidate.sha256}.py"
+
     def enter_baseline(self, way: str) -> None:
-        worker = self.baselines[way] = Worker(self.run.job.baseline(way), self.run.job.environment)
-        self.observer.stage(f"final: warming up {way}")
+        worker = self.baselines[way] = Worker(self.lane.job.baseline(way), self.lane.job.environment)
+        self.told.stage(f"final: warming up {way}")
         try:
             with self.lane.lock:
                 worker.call(WarmBaseline(), PREPARE_DEADLINE_S)
@@ -97,7 +124,7 @@ class Contest:
 
     def sample(self, budget_s: float) -> None:
         """Rounds over all contestants until each has its samples or the time is up; at least two rounds."""
-        self.observer.stage("final: sampling")
+        self.told.stage("final: sampling")
         standing = list(self.finalists)  # not dropped
         self.samples.times = {name: [] for name in [*standing, *self.baselines]}
         started = time.monotonic()
@@ -110,7 +137,7 @@ class Contest:
             taken += batch
             self.samples.rounds.append(batch)
             now = time.monotonic()
-            self.observer.final(taken, SAMPLES)
+            self.told.final(taken, SAMPLES)
             if taken > batch and now - started + (now - round_started) > budget_s:
                 break
             if now - round_started < budget_s / 20:
@@ -142,13 +169,13 @@ class Contest:
         if name in self.baselines:
             self.baselines.pop(name).close()
         else:
-            others = {other: trial for other, trial in self.finalists.items() if other != name}
+            others = {other: finalist for other, finalist in self.finalists.items() if other != name}
             if self.lane.backend.fresh_benches:
                 self.finalists = others
                 if not others:
                     raise DeviceError(f"no finalist could be measured again: {self.notes[-1]}")
             else:
-                self.enter(others)  # it may have taken the device along
+                self.enter(list(others.values()))  # it may have taken the device along
         return []
 
 

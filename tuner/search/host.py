@@ -25,7 +25,7 @@ from tuner.execution.pipeline import Pipeline
 from tuner.execution.spread import FAILURES, Member, Spread
 from tuner.records import Environment
 from tuner.search.board import Board
-from tuner.search.run import Run
+from tuner.search.station import Here, Measuring
 from tuner.search.tune import Asked, Outcome, tune_one
 from tuner.settings import resolve
 from tuner.workers import interruption, scratch
@@ -53,7 +53,7 @@ class Search:
     devices: frozenset[str]  # that its config allows
     failed_on: list[str] = field(default_factory=list)
     card: Card | None = None
-    run: Run | None = None  # with `spread`, while other devices may help
+    here: Here | None = None  # with `spread`, while other devices may help
     spread: Spread | None = None
     helpers: int = 0
 
@@ -265,15 +265,15 @@ class Host:
 
     # ---- helping ----------------------------------------------------------------------------------
 
-    def offer(self, search: Search, run: Run, spread: Spread) -> None:
+    def offer(self, search: Search, here: Here, spread: Spread) -> None:
         """Devices without a search of their own may help with this one from now on."""
         with self.changed:
-            search.run, search.spread, search.helpers = run, spread, 0
+            search.here, search.spread, search.helpers = here, spread, 0
             self.changed.notify_all()
 
     def withdraw(self, search: Search) -> None:
         with self.changed:
-            search.run = search.spread = None
+            search.here = search.spread = None
 
     def spreads(self, search: Search) -> bool:
         with self.changed:
@@ -281,19 +281,19 @@ class Host:
 
     def _help(self, card: Card, search: Search) -> None:
         with self.changed:
-            run, spread = search.run, search.spread
-        if run is None or spread is None:
+            here, spread = search.here, search.spread
+        if here is None or spread is None:
             return
         own = search.card.device if search.card is not None else ""
         self.board.device(card.device, f"helps {own} with {search.asked.settings.template}")
-        job = replace(run.job, torch_device=card.device, seed=secrets.randbits(31))
+        job = replace(here.job, torch_device=card.device, seed=secrets.randbits(31))
         try:
             with (
                 scratch.subfolder() as room,
-                closing(Lane(job, run.folder, lambda text: self.board.device(card.device, text), room)) as lane,
+                closing(Lane(job, here.folder, lambda text: self.board.device(card.device, text), room)) as lane,
                 self.compilers(job) as compilers,
             ):
-                pipeline = Pipeline(job, lane, run.folder, run.description.floor.floor_ms, compilers)
+                pipeline = Pipeline(job, lane, here.folder, spread.home.pipeline.floor_ms, compilers)
                 self._take_part(spread.invited(pipeline), spread, lane)
         except DeviceFailed as failure:
             failures = self.count_failure(card.device)
@@ -313,7 +313,7 @@ class Host:
 
 
 class _Place:
-    """Implements `place.Place` for a search on this host."""
+    """Implements `station.Place` for a search on this host."""
 
     def __init__(self, host: Host, search: Search) -> None:
         self.host, self.search = host, search
@@ -322,13 +322,13 @@ class _Place:
         return self.host.compilers(job)
 
     @contextlib.contextmanager
-    def trials(self, run: Run, pipeline: Pipeline) -> Iterator[Pipeline | Spread]:
+    def trials(self, here: Here, pipeline: Pipeline) -> Iterator[Measuring]:
         if not self.host.spreads(self.search):
             with closing(pipeline):
                 yield pipeline
             return
-        with closing(Spread(pipeline, self.host.count_failure, run.observer.stage)) as spread:
-            self.host.offer(self.search, run, spread)
+        with closing(Spread(pipeline, self.host.count_failure, here.told.stage)) as spread:
+            self.host.offer(self.search, here, spread)
             try:
                 yield spread
             finally:

@@ -4,70 +4,42 @@ from __future__ import annotations
 
 import datetime
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from tuner import backends, store
 from tuner.errors import ProblemError
-from tuner.execution.job import PREPARE_DEADLINE_S, Job
-from tuner.execution.lane import Lane
-from tuner.execution.pipeline import Pipeline
-from tuner.execution.spread import Spread
-from tuner.measurement.protocol import Description, SampleBaseline, WarmBaseline
-from tuner.measurement.statistics import summarise
+from tuner.measurement.protocol import Description
 from tuner.records import Environment, Evaluation, Performance, Record, Status, Workload
 from tuner.search import outline, warm
 from tuner.search.identity import self_check_name, study_name
 from tuner.search.ledger import Ledger
 from tuner.search.loop import Search
 from tuner.search.observer import Observer
-from tuner.search.place import Place
 from tuner.search.progress import Budget, Progress
+from tuner.search.station import Measuring, Station
 from tuner.settings import Settings
 from tuner.space import Point, Space
 from tuner.template import Template, render
 from tuner.template.render import Candidate
-from tuner.workers.worker import Worker
 
 HINTS = 4  # cached winners that a search starts from
 
 
 @dataclass
 class Run:
-    """Everything that the search of one workload holds, once its measuring process has described where it runs."""
+    """Everything that the search of one workload holds, once what measures has described where it runs."""
 
     settings: Settings
     template: Template
-    job: Job
-    lane: Lane
-    folder: Path  # for candidates and their builds
+    problem: Path
+    workload: Workload
+    station: Station
     cache: Path
     observer: Observer
-    place: Place
     description: Description
     eager: Performance | None = None  # a few samples of before the search
-
-    @classmethod
-    def begin(
-        cls,
-        settings: Settings,
-        template: Template,
-        job: Job,
-        lane: Lane,
-        folder: Path,
-        cache: Path,
-        observer: Observer,
-        place: Place,
-    ) -> Run:
-        """Raises the TunerError of a problem or template that does not take the workload, or of a missing device."""
-        description = lane.describe()
-        job = replace(job, capability=backends.of(job.torch_device).target(description.environment))
-        return cls(settings, template, job, lane, folder, cache, observer, place, description)
-
-    @property
-    def workload(self) -> Workload:
-        return self.job.workload
 
     @property
     def environment(self) -> Environment:
@@ -75,7 +47,7 @@ class Run:
 
     @cached_property
     def space(self) -> Space:
-        limits = backends.of(self.job.torch_device).limits(self.environment)
+        limits = backends.of(self.environment.device_kind).limits(self.environment)
         facts = self.template.facts(self.workload.init, self.workload.shapes, limits)
         return self.template.space(
             self.environment.device_kind, facts, self.settings.variants, self.settings.knobs, self.workload.dtypes
@@ -107,35 +79,29 @@ class Run:
         """
         self.observer.workload(self.workload, self.space, self.environment)
         self.observer.stage("computing the float64 oracle and the reference's own error")
-        self.lane.prepare()
+        self.station.prepare()
         self.require_a_suite_that_judges()
-        self._time_eager()
+        self.observer.stage("timing eager")
+        self.eager = self.station.eager()
+        self.observer.eager(self.eager)
 
     def require_a_suite_that_judges(self) -> None:
         """Send the mutants of this problem through the suite, once for each meaning of it.
 
         Raises ProblemError that names those that pass.
         """
-        sha256, budget = self.description.problem_sha256, self.job.error_budget
+        sha256, budget = self.description.problem_sha256, self.settings.error_budget
         done = runs_folder(self.cache) / self_check_name(sha256, self.workload, self.environment, budget)
         if done.exists():
             return
         self.observer.stage("sending wrong models through the suite")
-        found = self.lane.self_check()
+        found = self.station.self_check()
         if found.missed:
             raise ProblemError(
-                f"{self.job.problem}: the suite cannot judge this problem: it finds nothing wrong with "
+                f"{self.problem}: the suite cannot judge this problem: it finds nothing wrong with "
                 f"{', '.join(found.missed)} (error_budget is {budget:g})"
             )
         done.write_text(found.model_dump_json(indent=2))
-
-    def _time_eager(self) -> None:
-        """A few samples for the screen; the final measures it properly."""
-        self.observer.stage("timing eager")
-        with Worker(self.job.baseline("eager"), self.job.environment) as worker, self.lane.lock:
-            worker.call(WarmBaseline(), PREPARE_DEADLINE_S)
-            self.eager = summarise(worker.call(SampleBaseline(3), PREPARE_DEADLINE_S))
-            self.observer.eager(self.eager)
 
     # ---- the trials -------------------------------------------------------------------------------
 
@@ -157,11 +123,8 @@ class Run:
         )
         budget = Budget(settings.trials, settings.time_budget_s, settings.patience)
         self.observer.stage(f"searching: {self._estimate()}")
-        with self.place.compilers(self.job) as compilers:
-            pipeline = Pipeline(self.job, self.lane, self.folder, self.description.floor.floor_ms, compilers)
-            pipeline.best_ms = search.progress.best_ms
-            with self.place.trials(self, pipeline) as measuring:
-                return search.run(_Rendering(self, measuring), budget, self.observer.progress)
+        with self.station.trials(self.description.floor.floor_ms, search.progress.best_ms) as measuring:
+            return search.run(_Rendering(self, measuring), budget, self.observer.progress)
 
     def _estimate(self) -> str:
         """How long at most, before the first trial tells more."""
@@ -243,7 +206,7 @@ class Run:
 class _Rendering:
     """Who measures, as the search sees it: points in, evaluations out."""
 
-    def __init__(self, run: Run, measuring: Pipeline | Spread) -> None:
+    def __init__(self, run: Run, measuring: Measuring) -> None:
         self.run, self.measuring = run, measuring
 
     @property

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 
 from tuner.measurement.statistics import paired_speedup, summarise
 from tuner.records import Comparison, Performance
-from tuner.search.ties import simplest_of_ties
-from tuner.space import Point, Space
+from tuner.search.ties import Simplicity, simplest_of_ties
 
 
 @dataclass
@@ -37,11 +36,11 @@ class Samples:
         most = max(len(self.times[name]) for name in names)
         return sorted((name for name in names if len(self.times[name]) == most), key=self.median_ms)
 
-    def winner(self, finalists: Mapping[str, Point], space: Space) -> str:
+    def winner(self, finalists: Mapping[str, Simplicity]) -> str:
         """The fastest, or the simplest of those that tie with it."""
         ranked = self.ranked(finalists)
         rows = []
         for name in ranked:
             _, low, _ = paired_speedup(self.times[ranked[0]], self.times[name], self.rounds)
-            rows.append((finalists[name], low))
-        return str(simplest_of_ties(rows, space))
+            rows.append((name, low))
+        return simplest_of_ties(rows, finalists)

@@ -9,20 +9,17 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuner import backends, store
+from tuner import store
 from tuner.backends import toolchain
 from tuner.errors import CacheError
 from tuner.execution.job import PREPARE_DEADLINE_S, Job
-from tuner.execution.lane import Lane
-from tuner.measurement.conditions import Watch
 from tuner.measurement.protocol import OpenInspector, RequireWorkload
 from tuner.records import Record, Workload
-from tuner.search import outline, warm
-from tuner.search.final import Final
+from tuner.search import final, outline, warm
 from tuner.search.observer import Observer
-from tuner.search.place import Alone, Place
 from tuner.search.progress import Progress
 from tuner.search.run import Run, runs_folder
+from tuner.search.station import Alone, Here, Place, Station
 from tuner.settings import Settings, resolve
 from tuner.template import Template
 from tuner.workers import scratch
@@ -131,39 +128,39 @@ def require_writable(cache: Path) -> None:
 def tune_one(
     asked: Asked, device: str, observer: Observer, place: Place, fresh: bool = False, replace_faster: bool = False
 ) -> Outcome:
-    """One search and its final on one device, the winner into the cache. Raises TunerError."""
-    settings, template, cache, job = asked.settings, asked.template, asked.cache, asked.job(device)
+    """One search and its final on one device of this host, the winner into the cache. Raises TunerError."""
     observer.stage("starting the measuring process")
-    watch = Watch(backends.of(job.torch_device))
-    notes: list[str] = []
-    with scratch.subfolder() as folder, closing(Lane(job, folder, observer.stage)) as lane:
-        run = Run.begin(settings, template, job, lane, folder, cache, observer, place)
-        run.prepare()
-        progress = run.search(fresh)
-        record = run.record(progress)
-        if record is None:
-            return Outcome(job.workload, progress, None, False, None, notes, run.ledger)
-        if progress.stopped != "interrupted":
-            try:
-                record, notes = _final(run, record, progress, watch)
-            except KeyboardInterrupt:
-                progress.stopped = "interrupted"
-        text = run.candidate(record.point).text
+    with scratch.subfolder() as folder, closing(Here(asked.job(device), folder, observer, place)) as here:
+        return tune_at(asked, here, observer, fresh, replace_faster)
+
+
+def tune_at(
+    asked: Asked, station: Station, observer: Observer, fresh: bool = False, replace_faster: bool = False
+) -> Outcome:
+    """One search and its final at a station, the winner into the cache. Raises TunerError."""
+    settings, template, cache = asked.settings, asked.template, asked.cache
+    description = station.describe()
+    run = Run(settings, template, asked.problem, asked.workload, station, cache, observer, description)
+    run.prepare()
+    progress = run.search(fresh)
+    record, notes = run.record(progress), list[str]()
+    if record is None:
+        return Outcome(asked.workload, progress, None, False, None, notes, run.ledger)
+    if progress.stopped != "interrupted":
+        try:
+            record, notes = _final(run, record, progress)
+        except KeyboardInterrupt:
+            progress.stopped = "interrupted"
+    text = run.candidate(record.point).text
     stored = store.put(cache, record, text, replace_faster, template, notes.append)
     folder = store.folder_of(cache, record.environment.slug, record.template, record.workload.slug)
-    return Outcome(job.workload, progress, record, stored, folder, notes, run.ledger)
+    return Outcome(asked.workload, progress, record, stored, folder, notes, run.ledger)
 
 
-def _final(run: Run, record: Record, progress: Progress, watch: Watch) -> tuple[Record, list[str]]:
+def _final(run: Run, record: Record, progress: Progress) -> tuple[Record, list[str]]:
     """The record of the winner that the final names, and what a reader should know of it."""
-    final = Final(run)
-    with watch:
-        record = final.decide(record, progress)
-    record = record.measured_under(watch.conditions())
-    if not backends.of(run.job.torch_device).steady_ceilings:  # the better of two readings, minutes apart
-        record = record.with_floor(
-            min(run.lane.describe().floor, run.description.floor, key=lambda reading: reading.floor_ms)
-        )
-    notes = final.notes + watch.notes()
-    outline.write(outline.final_path(run.ledger), final.outline(record, watch, notes))
-    return record, notes
+    trials = final.finalists(progress)
+    decision = run.station.decide(final.asked(run, trials))
+    record = final.confirmed(run, record, trials, decision)
+    outline.write(outline.final_path(run.ledger), final.outlined(record, trials, decision))
+    return record, list(decision.notes)
