@@ -18,7 +18,7 @@ from tuner.search.run import Run, runs_folder
 WORKLOAD = Workload(init=(8,), inputs=(TensorSpec(shape=(4, 8)),))
 
 
-class Lane:
+class Station:
     """Answers a self-check, and counts how often."""
 
     def __init__(self, missed: tuple[str, ...] = ()) -> None:
@@ -29,34 +29,34 @@ class Lane:
         return SelfCheckAnswer(caught={}, missed=self.missed, left_out={})
 
 
-def search_starts(lane: Lane, cache: Path, budget: float = 8.0, sha: str = "0" * 64) -> None:
+def search_starts(station: Station, cache: Path, budget: float = 8.0, sha: str = "0" * 64) -> None:
     runs_folder(cache).mkdir(exist_ok=True)
     floor = Floor(bytes=1, flops=1, memory_ms=0.0, compute_ms=0.0, ceilings={})
     told = SimpleNamespace(environment=HERE, problem_sha256=sha, floor=floor)
-    job = SimpleNamespace(workload=WORKLOAD, error_budget=budget, problem=Path("problem.py"))
+    settings = SimpleNamespace(error_budget=budget)
     stage = SimpleNamespace(stage=lambda text: None)
-    parts: Any = (None, None, job, lane, cache, cache, stage, None, told)
+    parts: Any = (settings, None, Path("problem.py"), WORKLOAD, station, cache, stage, told)
     Run(*parts).require_a_suite_that_judges()
 
 
 def test_a_search_refuses_to_start_and_names_the_mutant(tmp_path: Path) -> None:
     for _ in range(2):  # and says so again the next time
         with pytest.raises(ProblemError, match="it finds nothing wrong with zeros, bf16 ") as caught:
-            search_starts(Lane(("zeros", "bf16")), tmp_path)
+            search_starts(Station(("zeros", "bf16")), tmp_path)
         assert "\n" not in str(caught.value)
 
 
 def test_a_self_check_is_remembered(tmp_path: Path) -> None:
-    lane = Lane()
-    search_starts(lane, tmp_path)
-    search_starts(lane, tmp_path)
-    assert lane.asked == 1
+    station = Station()
+    search_starts(station, tmp_path)
+    search_starts(station, tmp_path)
+    assert station.asked == 1
     assert json.loads(next(tmp_path.rglob("self-check-*.json")).read_text())["missed"] == []
 
 
 @pytest.mark.parametrize(("budget", "sha"), [(16.0, "0" * 64), (8.0, "1" * 64)])
 def test_another_problem_or_budget_is_checked_again(tmp_path: Path, budget: float, sha: str) -> None:
-    lane = Lane()
-    search_starts(lane, tmp_path)
-    search_starts(lane, tmp_path, budget, sha)
-    assert lane.asked == 2
+    station = Station()
+    search_starts(station, tmp_path)
+    search_starts(station, tmp_path, budget, sha)
+    assert station.asked == 2
