@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
+from typing import Protocol
 
 from rich.console import Console
 from rich.live import Live
@@ -15,7 +16,7 @@ from tuner.cli.configs import Given, WrongConfigs
 from tuner.cli.events import Events
 from tuner.cli.screen import Screen
 from tuner.errors import TunerError
-from tuner.search.host import Host
+from tuner.search.host import Done, Host
 from tuner.search.observer import Observer
 from tuner.search.tune import Asked, Outcome, asked
 from tuner.settings import Settings, cache_root, resolve
@@ -129,20 +130,36 @@ def searched(
         for each in asked(one, kernel, cache_root(given.config, one.template), devices):
             wanted.append((each, devices))
             given_as[id(each)] = given
-    faults: list[TunerError] = []
     began = time.monotonic()
     with Devices(console, events) as view:
         host = Host(wanted, view, fresh, replace_faster)
-        with closing(host.outcomes()) as outcomes:
-            for done in outcomes:
-                if done.outcome is not None:
-                    view.outcome(done.asked, done.device, done.outcome)
-                    yield given_as[id(done.asked)], done.outcome
-                elif done.fault is not None:
-                    view.note(done.device, f"{done.asked.settings.template}: {done.fault}")
-                    faults.append(done.fault)
+        yield from told(host, view, given_as)
         view.note("", f"all searches took {time.monotonic() - began:.0f} s on {len(host.cards)} devices")
-    if host.interrupted:
+
+
+class Searching(Protocol):
+    """Several searches, as they are done."""
+
+    interrupted: bool
+
+    def outcomes(self) -> Generator[Done, None, None]: ...
+
+
+def told(searches: Searching, view: Devices, given_as: Mapping[int, Given]) -> Iterator[tuple[Given, Outcome]]:
+    """What came of each, shown, with the config that `given_as` has for the id of what was asked.
+
+    At the end raises KeyboardInterrupt when they were interrupted, WrongConfigs with the faults that were said.
+    """
+    faults: list[TunerError] = []
+    with closing(searches.outcomes()) as outcomes:
+        for done in outcomes:
+            if done.outcome is not None:
+                view.outcome(done.asked, done.device, done.outcome)
+                yield given_as[id(done.asked)], done.outcome
+            elif done.fault is not None:
+                view.note(done.device, f"{done.asked.settings.template}: {done.fault}")
+                faults.append(done.fault)
+    if searches.interrupted:
         raise KeyboardInterrupt
     if faults:
         raise WrongConfigs(faults)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,15 +53,23 @@ class Result(BaseModel):
 @click.command()
 @configs_argument
 @override(*OPTIONS)
+@click.option("--cluster", help="search on a Dask cluster: tcp://SCHEDULER:PORT, or local for workers on this host")
 @click.option("--fresh", is_flag=True, help="start a new study instead of resuming")
 @click.option("--replace", is_flag=True, help="let a slower result replace a cached one")
 @click.option("--json", "as_json", is_flag=True, help="records as JSON on stdout, progress on stderr")
 @click.option("--events", type=click.Path(path_type=Path), help="append what happens to this file, as lines of JSON")
 def search(
-    configs: tuple[Path, ...], fresh: bool, replace: bool, as_json: bool, events: Path | None, **options: str | None
+    configs: tuple[Path, ...],
+    cluster: str | None,
+    fresh: bool,
+    replace: bool,
+    as_json: bool,
+    events: Path | None,
+    **options: str | None,
 ) -> None:
     """Search the knobs for every shape of each CONFIG and cache the winners."""
     from tuner.cli import devices
+    from tuner.cli.cluster import searched as searched_on_cluster
     from tuner.cli.events import Events
     from tuner.cli.tables import console
 
@@ -71,7 +80,8 @@ def search(
     results: list[Result] = []
     told = Events(events)
     try:
-        search_all = devices.searched if any(one.devices for _, one in loaded) else _searched
+        several = devices.searched if any(one.devices for _, one in loaded) else _searched
+        search_all = several if cluster is None else partial(searched_on_cluster, cluster)
         for config, outcome in search_all(loaded, console(stderr=as_json), told, tell, fresh, replace):
             results.append(Result.of(config, outcome))
     finally:  # what was found before a fault is said all the same

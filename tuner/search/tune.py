@@ -81,12 +81,15 @@ def tune(
             break
 
 
-def asked(settings: Settings, template: Template, cache: Path, devices: Sequence[str]) -> list[Asked]:
+def asked(
+    settings: Settings, template: Template, cache: Path, devices: Sequence[str], builds_here: bool = True
+) -> list[Asked]:
     """The searches of a config, found to be possible on devices of these kinds as far as nothing has to run on them.
 
-    Raises TunerError for what the user can mend.
+    Raises TunerError for what the user can mend; a missing compiler is none unless kernels are built here.
     """
-    toolchain.need_toolchain()
+    if builds_here:
+        toolchain.need_toolchain()
     require_writable(cache)
     if settings.warm is not None:
         with settings.blame("warm"):

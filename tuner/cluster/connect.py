@@ -1,0 +1,70 @@
+"""Reaching a cluster: a scheduler's address, or workers that are started on this host for a command's time."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+import dask
+import distributed
+
+from tuner import backends
+from tuner.cluster.worker import DEVICE_VARIABLE
+from tuner.errors import ConfigError, DeviceError
+
+LOCAL = "local"
+ADDRESS = re.compile(r"(tcp|tls|ws|wss)://[^/\s:]+:[0-9]{1,5}")
+WITHIN_S = 10.0
+LOOPBACK = "127.0.0.1"
+
+
+@contextlib.contextmanager
+def connected(address: str, devices: Sequence[str], say: Callable[[str], None]) -> Iterator[distributed.Client]:
+    """A client of the scheduler at `address`; of `local` with a worker for each of `devices` of this host.
+
+    Raises ConfigError for what is no address, DeviceError when nobody answers there.
+    """
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said by whoever it matters to
+    if address != LOCAL and ADDRESS.fullmatch(address) is None:
+        raise ConfigError(f"--cluster: {address!r} is none of local, tcp://HOST:PORT and tls://HOST:PORT")
+    with contextlib.ExitStack() as stack:
+        if address == LOCAL:
+            say(f"starting workers for {', '.join(devices)}")
+            place: str | distributed.SpecCluster = stack.enter_context(local(devices))
+        else:
+            say(f"connecting to {address}")
+            place = address
+        try:
+            client = distributed.Client(place, timeout=WITHIN_S, set_as_default=False)
+        except (OSError, TimeoutError, ValueError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+            raise DeviceError(
+                f"--cluster: {address}: no scheduler answers within {WITHIN_S:g} s: {reason[0]}"
+            ) from None
+        with client:
+            yield client
+
+
+@contextlib.contextmanager
+def local(devices: Sequence[str]) -> Iterator[distributed.SpecCluster]:
+    """A scheduler and a worker for each of these devices, on this host and for this host alone."""
+    scheduler = {"cls": distributed.Scheduler, "options": {"host": LOOPBACK, "port": 0, "dashboard": False}}
+    workers = {
+        number: {
+            "cls": distributed.Nanny,
+            "options": {
+                "host": LOOPBACK,
+                "nthreads": 1 + backends.of(device).compile_processes(),
+                "memory_limit": 0,
+                "env": {DEVICE_VARIABLE: device},
+            },
+        }
+        for number, device in enumerate(devices)
+    }
+    with (
+        dask.config.set({"distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical"}),
+        distributed.SpecCluster(workers, scheduler=scheduler, silence_logs=logging.CRITICAL) as cluster,
+    ):
+        yield cluster
