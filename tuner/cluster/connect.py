@@ -50,7 +50,10 @@ def connected(address: str, devices: Sequence[str], say: Callable[[str], None]) 
 @contextlib.contextmanager
 def local(devices: Sequence[str]) -> Iterator[distributed.SpecCluster]:
     """A scheduler and a worker for each of these devices, on this host and for this host alone."""
-    scheduler = {"cls": distributed.Scheduler, "options": {"host": LOOPBACK, "port": 0, "dashboard": False}}
+    scheduler = {
+        "cls": distributed.Scheduler,
+        "options": {"host": LOOPBACK, "port": 0, "dashboard": False, "dashboard_address": f"{LOOPBACK}:0"},
+    }
     workers = {
         number: {
             "cls": distributed.Nanny,
@@ -58,6 +61,7 @@ def local(devices: Sequence[str]) -> Iterator[distributed.SpecCluster]:
                 "host": LOOPBACK,
                 "nthreads": 1 + backends.of(device).compile_processes(),
                 "memory_limit": 0,
+                "dashboard_address": f"{LOOPBACK}:0",
                 "env": {DEVICE_VARIABLE: device},
             },
         }

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import distributed
-
 from tuner.cluster import bay
 from tuner.cluster.bay import Subject, Trial
 from tuner.cluster.worker import Answer
-from tuner.cluster.workers import LOOK_EVERY_S, Waiting, Workers
+from tuner.cluster.workers import LOOK_EVERY_S, Task, Waiting, Workers
 from tuner.errors import DeviceFailed
 from tuner.execution.likeness import Likeness
 from tuner.execution.spread import FAILURES
@@ -75,7 +73,7 @@ class _UnderWay:
 
     candidate: Candidate
     leaves: tuple[str, ...]
-    future: distributed.Future[Answer] | None = None
+    task: Task | None = None
     failures: int = 0
     first: Evaluation | None = None
 
@@ -91,7 +89,7 @@ class Fleet:
         self.workers, self.kind, self.subject, self.told = workers, kind, subject, told
         self.floor_ms, self.best_ms = floor_ms, best_ms
         self.under_way: dict[int, _UnderWay] = {}  # negative numbers: points to compare devices by
-        self.done: queue.SimpleQueue[tuple[int, distributed.Future[Answer]]] = queue.SimpleQueue()
+        self.done: queue.SimpleQueue[int] = queue.SimpleQueue()
         self.waiting = Waiting(workers, kind)
         self.home = ""  # the worker that the others' speed is compared with
         self.likeness: dict[str, Likeness] = {}
@@ -109,23 +107,21 @@ class Fleet:
     def _send(self, number: int, on: tuple[str, ...] = ()) -> None:
         trial = self.under_way[number]
         asked = Trial(trial.candidate, trial.leaves, self.best_ms, self.floor_ms)
-        future = self.workers.submit(self.kind, self.subject, partial(bay.measure, trial=asked), on=on)
-        trial.future = future
-        future.add_done_callback(lambda done: self.done.put((number, done)))
+        call, done = partial(bay.measure, trial=asked), partial(self.done.put, number)
+        trial.task = self.workers.submit(self.kind, self.subject, call, done, on=on, only=trial.first is not None)
 
     def next(self) -> tuple[int, str, Evaluation]:
         """The next result, of whatever device. Raises DeviceFailed when none is left, TunerError for what is wrong."""
         while True:
             interruption.check()
             try:
-                number, future = self.done.get(timeout=LOOK_EVERY_S)
+                number = self.done.get(timeout=LOOK_EVERY_S)
             except queue.Empty:
                 self.waiting.look()
                 continue
-            trial = self.under_way.get(number)
-            if trial is None or trial.future is not future:
-                continue  # of a future that was given up
-            answer = self.workers.answer(future)
+            trial = self.under_way[number]
+            assert trial.task is not None
+            answer = trial.task.answer()
             evaluation = self._failed(number, trial, answer) if answer.kind else answer.value
             if evaluation is None:
                 continue
@@ -181,7 +177,5 @@ class Fleet:
 
     def close(self) -> None:
         """Give up what is under way; whoever measures it is interrupted."""
-        futures = [trial.future for trial in self.under_way.values() if trial.future is not None]
+        self.workers.cancel([trial.task for trial in self.under_way.values() if trial.task is not None])
         self.under_way.clear()
-        if futures:
-            self.workers.cancel(futures)

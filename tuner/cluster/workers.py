@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import itertools
 import secrets
 import threading
 import time
@@ -63,9 +62,8 @@ class Workers:
         self.refused: dict[str, str] = {}  # worker -> why
         self.failures: Counter[str] = Counter()  # of a worker's device
         self.lock = threading.Lock()
-        self.numbers = itertools.count()
+        self.under_way: set[Task] = set()
         self.closed = threading.Event()
-        self.name = secrets.token_hex(4)
         self.thread = threading.Thread(target=self._look_after, name="workers", daemon=True)
 
     # ---- who is there -----------------------------------------------------------------------------
@@ -95,6 +93,7 @@ class Workers:
         while not self.closed.wait(MUSTER_EVERY_S):
             with contextlib.suppress(*LOST):  # a scheduler that is gone is said by whoever waits for a result
                 self.muster()
+                self.place_again()
 
     def muster(self, strict: bool = False) -> None:
         """See who has come and who has left. `strict`: versions that differ raise DeviceError."""
@@ -176,21 +175,35 @@ class Workers:
         kind: str,
         subject: Subject,
         call: Callable[[Opened], Any],
+        done: Callable[[], object],
         priority: int = 0,
         on: Iterable[str] = (),
-    ) -> distributed.Future[Answer]:
-        """A task for a device of a kind, rather one `on` these workers."""
-        return self.client.submit(
-            self.crew.perform,
-            subject,
-            call,
-            key=f"tuner-{self.name}-{next(self.numbers)}",
-            pure=False,
-            priority=priority,
-            resources={kind: 1},
-            workers=list(on) or None,
-            allow_other_workers=bool(on),
-        )
+        only: bool = False,
+    ) -> Task:
+        """A task for a device of a kind, rather one `on` these workers, or one of them `only`.
+
+        `done` is called when it is, in some thread.
+        """
+        task = Task(self, kind, (subject, call), done, priority, list(on), only)
+        with self.lock:
+            self.under_way.add(task)
+        task.send()
+        return task
+
+    def place_again(self) -> None:
+        """Send those tasks again that the scheduler has no worker for, for it does not look at resources that come."""
+        if not self.under_way:
+            return
+        placed = {key for keys in self.client.processing().values() for key in keys}
+        with self.lock:
+            pending = [task for task in self.under_way if task.future.status == "pending"]
+        for task in pending:
+            if task.future.key in placed or task.only or not self.of(task.kind):
+                task.unplaced = False
+            elif not task.unplaced:
+                task.unplaced = True  # it may be on its way
+            else:
+                task.send()
 
     def ask(self, kind: str, subject: Subject, call: Callable[[Opened], AnswerT]) -> AnswerT:
         """Have something done on any device of a kind, ahead of trials; elsewhere where a device fails at it.
@@ -199,16 +212,17 @@ class Workers:
         """
         avoided: set[str] = set()
         for _ in range(FAILURES):
-            future = self.submit(kind, subject, call, 1, [each for each in self.of(kind) if each not in avoided])
             waiting, done = Waiting(self, kind), threading.Event()
-            future.add_done_callback(lambda _, done=done: done.set())
+            others = [each for each in self.of(kind) if each not in avoided]
+            task = self.submit(kind, subject, call, done.set, 1, others if avoided else ())
             try:
                 while not done.wait(LOOK_EVERY_S):
                     interruption.check()
                     waiting.look()
-                answer = self.answer(future)
-            finally:
-                self.cancel([future])
+                answer = task.answer()
+            except BaseException:
+                self.cancel([task])
+                raise
             if answer.kind != DeviceFailed.__name__:
                 if answer.kind:
                     raise fault(answer.kind, answer.fault)
@@ -217,18 +231,11 @@ class Workers:
             self.count_failure(answer.worker, answer.fault)
         raise DeviceFailed(f"devices failed at it {FAILURES} times: {answer.fault}")
 
-    def answer(self, future: distributed.Future[Answer]) -> Answer:
-        """Of a future that is done. Raises DeviceError where the scheduler is gone."""
-        try:
-            answer: Answer = future.result()
-        except KilledWorker as killed:
-            return Answer("", None, DeviceFailed.__name__, f"{killed.allowed_failures + 1} workers died while at it")
-        except LOST:
-            raise DeviceError("the scheduler is gone; the same command goes on where this one stopped") from None
-        return answer
-
-    def cancel(self, futures: list[distributed.Future[Answer]]) -> None:
+    def cancel(self, tasks: Iterable[Task]) -> None:
         """Nobody wants these any more: what is not begun never will be, what is under way is interrupted."""
+        futures = [task.future for task in tasks]
+        with self.lock:
+            self.under_way.difference_update(tasks)
         with contextlib.suppress(*LOST):
             self.client.cancel(futures)
 
@@ -255,6 +262,66 @@ class Workers:
         self.closed.set()
         if self.thread.is_alive():
             self.thread.join()
+
+
+class Task:
+    """Something that is asked of a device of some kind; its future may be replaced by another one."""
+
+    def __init__(
+        self,
+        workers: Workers,
+        kind: str,
+        asked: tuple[Subject, Callable[[Opened], Any]],
+        done: Callable[[], object],
+        priority: int,
+        on: list[str],
+        only: bool,
+    ) -> None:
+        self.workers, self.kind, self.asked, self.done = workers, kind, asked, done
+        self.priority, self.on, self.only = priority, on, only
+        self.unplaced = False  # when it was last looked for
+        self.lock = threading.Lock()
+        self.is_done = False
+        self.future: distributed.Future[Answer]
+
+    def send(self) -> None:
+        """To whatever device the scheduler finds, in the place of an earlier future; not once it is done."""
+        with self.lock:
+            if not self.is_done:
+                self._send()
+
+    def _send(self) -> None:
+        self.unplaced = False
+        self.future = self.workers.client.submit(
+            self.workers.crew.perform,
+            *self.asked,
+            key=f"tuner-{secrets.token_hex(8)}",
+            pure=False,
+            priority=self.priority,
+            resources={self.kind: 1},
+            workers=self.on or None,
+            allow_other_workers=bool(self.on) and not self.only,
+        )
+        self.future.add_done_callback(self._told)
+
+    def _told(self, future: distributed.Future[Answer]) -> None:
+        with self.lock:
+            if self.is_done or future is not self.future:
+                return
+            self.is_done = True
+        self.done()
+
+    def answer(self) -> Answer:
+        """Once it is done. Raises DeviceError where the scheduler is gone."""
+        with self.workers.lock:
+            self.workers.under_way.discard(self)
+        try:
+            answer: Answer = self.future.result()
+        except KilledWorker as killed:
+            return Answer("", None, DeviceFailed.__name__, f"{killed.allowed_failures + 1} workers died while at it")
+        except LOST:
+            raise DeviceError("the scheduler is gone; the same command goes on where this one stopped") from None
+        return answer
 
 
 class Waiting:
