@@ -50,6 +50,14 @@ _HYPOTHESIS_HOME = tempfile.TemporaryDirectory(prefix="hypothesis-")  # its tabl
 set_hypothesis_home_dir(_HYPOTHESIS_HOME.name)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests run in one process, so that what they share is compiled once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    return LoadFileScheduling(config, log) if config.getoption("dist") == "load" else None
+
+
 @pytest.fixture
 def tiny_folder(tmp_path: Path) -> Path:
     folder = tmp_path / "templates" / "tiny"

@@ -27,7 +27,7 @@ from tuner.settings import Settings, load
 JsonPath = tuple[Any, ...]  # of keys and positions, to a place in JSON
 
 BOUNDED = settings(
-    max_examples=400,
+    max_examples=150,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much],
 )  # fmt: skip
 

@@ -26,7 +26,11 @@ int launch(int schedule, int which, const Tensors& t, long long outer, long long
 extern "C" int run(int schedule, int which, const Element* a, const Element* b, const float* weight, Element* first,
                    Element* second, void* totals, long long outer, long long rows, long long length, void* workspace,
                    void* stream) {
+#ifdef ONE_SCHEDULE  // compiles in a fraction of the time
+  return launch<Schedule<256, 8, 4, 8, 1, 2>>(
+#else
   return launch<Schedule<128, 1, 4, 4, 1, 0>, Schedule<256, 8, 4, 8, 1, 2>, Schedule<256, 4, 2, 4, 0, 0>,
                 Schedule<512, 16, 4, 2, 0, 4>, Schedule<64, 64, 1, 2, 1, 4>>(
+#endif
       schedule, which, {a, b, weight, first, second, totals, rows}, outer, length, workspace, stream);
 }
