@@ -11,7 +11,7 @@ import torch
 
 from tuner.backends import toolchain
 
-RUNS = 30
+LEAST_RUNS, MEASURE_S = 5, 0.25
 ROUNDS = 300_000
 FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-funroll-loops")
 # Twelve independent multiply-adds hide the latency of two units; a vector is as wide as a register.
@@ -50,8 +50,8 @@ def measure(cores: int) -> dict[str, float]:
 def _best_s(call: Callable[[], object]) -> float:
     """The best of many short runs: one that fell between what other processes do."""
     call()
-    times = []
-    for _ in range(RUNS):
+    times: list[float] = []
+    while len(times) < LEAST_RUNS or sum(times) < MEASURE_S:
         began = time.perf_counter()
         call()
         times.append(time.perf_counter() - began)
