@@ -14,7 +14,7 @@ pytest.importorskip("plotly")
 def test_a_config_names_its_searches(project: Project) -> None:
     write_search(project.cache, 6)
     code, out, err = project.run("report", "tiny.yaml", "-o", "report.html")
-    assert code == 0 and "1 searches" in out, err
+    assert code == 0 and "1 search\n" in out, err
     assert (project.root / "report.html").read_text().startswith("<!doctype html>")
 
 

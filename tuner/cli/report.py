@@ -33,4 +33,5 @@ def report(paths: tuple[Path, ...], output: Path) -> None:
     if not found and not suites:
         raise ConfigError("no search was found; `tuner search` makes one")
     write(output, found, suites)
-    click.echo(f"wrote {output}: {len(found)} searches" + (f", {len(suites)} suites" if suites else ""))
+    counts = [(len(found), "search", "searches"), (len(suites), "suite", "suites")]
+    click.echo(f"wrote {output}: " + ", ".join(f"{n} {one if n == 1 else many}" for n, one, many in counts if n))

@@ -36,7 +36,7 @@ def _sentence(record: Record) -> str:
     ]
     for name, other in _named_baselines(record):
         parts.append(
-            f"<b>{other.speedup:.2f}x</b> faster than {name} (95 % interval {other.speedup_low:.3f} to "
+            f"<b>{other.speedup:.2f}x</b> as fast as {name} (95 % interval {other.speedup_low:.3f} to "
             f"{other.speedup_high:.3f})"
         )
     lines = [f"<p>{', '.join(parts)}.</p>"]
@@ -87,7 +87,7 @@ def _unfinished(searched: Searched) -> str:
     took = ms(best.evaluation.latency_ms)
     eager = searched.eager
     times = (
-        f", {eager.latency_ms / best.evaluation.latency_ms:.2f}x faster than eager before the search" if eager else ""
+        f", {eager.latency_ms / best.evaluation.latency_ms:.2f}x as fast as eager before the search" if eager else ""
     )
     return (
         f"<p><b>No final yet</b>: the search runs, was killed, or its winner is gone. {line}. The best so far takes "
