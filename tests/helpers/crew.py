@@ -67,6 +67,20 @@ def perform(asked: Subject, call: partial[Any]) -> Answer:
     return Answer(worker.address, evaluation.model_copy(update={"performance": performance}))
 
 
+async def enlist_one(kind_of: Callable[[Environment], str], dask_worker: distributed.Worker) -> Enlisted | str:
+    """Of many workers in one process: each has a device of its own name."""
+    kind, name = kind_of(HERE), str(dask_worker.name)
+    await dask_worker.set_resources(**{kind: 1})
+    return Enlisted("host", name, (name,), HERE, kind, 1)
+
+
+def perform_asleep(asked: Subject, call: partial[Any]) -> Answer:
+    """Sleep alone: nothing is written down, and no two devices are compared."""
+    time.sleep(float(asked.problem.split("\n")[1]))
+    trial: Trial = call.keywords["trial"]
+    return Answer(distributed.get_worker().address, took(ms_of(trial.candidate.text)))
+
+
 SLEEPERS = Crew(versions.asking, enlist, perform)
 
 

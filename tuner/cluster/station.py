@@ -11,8 +11,9 @@ from typing import Any
 
 from tuner.cluster import bay
 from tuner.cluster.bay import Subject, Trial
+from tuner.cluster.tasks import Task
 from tuner.cluster.worker import Answer
-from tuner.cluster.workers import LOOK_EVERY_S, Task, Waiting, Workers
+from tuner.cluster.workers import LOOK_EVERY_S, Waiting, Workers
 from tuner.errors import DeviceFailed
 from tuner.execution.likeness import Likeness
 from tuner.execution.spread import FAILURES

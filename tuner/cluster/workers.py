@@ -6,10 +6,8 @@ whose worker dies goes to another one by itself.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
-import secrets
 import threading
 import time
 from collections import Counter
@@ -18,10 +16,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import distributed
-from distributed.scheduler import KilledWorker
 
 from tuner.cluster import versions, worker
 from tuner.cluster.bay import Opened, Subject
+from tuner.cluster.tasks import LOST, Task
 from tuner.cluster.worker import Answer, Enlisted
 from tuner.errors import ConfigError, DeviceError, DeviceFailed
 from tuner.execution.spread import FAILURES
@@ -35,8 +33,6 @@ ENLIST_WITHIN_S = 300.0
 ALONE_S = 120.0  # without a worker of its kind, then a search ends; what it has measured is kept
 
 AnswerT = TypeVar("AnswerT")
-# What a scheduler that is gone makes of a future, and of a call.
-LOST = (asyncio.CancelledError, distributed.client.FutureCancelledError, TimeoutError, OSError)
 
 
 @dataclass(frozen=True)
@@ -64,6 +60,7 @@ class Workers:
         self.lock = threading.Lock()
         self.under_way: set[Task] = set()
         self.closed = threading.Event()
+        self.bug: BaseException | None = None
         self.thread = threading.Thread(target=self._look_after, name="workers", daemon=True)
 
     # ---- who is there -----------------------------------------------------------------------------
@@ -91,9 +88,14 @@ class Workers:
 
     def _look_after(self) -> None:
         while not self.closed.wait(MUSTER_EVERY_S):
-            with contextlib.suppress(*LOST):  # a scheduler that is gone is said by whoever waits for a result
+            try:
                 self.muster()
                 self.place_again()
+            except LOST:  # a scheduler that is gone is said by whoever waits for a result
+                pass
+            except BaseException as bug:  # whoever waits for a worker raises it
+                self.bug = bug
+                return
 
     def muster(self, strict: bool = False) -> None:
         """See who has come and who has left. `strict`: versions that differ raise DeviceError."""
@@ -184,10 +186,16 @@ class Workers:
 
         `done` is called when it is, in some thread.
         """
-        task = Task(self, kind, (subject, call), done, priority, list(on), only)
+        task = Task(self.client, self.crew.perform, kind, (subject, call), priority, list(on), only)
+
+        def ended() -> None:
+            with self.lock:
+                self.under_way.discard(task)
+            done()
+
         with self.lock:
             self.under_way.add(task)
-        task.send()
+        task.begin(ended)
         return task
 
     def place_again(self) -> None:
@@ -196,14 +204,14 @@ class Workers:
             return
         placed = {key for keys in self.client.processing().values() for key in keys}
         with self.lock:
-            pending = [task for task in self.under_way if task.future.status == "pending"]
+            pending = list(self.under_way)
         for task in pending:
-            if task.future.key in placed or task.only or not self.of(task.kind):
+            if task.key in placed or task.only or not self.of(task.kind):
                 task.unplaced = False
             elif not task.unplaced:
                 task.unplaced = True  # it may be on its way
             else:
-                task.send()
+                task.again()
 
     def ask(self, kind: str, subject: Subject, call: Callable[[Opened], AnswerT]) -> AnswerT:
         """Have something done on any device of a kind, ahead of trials; elsewhere where a device fails at it.
@@ -233,11 +241,13 @@ class Workers:
 
     def cancel(self, tasks: Iterable[Task]) -> None:
         """Nobody wants these any more: what is not begun never will be, what is under way is interrupted."""
-        futures = [task.future for task in tasks]
+        tasks = list(tasks)
         with self.lock:
             self.under_way.difference_update(tasks)
+        for task in tasks:
+            task.give_up()
         with contextlib.suppress(*LOST):
-            self.client.cancel(futures)
+            self.client.cancel([task.future for task in tasks if task.future is not None])
 
     def count_failure(self, address: str, what: str) -> None:
         """A device failed; with the third failure its worker is left out: it leaves the cluster."""
@@ -264,66 +274,6 @@ class Workers:
             self.thread.join()
 
 
-class Task:
-    """Something that is asked of a device of some kind; its future may be replaced by another one."""
-
-    def __init__(
-        self,
-        workers: Workers,
-        kind: str,
-        asked: tuple[Subject, Callable[[Opened], Any]],
-        done: Callable[[], object],
-        priority: int,
-        on: list[str],
-        only: bool,
-    ) -> None:
-        self.workers, self.kind, self.asked, self.done = workers, kind, asked, done
-        self.priority, self.on, self.only = priority, on, only
-        self.unplaced = False  # when it was last looked for
-        self.lock = threading.Lock()
-        self.is_done = False
-        self.future: distributed.Future[Answer]
-
-    def send(self) -> None:
-        """To whatever device the scheduler finds, in the place of an earlier future; not once it is done."""
-        with self.lock:
-            if not self.is_done:
-                self._send()
-
-    def _send(self) -> None:
-        self.unplaced = False
-        self.future = self.workers.client.submit(
-            self.workers.crew.perform,
-            *self.asked,
-            key=f"tuner-{secrets.token_hex(8)}",
-            pure=False,
-            priority=self.priority,
-            resources={self.kind: 1},
-            workers=self.on or None,
-            allow_other_workers=bool(self.on) and not self.only,
-        )
-        self.future.add_done_callback(self._told)
-
-    def _told(self, future: distributed.Future[Answer]) -> None:
-        with self.lock:
-            if self.is_done or future is not self.future:
-                return
-            self.is_done = True
-        self.done()
-
-    def answer(self) -> Answer:
-        """Once it is done. Raises DeviceError where the scheduler is gone."""
-        with self.workers.lock:
-            self.workers.under_way.discard(self)
-        try:
-            answer: Answer = self.future.result()
-        except KilledWorker as killed:
-            return Answer("", None, DeviceFailed.__name__, f"{killed.allowed_failures + 1} workers died while at it")
-        except LOST:
-            raise DeviceError("the scheduler is gone; the same command goes on where this one stopped") from None
-        return answer
-
-
 class Waiting:
     """Of somebody who waits for workers of a kind: says so when there are none, and has enough at some time."""
 
@@ -333,6 +283,8 @@ class Waiting:
 
     def look(self) -> None:
         """Raises DeviceFailed when there has been no worker of the kind for too long."""
+        if self.workers.bug is not None:
+            raise self.workers.bug
         if self.workers.of(self.kind):
             self.since = None
         elif self.since is None:

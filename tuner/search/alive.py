@@ -21,7 +21,7 @@ class Alive:
 
     def __init__(self, path: Path) -> None:
         self.path, self.token = path, secrets.token_hex(8)
-        for left in path.parent.glob(f"{glob.escape(path.name)}.*.alive"):
+        for left in self._files():
             if not _is_held(left):
                 left.unlink(missing_ok=True)
         lock = filelock.FileLock(self._file(self.token), timeout=0, thread_local=False)
@@ -31,6 +31,14 @@ class Alive:
     def is_alive(self, token: str) -> bool:
         """Whether the process that made the `Alive` with this token is."""
         return _is_held(self._file(token))
+
+    def others(self) -> bool:
+        """Whether other processes are, or have been killed."""
+        mine = self._file(self.token)
+        return any(file != mine for file in self._files())
+
+    def _files(self) -> list[Path]:
+        return list(self.path.parent.glob(f"{glob.escape(self.path.name)}.*.alive"))
 
     def _file(self, token: str) -> Path:
         return self.path.with_name(f"{self.path.name}.{token}.alive")

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import math
 import socket
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from tuner.records import Status, Trial
 from tuner.search.alive import Alive
 from tuner.space import Point, Space
 
+READ_EVERY_S = 2.0  # what is under way, where nobody else shows to be alive
 STALE = datetime.timedelta(hours=2)  # longer than any trial runs
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -39,6 +42,7 @@ class Study:
     def __init__(self, space: Space, path: Path | None, name: str) -> None:
         self.space, self.path, self.name = space, path, name
         self.lock = contextlib.nullcontext() if path is None else filelock.FileLock(f"{path}.lock")
+        self.read = -math.inf  # when it was last read what is under way
         self.mine: dict[int, int] = {}  # number of a trial under way here -> its id in the storage
         with self.alone():
             self.alive = None if path is None else Alive(path)
@@ -93,6 +97,10 @@ class Study:
 
         Trials of theirs that are `known` from the ledger, or whose process is gone, are ended here.
         """
+        lately = time.monotonic() - self.read < READ_EVERY_S
+        if self.alive is None or (lately and not self.alive.others()):
+            return  # reading takes the longer, the more trials are under way here
+        self.read = time.monotonic()
         under_way = self.storage.get_all_trials(self.id, deepcopy=False, states=(TrialState.RUNNING,))
         for frozen in under_way:
             if frozen.number in self.mine:

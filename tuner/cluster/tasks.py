@@ -1,0 +1,113 @@
+"""A task of a cluster, from whoever asks for it to its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import secrets
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import distributed
+from distributed.client import FutureCancelledError
+from distributed.scheduler import KilledWorker
+
+from tuner.cluster.bay import Opened, Subject
+from tuner.cluster.worker import Answer
+from tuner.errors import DeviceError, DeviceFailed
+
+# What a scheduler that is gone makes of a future, and of a call.
+LOST = (asyncio.CancelledError, concurrent.futures.CancelledError, FutureCancelledError, TimeoutError, OSError)
+
+
+class Task:
+    """Something that is asked of a device of some kind, rather one `on` these workers, or one of them `only`.
+
+    The answer is fetched as soon as there is one, whatever else is fetched: nobody waits for a round trip in turn.
+    """
+
+    def __init__(
+        self,
+        client: distributed.Client,
+        perform: Callable[[Subject, Any], Answer],
+        kind: str,
+        asked: tuple[Subject, Callable[[Opened], Any]],
+        priority: int,
+        on: list[str],
+        only: bool,
+    ) -> None:
+        self.client, self.perform, self.kind, self.asked = client, perform, kind, asked
+        self.priority, self.on, self.only = priority, on, only
+        self.unplaced = False  # when it was last looked for
+        self.future: distributed.Future[Answer] | None = None
+        self._lock = threading.RLock()
+        self._is_done = False
+        self._done: Callable[[], object] = lambda: None
+        self._fetching: concurrent.futures.Future[Answer] | None = None
+
+    def begin(self, done: Callable[[], object]) -> None:
+        """Send it to whatever device the scheduler finds; `done` is called once, in some thread."""
+        self._done = done
+        self.again()
+
+    def again(self) -> None:
+        """Send it in the place of an earlier future, unless that is done."""
+        with self._lock:
+            if self._is_done:
+                return
+            if self._fetching is not None:
+                self._fetching.cancel()
+            self.unplaced = False
+            self.future = self.client.submit(
+                self.perform,
+                *self.asked,
+                key=f"tuner-{secrets.token_hex(8)}",
+                pure=False,
+                priority=self.priority,
+                resources={self.kind: 1},
+                workers=self.on or None,
+                allow_other_workers=bool(self.on) and not self.only,
+            )
+            loop: Any = self.client.loop  # Tornado's, around asyncio's
+            self._fetching = asyncio.run_coroutine_threadsafe(self._fetched(self.future), loop.asyncio_loop)
+            self._fetching.add_done_callback(self._told)
+
+    @property
+    def key(self) -> str:
+        """By which the scheduler knows it."""
+        return "" if self.future is None else str(self.future.key)
+
+    async def _fetched(self, future: distributed.Future[Answer]) -> Answer:
+        answers: list[Answer] = await self.client.gather([future], asynchronous=True)
+        return answers[0]
+
+    def _told(self, fetching: concurrent.futures.Future[Answer]) -> None:
+        with self._lock:
+            if self._is_done or fetching is not self._fetching:
+                return
+            if _lost(fetching) and self.client.status == "running":  # the answer, with the worker that had it
+                self.again()
+                return
+            self._is_done = True
+            done, self._done = self._done, lambda: None
+        done()
+
+    def give_up(self) -> None:
+        """Nobody waits for it any more."""
+        with self._lock:
+            self._is_done = True
+
+    def answer(self) -> Answer:
+        """Once it is done. Raises DeviceError where the scheduler is gone."""
+        assert self._fetching is not None
+        try:
+            return self._fetching.result()
+        except KilledWorker as killed:
+            return Answer("", None, DeviceFailed.__name__, f"{killed.allowed_failures + 1} workers died while at it")
+        except LOST:
+            raise DeviceError("the scheduler is gone; the same command goes on where this one stopped") from None
+
+
+def _lost(fetching: concurrent.futures.Future[Answer]) -> bool:
+    return fetching.cancelled() or isinstance(fetching.exception(), LOST)
