@@ -141,9 +141,10 @@ def coordinator(options: argparse.Namespace) -> None:
             before = psutil.Process(pid).cpu_times()
             with contextlib.closing(Fleet(workers, kind, asked, 0.0, None, Quiet())) as fleet:
                 rendering = Rendering(fleet, max(1, options.trials // 10))
-                seen = (
-                    searched(rendering, folder, options.trials) if options.search else given(rendering, options.trials)
-                )
+                if options.search:
+                    seen = searched(rendering, options.trials, folder)
+                else:
+                    seen = given(rendering, options.trials)
             wall_s = time.monotonic() - rendering.began
             after = psutil.Process(pid).cpu_times()
             workers.close()
