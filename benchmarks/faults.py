@@ -26,6 +26,7 @@ ROWS = {
     "trials on a GPU: broken device, endless kernel": ["execution/test_gpu_faults.py"],
     "search and ledger: kills, torn lines, damaged studies": ["search/test_study.py", "search/test_ledger.py"],
     "whole searches: killed, at once, contestants that die": ["execution/test_faults.py", "search/test_run.py"],
+    "workers of a cluster: killed, failing, of other versions": ["cluster/test_fleet.py", "cluster/test_workers.py"],
     "the cache: killed at every step, altered, full disk": [
         "store/test_writing.py",
         "store/test_reading.py",

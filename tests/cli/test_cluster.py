@@ -43,6 +43,7 @@ def test_without_distributed(project: Project, monkeypatch: pytest.MonkeyPatch) 
     [
         (["--cluster", "gpu7"], "'gpu7' is none of local, tcp://HOST:PORT and tls://HOST:PORT"),
         (["--cluster", "tcp://gpu7"], "is none of local"),
+        (["--cluster", "tls://127.0.0.1:9"], "wants certificates: set DASK_DISTRIBUTED__COMM__TLS__CA_FILE"),
         (["--cluster", NOBODY, "--device", "cuda:0"], "--device: beside --cluster it is auto, cuda or cpu, not cuda:0"),
         (["--cluster", NOBODY, "--devices", "all"], "--devices: names devices of this host"),
     ],

@@ -27,6 +27,7 @@ from tuner.template.render import Candidate
 from tuner.workers import interruption, scratch
 
 LOOK_EVERY_S = 0.5
+IDLE_S = 600.0  # as when the coordinator was killed: what it had open holds the device's memory
 
 Tell = Callable[[str, str, list[Any]], None]  # a topic, a method of `contest.Told` and its arguments
 
@@ -109,6 +110,7 @@ class Bay:
         self.opened: Opened | None = None
         self.users = 0
         self.stack = ExitStack()
+        self.idle: threading.Timer | None = None  # closes what nobody has used for long
 
     @contextlib.contextmanager
     def at(self, subject: Subject) -> Iterator[Opened]:
@@ -122,12 +124,17 @@ class Bay:
                 self.subject, self.opened = subject, self._open(subject)
             self.users += 1
             opened = self.opened
+            if self.idle is not None:
+                self.idle.cancel()
         try:
             yield opened
         finally:
             with self.changed:
                 self.users -= 1
                 self.changed.notify_all()
+                self.idle = threading.Timer(IDLE_S, self.let_go, [subject.topic])
+                self.idle.daemon = True
+                self.idle.start()
 
     def _open(self, subject: Subject) -> Opened:
         folder = self.stack.enter_context(scratch.subfolder())

@@ -17,6 +17,7 @@ from tuner.errors import ConfigError, DeviceError
 LOCAL = "local"
 ADDRESS = re.compile(r"(tcp|tls|ws|wss)://[^/\s:]+:[0-9]{1,5}")
 WITHIN_S = 10.0
+LOG_LENGTH = 100  # of Dask's own logs: that of what was sent holds whole candidates
 LOOPBACK = "127.0.0.1"
 
 
@@ -30,10 +31,12 @@ def connected(address: str, devices: Sequence[str], say: Callable[[str], None]) 
     if address != LOCAL and ADDRESS.fullmatch(address) is None:
         raise ConfigError(f"--cluster: {address!r} is none of local, tcp://HOST:PORT and tls://HOST:PORT")
     with contextlib.ExitStack() as stack:
+        stack.enter_context(dask.config.set({"distributed.admin.low-level-log-length": LOG_LENGTH}))
         if address == LOCAL:
             say(f"starting workers for {', '.join(devices)}")
             place: str | distributed.SpecCluster = stack.enter_context(local(devices))
         else:
+            _require_certificates(address)
             say(f"connecting to {address}")
             place = address
         try:
@@ -45,6 +48,17 @@ def connected(address: str, devices: Sequence[str], say: Callable[[str], None]) 
             ) from None
         with client:
             yield client
+
+
+def _require_certificates(address: str) -> None:
+    """Raise ConfigError where TLS is wanted and Dask's configuration has no certificates for it, or wrong ones."""
+    names = "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__CLIENT__CERT and …__CLIENT__KEY"
+    try:
+        found = distributed.Security().get_connection_args("client").get("ssl_context")
+    except OSError as error:
+        raise ConfigError(f"--cluster: the certificates that {names} name cannot be used: {error}") from None
+    if address.startswith("tls:") and found is None:
+        raise ConfigError(f"--cluster: {address} wants certificates: set {names}, or Dask's configuration")
 
 
 @contextlib.contextmanager
