@@ -35,6 +35,7 @@ from tuner.search.samplers import SAMPLERS
 from tuner.space import Point
 
 CHECKPOINTS = (25, 50, 100, 200)
+LEAST_GAINS = (0.008, 0.004, 0.002, 0.001)
 # Knobs of public benchmark kernels whose integers name ways of doing something.
 CATEGORIES = "between_method,use_method,sh_power,tile_stride_x,tile_stride_y"
 RIGHT = Correctness(cases=(), error_ratio=0.0, agrees_with_eager=True)
@@ -86,6 +87,7 @@ class Run:
 
     parts: list[float]
     proposal_ms: list[float]
+    course: list[tuple[float, float]]  # after each trial: the gain that the sampler expects of another, the part so far
 
 
 SPACES: list[Recorded] = []
@@ -105,12 +107,21 @@ def run(task: Task) -> Run:
 
     search.sampler.propose = timed  # type: ignore[method-assign]
     evaluator = Replay(recorded, task.capacity, task.noise, task.seed)
-    trials = search.run(evaluator, Budget(CHECKPOINTS[-1])).trials
-    parts = []
-    for count in CHECKPOINTS:
-        best = min(trials[:count], key=lambda trial: trial.evaluation.latency_ms)
-        parts.append(recorded.best_ms / recorded.times[best.point])
-    return Run(parts, took)
+    gains: list[float] = []
+    trials = search.run(
+        evaluator, Budget(CHECKPOINTS[-1]), lambda progress: gains.append(progress.expected_gain)
+    ).trials
+    so_far = parts_of(recorded, trials)
+    return Run([so_far[count - 1] for count in CHECKPOINTS], took, list(zip(gains, so_far, strict=False)))
+
+
+def parts_of(recorded: Recorded, trials: list[Trial]) -> list[float]:
+    """The part of the optimum that the best of the first 1, 2, … trials has, and the last one's up to all trials."""
+    found, best = [], trials[0]
+    for trial in trials:
+        best = min(best, trial, key=lambda each: each.evaluation.latency_ms)
+        found.append(recorded.best_ms / recorded.times[best.point])
+    return found + [found[-1]] * (CHECKPOINTS[-1] - len(found))
 
 
 def interval(values: npt.NDArray[np.float64]) -> tuple[float, float]:
@@ -134,6 +145,19 @@ def row(name: str, runs: list[list[Run]]) -> str:
     return f"| {name} | " + " | ".join(cells) + f" | {worst:.2f} | {early:.1f} | {late:.1f} |"
 
 
+def stopping(name: str, least_gain: float, runs: list[Run]) -> str:
+    """A line of the table of stopping: what runs up to the last checkpoint would have saved and lost."""
+    ended = [next((i for i, (gain, _) in enumerate(r.course) if gain < least_gain), len(r.course) - 1) for r in runs]
+    then = [r.course[at][1] for r, at in zip(runs, ended, strict=True)]
+    last = [r.parts[-1] for r in runs]
+    early = statistics.mean(at < len(r.course) - 1 for r, at in zip(runs, ended, strict=True))
+    lost = max(1 - one / other for one, other in zip(then, last, strict=True))
+    return (
+        f"| {name} | {least_gain:.2%} | {early:.0%} | {statistics.mean(ended) + 1:.0f} | {statistics.mean(then):.4f} "
+        f"| {statistics.mean(last):.4f} | {lost:.1%} |"
+    )
+
+
 def report(options: argparse.Namespace) -> Iterator[str]:
     samplers, capacities = options.samplers.split(","), [int(n) for n in options.capacity.split(",")]
     yield f"Spaces: {', '.join(recorded.name for recorded in SPACES)}; {options.seeds} seeds" + (
@@ -149,7 +173,8 @@ def report(options: argparse.Namespace) -> Iterator[str]:
         for space in range(len(SPACES))
         for seed in range(options.seeds)
     ]
-    single = []
+    single: list[str] = []
+    stops: list[str] = []
     with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
         results = pool.imap(run, tasks, chunksize=1)
         yield "\n| " + " | ".join(heads) + " |\n|" + "---|" * len(heads)
@@ -158,7 +183,14 @@ def report(options: argparse.Namespace) -> Iterator[str]:
                 runs = [[next(results) for _ in range(options.seeds)] for _ in SPACES]
                 name = f"{sampler}, {capacity} under way"
                 yield row(name, runs)
+                if sampler == "gaussian":
+                    stops += [stopping(name, gain, [r for of_space in runs for r in of_space]) for gain in LEAST_GAINS]
                 single += [row(f"{name}: {r.name}", [of_space]) for r, of_space in zip(SPACES, runs, strict=True)]
+    if "gaussian" in samplers:
+        yield "\nStopping where less than such a gain is expected of a trial:\n"
+        yield "| search | least gain | runs that stop early | trials | part then | part at the end | most lost |"
+        yield "|---|---|---|---|---|---|---|"
+        yield from stops
     yield "\nEach space:\n\n| " + " | ".join(heads) + " |\n|" + "---|" * len(heads)
     yield from single
 

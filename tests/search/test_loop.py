@@ -131,6 +131,20 @@ def test_patience_waits_for_a_first_right_kernel(open_search: Open) -> None:
     assert (progress.stopped, len(progress.trials), progress.best) == ("trials", 30, None)
 
 
+def test_a_search_stops_where_its_sampler_expects_too_little(open_search: Open) -> None:
+    search = open_search(TWO, "gaussian", stored=False)
+    progress = search.run(Fake(), Budget(len(TWO), least_gain=0.004))
+    assert progress.stopped == "gain"
+    assert progress.expected_gain < 0.004
+    assert progress.why_stopped == "nothing more than 0.4 % is expected of a trial"
+    assert progress.best_ms == min(bowl(p).latency_ms for p in TWO.points() if bowl(p).status is Status.OK)
+
+
+def test_no_search_stops_for_a_gain_that_its_sampler_cannot_tell(open_search: Open) -> None:
+    progress = open_search(TWO, "random", stored=False).run(Fake(), Budget(90, least_gain=0.9))
+    assert (progress.stopped, len(progress.trials)) == ("trials", 90)
+
+
 def test_time(open_search: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = itertools.count()
     monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from tuner.settings import Settings
     from tuner.template import Template
 
-OPTIONS = ("device", "devices", "trials", "time_budget_s", "patience", "sampler", "seed", "precision", "error_budget",
-           "variants", "baselines", "final_budget_s", "problem", "warm")  # fmt: skip
+OPTIONS = ("device", "devices", "trials", "time_budget_s", "patience", "least_gain", "sampler", "seed", "precision",
+           "error_budget", "variants", "baselines", "final_budget_s", "problem", "warm")  # fmt: skip
 HELPS = {
     "device": "auto, cuda, cuda:N, cpu or cpu:A-B",
     "devices": "share the searches out: all, or such as cuda:0,cuda:1 or cpu:0-3,cpu:4-7",
     "time_budget_s": "seconds a search may take",
     "patience": "stop after that many trials without improvement",
+    "least_gain": "stop when less than that part of the time is expected to be saved; 0: never",
     "sampler": "gaussian, tpe, random or exhaustive",
     "precision": "match, ieee or tf32",
     "variants": "only these, separated by commas",

@@ -134,9 +134,8 @@ class Screen:
             self._line(f"took over {progress.resumed} trials of other runs")
         measured = len(progress.trials) - progress.resumed
         failed = ", ".join(f"{phase} {n}" for phase, n in sorted(progress.failures.items())) or "none"
-        self._line(
-            f"stopped: {progress.stopped}; {measured} trials measured in {progress.elapsed_s:.0f} s; failed: {failed}"
-        )
+        measured_in = f"{measured} trials measured in {progress.elapsed_s:.0f} s"
+        self._line(f"stopped: {progress.why_stopped}; {measured_in}; failed: {failed}")
         for rule, count in sorted(progress.rejected.items()):
             self._line(f"  constraint {rule} rejected {count}")
         for note in outcome.notes:

@@ -46,8 +46,12 @@ class Search:
         name: str,
         ledger: Ledger,
         hints: Sequence[Point] = (),
+        related: Sequence[Sequence[Trial]] = (),
     ) -> None:
-        """`hints` are points that were good elsewhere: measured right after the defaults, where they are valid here."""
+        """`hints` are points that were good elsewhere: measured right after the defaults, where they are valid here.
+
+        `related` has the trials of other searches on such a template, which guide the sampler and are no results here.
+        """
         self.space, self.ledger = space, ledger
         self.starts = [*space.defaults, *(p for p in hints if space.has(p) and space.rejected_by(p) is None)]
         self.known: dict[Point, Trial] = {}
@@ -60,6 +64,7 @@ class Search:
         # A search that goes on draws other points than the ones it began with.
         resumed_seed = random.Random(f"{seed} {len(earlier)}").getrandbits(31) if earlier else seed
         self.sampler = SAMPLERS[sampler](space, resumed_seed)
+        self.sampler.believe([[(t.point, t.evaluation.latency_ms) for t in of if space.has(t.point)] for of in related])
         self.progress.rejected = self.sampler.rejected
         for trial in earlier:
             self.sampler.tell(trial.point, trial.evaluation.latency_ms)
@@ -89,6 +94,7 @@ class Search:
                         if len(progress.trials) + len(self.under_way) + len(self.elsewhere) >= budget.trials:
                             break
                         point = self._propose()
+                        progress.expected_gain = self.sampler.expected_gain
                         number = None if point is None else self.study.claim(point)
                     if point is None or number is None:
                         exhausted = True  # but a point that another search gives up may still come to us

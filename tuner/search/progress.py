@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,11 +12,12 @@ from tuner.records import Status, Trial
 
 @dataclass(frozen=True)
 class Budget:
-    """When to stop: trials in all, seconds of this run, trials since the last improvement."""
+    """When to stop: trials in all, seconds of this run, trials since the last improvement, what is still expected."""
 
     trials: int
     time_s: float | None = None
     patience: int | None = None
+    least_gain: float = 0.0  # part of the best time; 0 does not stop
 
 
 @dataclass
@@ -29,7 +31,8 @@ class Progress:
     started: float = field(default_factory=time.monotonic)
     ended: float | None = None
     waited_s: float = 0.0  # in which nothing could be measured, for others used the device
-    stopped: str = ""  # "", then trials, time, patience, exhausted or interrupted
+    expected_gain: float = math.inf  # the part of the best time that the sampler expects a trial to save
+    stopped: str = ""  # "", then trials, time, patience, gain, exhausted or interrupted
 
     @property
     def best(self) -> Trial | None:
@@ -57,6 +60,13 @@ class Progress:
         best = self.best
         return len(self.trials) if best is None else len(self.trials) - 1 - self.trials.index(best)
 
+    @property
+    def why_stopped(self) -> str:
+        """In words for the screen."""
+        if self.stopped == "gain":
+            return f"nothing more than {100 * self.budget.least_gain:.2g} % is expected of a trial"
+        return self.stopped
+
     def limit(self) -> str:
         """The limit of the budget that is reached, as `stopped` names it; "" while none is."""
         if len(self.trials) >= self.budget.trials:
@@ -65,4 +75,6 @@ class Progress:
             return "time"
         if self.budget.patience is not None and self.best is not None and self.since_best >= self.budget.patience:
             return "patience"
+        if self.expected_gain < self.budget.least_gain:
+            return "gain"
         return ""

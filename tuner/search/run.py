@@ -11,13 +11,14 @@ from pathlib import Path
 from tuner import backends, store
 from tuner.errors import ProblemError
 from tuner.measurement.protocol import Description
-from tuner.records import Environment, Evaluation, Performance, Record, Status, Workload
+from tuner.records import Environment, Evaluation, Performance, Record, Status, Trial, Workload
 from tuner.search import outline, warm
 from tuner.search.identity import self_check_name, study_name
 from tuner.search.ledger import Ledger
 from tuner.search.loop import Search
 from tuner.search.observer import Observer
 from tuner.search.progress import Budget, Progress
+from tuner.search.related import related
 from tuner.search.station import Measuring, Station
 from tuner.settings import Settings
 from tuner.space import Point, Space
@@ -120,8 +121,9 @@ class Run:
             name,
             Ledger(self.ledger),
             self._known_points(),
+            self._related(),
         )
-        budget = Budget(settings.trials, settings.time_budget_s, settings.patience)
+        budget = Budget(settings.trials, settings.time_budget_s, settings.patience, settings.least_gain)
         self.observer.stage(f"searching: {self._estimate()}")
         with self.station.trials(self.description.floor.floor_ms, search.progress.best_ms) as measuring:
             return search.run(_Rendering(self, measuring), budget, self.observer.progress)
@@ -164,6 +166,13 @@ class Run:
         found.sort(key=lambda each: len(store.differences(each[1], each[2])))
         cached = list(dict.fromkeys(entry.record.point for entry, _, _ in found))[:HINTS]
         return [*self._warm_points(), *cached]
+
+    def _related(self) -> list[list[Trial]]:
+        """Trials of other searches, for other shapes, devices or versions: a guide, never a result."""
+        found = related(self.ledger, self.template.name, self.workload, self.environment, self.space)
+        if found and self.settings.sampler == "gaussian":
+            self.observer.stage(f"guided by {sum(map(len, found))} trials of {len(found)} other searches")
+        return found
 
     def _warm_points(self) -> list[Point]:
         if self.settings.warm is None:

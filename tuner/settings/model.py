@@ -88,6 +88,16 @@ class Settings(BaseModel):
     trials: Annotated[int, Field(ge=1, description="trials of a search")] = 200
     time_budget_s: Annotated[Seconds | None, Field(description="stop a search after that long")] = None
     patience: Annotated[int | None, Field(ge=1, description="stop after that many trials without improvement")] = None
+    least_gain: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            allow_inf_nan=False,
+            description="stop when a trial is expected to save less than that part of the best time (sampler: "
+            "gaussian); 0 never stops",
+        ),
+    ] = 0.001
     sampler: Literal["gaussian", "tpe", "random", "exhaustive"] = "gaussian"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     precision: Annotated[

@@ -108,3 +108,43 @@ def test_it_finds_the_least_of_a_bowl_in_a_tenth_of_the_space() -> None:
         assert point is not None
         sampler.tell(point, bowl(point).latency_ms)
     assert min(sampler.told.values()) <= 1.25
+
+
+# ---- what other searches found ----
+
+SHIFTED = [(point, 7.0 * bowl(point).latency_ms) for point in ONE.points()]  # elsewhere everything takes longer
+
+
+def regret(sampler: Gaussian, count: int) -> float:
+    """The best of so many proposals after the default, as a multiple of the least time."""
+    sampler.tell(ONE.branches[0].default, bowl(ONE.branches[0].default).latency_ms)
+    for _ in range(count):
+        point = sampler.propose(set())
+        assert point is not None
+        sampler.tell(point, bowl(point).latency_ms)
+    return min(sampler.told.values()) / min(bowl(point).latency_ms for point in ONE.points())
+
+
+def test_a_search_of_the_like_elsewhere_finds_the_best_in_a_few_trials() -> None:
+    sampler = Gaussian(ONE, 0)
+    sampler.believe([SHIFTED[::2]])
+    assert regret(sampler, 4) < 1.05
+
+
+def test_a_search_that_contradicts_is_soon_disbelieved() -> None:
+    sampler = Gaussian(ONE, 0)
+    sampler.believe([[(point, 1 / time) for point, time in SHIFTED]])
+    assert regret(sampler, 40) < 1.05
+
+
+def test_points_of_other_searches_are_new_here() -> None:
+    sampler = Gaussian(ONE, 0)
+    sampler.believe([SHIFTED])
+    assert sampler.told == {}
+    assert regret(sampler, 4) < 1.05
+
+
+def test_other_searches_that_only_failed_say_nothing() -> None:
+    sampler, other = Gaussian(ONE, 0), Gaussian(ONE, 0)
+    sampler.believe([[(point, math.inf) for point, _ in SHIFTED], []])
+    assert sampler.propose(set()) == other.propose(set())

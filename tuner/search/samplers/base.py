@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from tuner.space import Point, Space
 
@@ -22,9 +23,22 @@ class Sampler(ABC):
         self.told: dict[Point, float] = {}  # point -> ms, infinite where the trial failed
         self.rejected: Counter[str] = Counter()  # constraint -> points of the sampler's that it refused
 
+    def believe(self, seen: Sequence[Sequence[tuple[Point, float]]]) -> None:
+        """Told once, before anything else: points of this space as other searches measured them, a list a search.
+
+        Times are in ms, infinite for failures, and those of one search alone compare. They may guide proposals, and a
+        point in them is as new as any other. A sampler without a use for them forgets them.
+        """
+        return None
+
     def tell(self, point: Point, latency_ms: float) -> None:
         """A point was measured; `latency_ms` is infinite where it failed."""
         self.told[point] = latency_ms
+
+    @property
+    def expected_gain(self) -> float:
+        """The part of the best time that a further trial is expected to save; infinite where no model can say."""
+        return math.inf
 
     @abstractmethod
     def propose(self, under_way: Collection[Point]) -> Point | None:

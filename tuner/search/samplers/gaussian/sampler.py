@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections import deque
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from tuner.search.samplers.base import Sampler
 from tuner.search.samplers.gaussian.candidates import Candidates
 from tuner.search.samplers.gaussian.grid import BranchGrid, Grid, Key, Matrix, Rows
 from tuner.search.samplers.gaussian.model import Model
+from tuner.search.samplers.gaussian.prior import Prior, Seen
+from tuner.search.samplers.gaussian.targets import targets
 from tuner.space import Point, Space
 
 STARTUP = 8  # points before the model is asked
@@ -20,8 +23,7 @@ GROWTH = 1.2  # the model learns again when there are so many times the points
 ELITE = 10  # best points that are crossed
 CLIMBED = 4  # of them, points that are moved from
 DRAWN, CROSSED, STEPS = 100, 60, 80  # candidates: random ones, crossings, and moves of two knobs from each point
-FAR = 0.7  # logarithm of the ratio to the best time above which times are compressed, for they only have to be bad
-FAILED = 0.9  # a failure counts as this quantile of the times
+SURE_AFTER, SURE_FOR = 50, 20  # points told and proposals in a row before the model is believed that little is left
 
 ERF = np.vectorize(math.erf, otypes=[float])
 
@@ -39,6 +41,8 @@ class Gaussian(Sampler):
         self.features: list[Rows] = []
         self.times: list[float] = []
         self.learned_at = 0  # points told when the model last learned
+        self.prior: Prior | None = None
+        self.gains: deque[float] = deque(maxlen=SURE_FOR)  # what the last proposals were expected to improve
 
     def tell(self, point: Point, latency_ms: float) -> None:
         super().tell(point, latency_ms)
@@ -47,6 +51,16 @@ class Gaussian(Sampler):
         self.rows.append((grid, row))
         self.features.append(self.grid.features(grid, row[None]))
         self.times.append(latency_ms)
+
+    def believe(self, seen: Sequence[Seen]) -> None:
+        prior = Prior(self.grid, seen, self.rng)
+        self.prior = None if prior.is_empty else prior
+
+    @property
+    def expected_gain(self) -> float:
+        if len(self.times) < SURE_AFTER or len(self.gains) < SURE_FOR:
+            return math.inf
+        return max(self.gains)
 
     def propose(self, under_way: Collection[Point]) -> Point | None:
         located = sorted(grid.key(grid.row(point)) for point in under_way for grid in [self.grid.grid_of(point)])
@@ -59,6 +73,8 @@ class Gaussian(Sampler):
     # ---- the first points ----
 
     def _is_starting(self, under_way: int) -> bool:
+        if self.prior is not None and len(self.rows) >= 2 and self._any_ok():
+            return False
         wanted = max(STARTUP, STARTUP_OF_A_VARIANT * len(self.grid.branches))
         return len(self.rows) + under_way < wanted or len(self.rows) < 2 or not self._any_ok()
 
@@ -89,17 +105,28 @@ class Gaussian(Sampler):
         offers = self._offers(taken)
         if not offers:
             return None
-        features, targets = np.concatenate(self.features), self._targets()
-        if len(targets) >= max(self.learned_at + 2, self.learned_at * GROWTH):
-            self.model.learn(features, targets)
-            self.learned_at = len(targets)
+        features, found = np.concatenate(self.features), targets(self.times)
+        offered = np.concatenate([self.grid.features(grid, rows) for grid, rows in offers])
+        known, believed = self._believed(features, found, offered)
+        if len(found) >= max(self.learned_at + 2, self.learned_at * GROWTH):
+            self.model.learn(features, found - known)
+            self.learned_at = len(found)
         waiting = [self.grid.features(self.grid.branches[number], np.array([row])) for number, *row in under_way]
-        self.model.condition(features, targets, np.concatenate([features[:0], *waiting]))
-        mean, deviation = self.model.predict(np.concatenate([self.grid.features(grid, rows) for grid, rows in offers]))
-        expected = _expected_improvement(mean, deviation, float(targets.min()))
+        self.model.condition(features, found - known, np.concatenate([features[:0], *waiting]))
+        mean, deviation = self.model.predict(offered)
+        expected = _expected_improvement(mean + believed, deviation, float(found.min()))
+        self.gains.append(1 - math.exp(-float(expected.max())))
         points = [(grid, row) for grid, rows in offers for row in rows]
         grid, row = points[int(np.argmax(expected))]
         return grid.point(row)
+
+    def _believed(self, features: Rows, found: Matrix, offered: Rows) -> tuple[Matrix, Matrix]:
+        """The prior mean where points were `found` and where they are `offered`; zeros without other searches."""
+        if self.prior is None:
+            return np.zeros(len(features)), np.zeros(len(offered))
+        known, believed = self.prior.mean(features), self.prior.mean(offered)
+        agreement = self.prior.agreement(known, found)
+        return agreement * known, agreement * believed
 
     def _offers(self, taken: Collection[Key]) -> list[tuple[BranchGrid, Rows]]:
         """Each variant and the rows of it to choose from.
@@ -125,16 +152,6 @@ class Gaussian(Sampler):
             parts.append(candidates.valid(candidates.crossings(elite, CROSSED), taken))
         rows = np.concatenate(parts)
         return np.unique(rows, axis=0) if rows.size else rows[:1]
-
-    def _targets(self) -> Matrix:
-        """Logarithms of the times, failures at a bad one, what is far above the best compressed."""
-        times = np.array(self.times)
-        ok = np.isfinite(times)
-        logs = np.log(np.where(ok, times, 1.0))
-        logs = np.where(ok, logs, np.quantile(logs[ok], FAILED))
-        best = logs.min()
-        found: Matrix = np.minimum(logs, best + FAR) + 0.3 * np.log1p(np.maximum(logs - best - FAR, 0))
-        return found
 
 
 def _expected_improvement(mean: Matrix, deviation: Matrix, best: float) -> Matrix:

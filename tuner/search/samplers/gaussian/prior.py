@@ -1,0 +1,49 @@
+"""What other searches say about a space's points: a mean for the model, as far as the points measured here agree."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from tuner.search.samplers.gaussian.grid import Grid, Matrix, Rows
+from tuner.search.samplers.gaussian.model import Model
+from tuner.search.samplers.gaussian.targets import targets
+from tuner.space import Point
+
+Seen = Sequence[tuple[Point, float]]  # points and their times in ms, infinite where they failed
+DOUBT = 4.0  # points measured here that weigh as much as the belief that elsewhere is like here
+
+
+class Prior:
+    """A model of the searches in `seen`, each measured by its own best time."""
+
+    def __init__(self, grid: Grid, seen: Sequence[Seen], rng: np.random.Generator) -> None:
+        self.model = Model(grid, rng)
+        features, expected = [], []
+        for search in seen:
+            if sum(time < math.inf for _, time in search) > 1:
+                of_search = targets([time for _, time in search])
+                expected.append(of_search - of_search.min())
+                features += [grid.features(g, g.row(p)[None]) for p, _ in search for g in [grid.grid_of(p)]]
+        self.is_empty = not expected
+        if not self.is_empty:
+            rows, column = np.concatenate(features), np.concatenate(expected)
+            self.model.learn(rows, column)
+            self.model.condition(rows, column, rows[:0])
+            self.spread = float(column.var())
+
+    def mean(self, features: Rows) -> Matrix:
+        """What is expected at each row."""
+        return self.model.predict(features)[0]
+
+    def agreement(self, mean: Matrix, found: Matrix) -> float:
+        """How much of `mean` is borne out by what was `found` at the same points, from 0 to 1; 1 while there is little.
+
+        The slope of a line through both, with `DOUBT` points' weight on a slope of 1.
+        """
+        apart = mean - mean.mean()
+        doubt = DOUBT * self.spread
+        slope = (apart @ (found - found.mean()) + doubt) / (apart @ apart + doubt + 1e-12)
+        return float(np.clip(slope, 0.0, 1.0))
