@@ -1,6 +1,7 @@
 """How near the best comes a search after so many trials? Samplers on recorded spaces, answered from the records.
 
-    python benchmarks/replay.py FOLDER [--seeds 15] [--capacity 1,8] [--samplers gaussian,tpe] [--noise 0] [-o FILE.md]
+    python benchmarks/replay.py FOLDER [--seeds 15] [--capacity 1,8] [--samplers gaussian,tpe] [--kernel-tuner pso,mls]
+                                       [--noise 0] [-o FILE.md]
 
 FOLDER holds exhaustive measurements (formats: recorded.py). A run is one search by one sampler with one seed; points
 that were not recorded are refused by a constraint and cost nothing, failed ones cost a trial. Printed: the mean over
@@ -12,6 +13,9 @@ search is judged by the true time of the point that it takes for the best.
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
+import importlib.util
+import itertools
 import math
 import multiprocessing
 import os
@@ -25,7 +29,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import replay_kernel_tuner
 from recorded import Recorded, read
+from replay_kernel_tuner import PREFIX, STRATEGIES
 
 from tuner.records import Correctness, Evaluation, Performance, Status, Trial
 from tuner.search.ledger import Ledger
@@ -95,6 +101,8 @@ SPACES: list[Recorded] = []
 
 def run(task: Task) -> Run:
     recorded = SPACES[task.space]
+    if task.sampler.startswith(PREFIX):
+        return run_elsewhere(recorded, task)
     search = Search(recorded.space, task.sampler, task.seed, None, "replay", Forgetful())
     took: list[float] = []
     propose = search.sampler.propose
@@ -113,6 +121,15 @@ def run(task: Task) -> Run:
     ).trials
     so_far = parts_of(recorded, trials)
     return Run([so_far[count - 1] for count in CHECKPOINTS], took, list(zip(gains, so_far, strict=False)))
+
+
+def run_elsewhere(recorded: Recorded, task: Task) -> Run:
+    """The same of one of Kernel Tuner's strategies."""
+    times, trial_ms = replay_kernel_tuner.ordered(
+        recorded, task.sampler.removeprefix(PREFIX), task.seed, CHECKPOINTS[-1]
+    )
+    parts = [recorded.best_ms / best for best in itertools.accumulate(times, min)]
+    return Run([parts[min(count, len(parts)) - 1] for count in CHECKPOINTS], [trial_ms], [])
 
 
 def parts_of(recorded: Recorded, trials: list[Trial]) -> list[float]:
@@ -145,6 +162,13 @@ def row(name: str, runs: list[list[Run]]) -> str:
     return f"| {name} | " + " | ".join(cells) + f" | {worst:.2f} | {early:.1f} | {late:.1f} |"
 
 
+def strategies(options: argparse.Namespace) -> list[str]:
+    """Those of Kernel Tuner that are wanted; none where it is not installed or cannot read the spaces."""
+    if importlib.util.find_spec("kernel_tuner") is None or options.split or options.noise:
+        return []
+    return [name for name in options.kernel_tuner.split(",") if name]
+
+
 def stopping(name: str, least_gain: float, runs: list[Run]) -> str:
     """A line of the table of stopping: what runs up to the last checkpoint would have saved and lost."""
     ended = [next((i for i, (gain, _) in enumerate(r.course) if gain < least_gain), len(r.course) - 1) for r in runs]
@@ -160,6 +184,11 @@ def stopping(name: str, least_gain: float, runs: list[Run]) -> str:
 
 def report(options: argparse.Namespace) -> Iterator[str]:
     samplers, capacities = options.samplers.split(","), [int(n) for n in options.capacity.split(",")]
+    elsewhere = strategies(options)
+    columns = [(capacity, sampler) for capacity in capacities for sampler in samplers]
+    columns += [(1, PREFIX + name) for name in elsewhere]
+    if elsewhere:
+        yield f"Kernel Tuner {importlib.metadata.version('kernel_tuner')}, which measures one point at a time"
     yield f"Spaces: {', '.join(recorded.name for recorded in SPACES)}; {options.seeds} seeds" + (
         f"; noise of {options.noise:g}" if options.noise else ""
     )
@@ -168,8 +197,7 @@ def report(options: argparse.Namespace) -> Iterator[str]:
     heads = ["search", *map(str, CHECKPOINTS), "worst at 100", "ms a proposal, first 100", "last 20"]
     tasks = [
         Task(space, sampler, seed, capacity, options.noise)
-        for capacity in capacities
-        for sampler in samplers
+        for capacity, sampler in columns
         for space in range(len(SPACES))
         for seed in range(options.seeds)
     ]
@@ -178,14 +206,13 @@ def report(options: argparse.Namespace) -> Iterator[str]:
     with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
         results = pool.imap(run, tasks, chunksize=1)
         yield "\n| " + " | ".join(heads) + " |\n|" + "---|" * len(heads)
-        for capacity in capacities:
-            for sampler in samplers:
-                runs = [[next(results) for _ in range(options.seeds)] for _ in SPACES]
-                name = f"{sampler}, {capacity} under way"
-                yield row(name, runs)
-                if sampler == "gaussian":
-                    stops += [stopping(name, gain, [r for of_space in runs for r in of_space]) for gain in LEAST_GAINS]
-                single += [row(f"{name}: {r.name}", [of_space]) for r, of_space in zip(SPACES, runs, strict=True)]
+        for capacity, sampler in columns:
+            runs = [[next(results) for _ in range(options.seeds)] for _ in SPACES]
+            name = f"{sampler}, {capacity} under way"
+            yield row(name, runs)
+            if sampler == "gaussian":
+                stops += [stopping(name, gain, [r for of_space in runs for r in of_space]) for gain in LEAST_GAINS]
+            single += [row(f"{name}: {r.name}", [of_space]) for r, of_space in zip(SPACES, runs, strict=True)]
     if "gaussian" in samplers:
         yield "\nStopping where less than such a gain is expected of a trial:\n"
         yield "| search | least gain | runs that stop early | trials | part then | part at the end | most lost |"
@@ -201,6 +228,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=15)
     parser.add_argument("--capacity", default="1,8", help="points under way at once, one or several numbers")
     parser.add_argument("--samplers", default=",".join(name for name in SAMPLERS if name != "exhaustive"))
+    parser.add_argument("--kernel-tuner", default=",".join(STRATEGIES), help="its strategies, where it is installed")
     parser.add_argument("--noise", type=float, default=0.0, help="standard deviation of the logarithm of a time")
     parser.add_argument("--categories", default=CATEGORIES, help="knobs whose integers are names")
     parser.add_argument("--split", default="", help="knobs whose choices become variants")
