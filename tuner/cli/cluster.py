@@ -58,6 +58,8 @@ def searched(
             with one.blame("device"):
                 kinds = workers.kinds("auto" if local else one.device)
             kernel = resolve.checked_template(one)
+            built_for = {variant.device for variant in kernel.variants}
+            kinds = {kind: each for kind, each in kinds.items() if each.device_kind in built_for} or kinds
             names = [environment.device_kind for environment in kinds.values()]
             for each in asked(one, kernel, cache_root(given.config, one.template), names, builds_here=False):
                 wanted.append((each, kinds))
