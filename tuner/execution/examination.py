@@ -180,9 +180,7 @@ class Examination:
         Both kinds of values take turns: what else the machine does meets both.
         """
         for tries in STEADY_TRIES:
-            both = [
-                (*self.samples(1, Values.FRESH), *self.samples(1, Values.FRESH, uneven=True)) for _ in range(tries)
-            ]
+            both = [(*self.samples(1, Values.FRESH), *self.samples(1, Values.FRESH, uneven=True)) for _ in range(tries)]
             plain, uneven = (statistics.median(times) for times in zip(*both, strict=True))
             if uneven <= BENIGN * plain:
                 return
