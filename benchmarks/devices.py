@@ -40,7 +40,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from helpers.crew import Quiet, Sleepers, enlist_one, measured, ms_of, perform_asleep, run, subject
 
 from tuner.cluster import versions
-from tuner.cluster.connect import LOOPBACK
+from tuner.cluster.connect import LOG_LENGTH, LOOPBACK
 from tuner.cluster.station import Fleet
 from tuner.cluster.workers import Crew, Workers
 from tuner.records import Evaluation
@@ -129,7 +129,11 @@ class Rendering:
 
 
 def coordinator(options: argparse.Namespace) -> None:
-    with simulated(options.workers) as (address, pid), tempfile.TemporaryDirectory() as name:
+    with (
+        dask.config.set({"distributed.admin.low-level-log-length": LOG_LENGTH}),
+        simulated(options.workers) as (address, pid),
+        tempfile.TemporaryDirectory() as name,
+    ):
         folder = Path(name)
         with distributed.Client(address, set_as_default=False) as client:
             workers = Workers(client, lambda device, text: None, Crew(versions.asking, enlist_one, perform_asleep))

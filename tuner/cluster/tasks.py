@@ -19,6 +19,7 @@ from tuner.errors import DeviceError, DeviceFailed
 
 # What a scheduler that is gone makes of a future, and of a call.
 LOST = (asyncio.CancelledError, concurrent.futures.CancelledError, FutureCancelledError, TimeoutError, OSError)
+SENDINGS = 10  # of one task, whose worker or answer is gone each time
 
 
 class Task:
@@ -39,10 +40,11 @@ class Task:
     ) -> None:
         self.client, self.perform, self.kind, self.asked = client, perform, kind, asked
         self.priority, self.on, self.only = priority, on, only
-        self.unplaced = False  # when it was last looked for
+        self.unplaced = 0  # how often in a row it was looked for in vain
         self.future: distributed.Future[Answer] | None = None
         self._lock = threading.RLock()
         self._is_done = False
+        self._sent = 0
         self._done: Callable[[], object] = lambda: None
         self._fetching: concurrent.futures.Future[Answer] | None = None
 
@@ -58,7 +60,8 @@ class Task:
                 return
             if self._fetching is not None:
                 self._fetching.cancel()
-            self.unplaced = False
+            self.unplaced = 0
+            self._sent += 1
             self.future = self.client.submit(
                 self.perform,
                 *self.asked,
@@ -78,6 +81,11 @@ class Task:
         """By which the scheduler knows it."""
         return "" if self.future is None else str(self.future.key)
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether the scheduler has not said yet that it has ended."""
+        return self.future is None or self.future.status == "pending"
+
     async def _fetched(self, future: distributed.Future[Answer]) -> Answer:
         answers: list[Answer] = await self.client.gather([future], asynchronous=True)
         return answers[0]
@@ -86,7 +94,7 @@ class Task:
         with self._lock:
             if self._is_done or fetching is not self._fetching:
                 return
-            if _lost(fetching) and self.client.status == "running":  # the answer, with the worker that had it
+            if self._sent < SENDINGS and self._is_lost(fetching):
                 self.again()
                 return
             self._is_done = True
@@ -106,8 +114,12 @@ class Task:
         except KilledWorker as killed:
             return Answer("", None, DeviceFailed.__name__, f"{killed.allowed_failures + 1} workers died while at it")
         except LOST:
+            if self.future is not None and self.future.status == "error":
+                raise  # a bug, and its own traceback
             raise DeviceError("the scheduler is gone; the same command goes on where this one stopped") from None
 
-
-def _lost(fetching: concurrent.futures.Future[Answer]) -> bool:
-    return fetching.cancelled() or isinstance(fetching.exception(), LOST)
+    def _is_lost(self, fetching: concurrent.futures.Future[Answer]) -> bool:
+        """Whether there was an answer, which went with the worker that had it; no error of the task's own."""
+        gone = fetching.cancelled() or isinstance(fetching.exception(), LOST)
+        assert self.future is not None
+        return gone and self.future.status != "error" and self.client.status == "running"

@@ -29,7 +29,7 @@ from tuner.workers.protocol import fault
 
 LOOK_EVERY_S = 0.2
 MUSTER_EVERY_S = 1.0
-ENLIST_WITHIN_S = 300.0
+UNPLACED = 3  # times in a row that a task is found nowhere, then it is sent again
 ALONE_S = 120.0  # without a worker of its kind, then a search ends; what it has measured is kept
 
 AnswerT = TypeVar("AnswerT")
@@ -206,10 +206,10 @@ class Workers:
         with self.lock:
             pending = list(self.under_way)
         for task in pending:
-            if task.key in placed or task.only or not self.of(task.kind):
-                task.unplaced = False
-            elif not task.unplaced:
-                task.unplaced = True  # it may be on its way
+            if task.key in placed or not task.is_pending or task.only or not self.of(task.kind):
+                task.unplaced = 0
+            elif task.unplaced < UNPLACED:
+                task.unplaced += 1  # it, or its answer, may be on its way
             else:
                 task.again()
 
