@@ -28,6 +28,7 @@ from tuner.search.alive import Alive
 from tuner.space import Point, Space
 
 READ_EVERY_S = 2.0  # what is under way, where nobody else shows to be alive
+CLAIM = "claim"  # the attribute that says whose a trial is: host, owner, and since when
 STALE = datetime.timedelta(hours=2)  # longer than any trial runs
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -74,17 +75,17 @@ class Study:
 
     def claim(self, point: Point) -> int:
         """The number of a new trial of `point`, which this process has under way from now on."""
-        attributes = {"host": socket.gethostname(), "claimed": now().isoformat()}
+        claim = {"host": socket.gethostname(), "at": now().isoformat()}
         if self.alive is not None:
-            attributes["owner"] = self.alive.token
+            claim["owner"] = self.alive.token
         started = optuna.trial.create_trial(
             state=TrialState.RUNNING,
             params=self._parameters(point),
             distributions=self._distributions(point),
-            user_attrs=attributes,
+            user_attrs={CLAIM: claim},  # one attribute, for each is queries of its own
         )
         trial_id = self.storage.create_new_trial(self.id, started)
-        number = self.storage.get_trial_number_from_id(trial_id)
+        number = self.storage.get_n_trials(self.id) - 1  # nobody else is here; reading the trial is many queries
         self.mine[number] = trial_id
         return number
 
@@ -139,10 +140,10 @@ class Study:
 
     def _is_abandoned(self, frozen: FrozenTrial) -> bool:
         """Whether the process that has a trial under way is gone: by its lock here, by the trial's age elsewhere."""
-        attributes = frozen.user_attrs
-        if attributes.get("host") == socket.gethostname() and self.alive is not None:
-            return not self.alive.is_alive(attributes.get("owner", ""))
-        return "claimed" not in attributes or now() - datetime.datetime.fromisoformat(attributes["claimed"]) > STALE
+        claim = frozen.user_attrs.get(CLAIM, {})
+        if claim.get("host") == socket.gethostname() and self.alive is not None:
+            return not self.alive.is_alive(claim.get("owner", ""))
+        return "at" not in claim or now() - datetime.datetime.fromisoformat(claim["at"]) > STALE
 
     # ---- points as the study has them ----
 
