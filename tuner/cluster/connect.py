@@ -19,6 +19,8 @@ ADDRESS = re.compile(r"(tcp|tls|ws|wss)://[^/\s:]+:[0-9]{1,5}")
 WITHIN_S = 10.0
 LOG_LENGTH = 100  # of Dask's own logs: that of what was sent holds whole candidates
 LOOPBACK = "127.0.0.1"
+# Run by each local worker: a Ctrl-C in the terminal reaches it, too, and is the command's to handle.
+UNDISTURBED = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
 
 
 @contextlib.contextmanager
@@ -76,6 +78,7 @@ def local(devices: Sequence[str]) -> Iterator[distributed.SpecCluster]:
                 "nthreads": 1 + backends.of(device).compile_processes(),
                 "memory_limit": 0,
                 "dashboard_address": f"{LOOPBACK}:0",
+                "preload": [UNDISTURBED],
                 "env": {DEVICE_VARIABLE: device},
             },
         }
