@@ -81,6 +81,11 @@ def test_what_the_user_can_mend_is_raised_as_it_was_there(sleepers: Sleepers, tm
         run(made, ["wrong"])
 
 
+def test_a_bug_on_a_worker_is_raised_and_not_tried_again(sleepers: Sleepers, tmp_path: Path) -> None:
+    with fleet(sleepers, subject(tmp_path)) as made, pytest.raises(OSError, match="a bug"):
+        run(made, ["buggy"])
+
+
 def test_a_worker_of_another_speed_is_said_once(sleepers: Sleepers, tmp_path: Path) -> None:
     told = Quiet()
     with fleet(sleepers, subject(tmp_path, slow=DEVICES[2]), told) as made:

@@ -56,6 +56,8 @@ def perform(asked: Subject, call: partial[Any]) -> Answer:
     time.sleep(float(sleep_s))
     if device == bad or trial.candidate.text == "cursed":
         return Answer(worker.address, None, "DeviceFailed", f"{device}: fell off the bus")
+    if trial.candidate.text == "buggy":
+        raise OSError("a bug")
     if trial.candidate.text == "wrong":
         return Answer(worker.address, None, "ProblemError", "the problem is no problem")
     with (Path(folder) / "measured").open("a") as file:

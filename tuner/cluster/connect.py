@@ -29,7 +29,8 @@ def connected(address: str, devices: Sequence[str], say: Callable[[str], None]) 
 
     Raises ConfigError for what is no address, DeviceError when nobody answers there.
     """
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said by whoever it matters to
+    for name in ("distributed", "distributed.client"):  # what matters is said by whoever it matters to
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     if address != LOCAL and ADDRESS.fullmatch(address) is None:
         raise ConfigError(f"--cluster: {address!r} is none of local, tcp://HOST:PORT and tls://HOST:PORT")
     with contextlib.ExitStack() as stack:
