@@ -85,7 +85,7 @@ def report(options: argparse.Namespace) -> Iterator[str]:
         [Task(one, other, way, seed, capacity) for seed in range(options.seeds)]
         for capacity in map(int, options.capacity.split(","))
         for one, other in pairs
-        for way in WAYS
+        for way in options.ways.split(",")
     ]
     with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
         results = pool.imap(run, [task for group in groups for task in group], chunksize=1)
@@ -99,6 +99,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=15)
     parser.add_argument("--capacity", default="8", help="points under way at once, one or several numbers")
     parser.add_argument("--pairs", default=PAIRS, help="FROM:TO, names of files without endings")
+    parser.add_argument("--ways", default=",".join(WAYS), help="what is known at the start")
     parser.add_argument("--categories", default=CATEGORIES, help="knobs whose integers are names")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("-o", "--output", type=Path)

@@ -13,6 +13,7 @@ from tuner.search.samplers.gaussian.targets import targets
 from tuner.space import Point
 
 Seen = Sequence[tuple[Point, float]]  # points and their times in ms, infinite where they failed
+FADED = 60  # points measured here after which others are no more needed; where they mislead, they would do so for long
 DOUBT = 4.0  # points measured here that weigh as much as the belief that elsewhere is like here
 
 
@@ -39,11 +40,11 @@ class Prior:
         return self.model.predict(features)[0]
 
     def agreement(self, mean: Matrix, found: Matrix) -> float:
-        """How much of `mean` is borne out by what was `found` at the same points, from 0 to 1; 1 while there is little.
+        """How much of `mean` is to be believed beside what was `found` at the same points, from 0 to 1.
 
-        The slope of a line through both, with `DOUBT` points' weight on a slope of 1.
+        The slope of a line through both, with `DOUBT` points' weight on a slope of 1; less with each point found.
         """
         apart = mean - mean.mean()
         doubt = DOUBT * self.spread
         slope = (apart @ (found - found.mean()) + doubt) / (apart @ apart + doubt + 1e-12)
-        return float(np.clip(slope, 0.0, 1.0))
+        return float(np.clip(slope, 0.0, 1.0)) * max(0.0, 1 - len(found) / FADED)
