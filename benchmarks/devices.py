@@ -50,6 +50,7 @@ from tuner.search.progress import Budget
 from tuner.space import Branch, Facts, Knob, Space
 from tuner.template.render import Candidate
 
+SETTLED_S = 3.0  # since a worker came, before it is killed: Dask's nanny starts none again that dies while it starts
 GOAL_MS = 5.0  # of the coordinator's processor time, a trial
 DEVICES = tuple(f"cpu:{core}-{core}" for core in range(4))
 SPACE = Space((Branch("one", tuple(Knob(name, tuple(range(16)), 0) for name in "abcde")),), Facts())
@@ -198,10 +199,12 @@ def faults(options: argparse.Namespace) -> int:
 
         def kill() -> None:
             nonlocal kills
-            rng = random.Random(0)
+            rng, since = random.Random(0), dict[int, float]()
             while not stop.wait(1.0):
                 with contextlib.suppress(Exception):  # there may be none
-                    os.kill(rng.choice(sorted(sleepers.pids().values())), signal.SIGKILL)
+                    now = time.monotonic()
+                    since = {pid: since.get(pid, now) for pid in sleepers.pids().values()}
+                    os.kill(rng.choice([pid for pid in sorted(since) if now - since[pid] >= SETTLED_S]), signal.SIGKILL)
                     kills += 1
 
         texts = [str(number) for number in range(options.trials)]
@@ -213,7 +216,13 @@ def faults(options: argparse.Namespace) -> int:
             found = run(fleet, texts)
         stop.set()
         killing.join()
-        ok = report("killed at random, one a second", texts, found, folder, time.monotonic() - began)
+        ok = report(
+            "killed at random, one a second where one has been there for 3 s",
+            texts,
+            found,
+            folder,
+            time.monotonic() - began,
+        )
         print(f"  {kills} kills in {min(options.seconds, time.monotonic() - began):.0f} s")
         sleepers.wait_for(len(DEVICES))
         (folder / "hung").mkdir()

@@ -202,14 +202,18 @@ class Workers:
         """Send those tasks again that the scheduler has no worker for, for it does not look at resources that come."""
         if not self.under_way:
             return
-        placed = {key for keys in self.client.processing().values() for key in keys}
+        placed = {str(key) for keys in self.client.processing().values() for key in keys}
         with self.lock:
             pending = list(self.under_way)
+        suspects = [task for task in pending if task.key not in placed and task.is_pending and not task.only]
+        if suspects:  # an answer may be there, and not be told yet
+            futures = [task.future for task in suspects if task.future is not None]
+            placed |= {str(key) for key, there in self.client.who_has(futures).items() if there}
         for task in pending:
-            if task.key in placed or not task.is_pending or task.only or not self.of(task.kind):
+            if task not in suspects or task.key in placed or not self.of(task.kind):
                 task.unplaced = 0
             elif task.unplaced < UNPLACED:
-                task.unplaced += 1  # it, or its answer, may be on its way
+                task.unplaced += 1  # it may be on its way
             else:
                 task.again()
 
