@@ -19,14 +19,10 @@ from tuner.errors import DeviceError, DeviceFailed
 
 # What a scheduler that is gone makes of a future, and of a call.
 LOST = (asyncio.CancelledError, concurrent.futures.CancelledError, FutureCancelledError, TimeoutError, OSError)
-SENDINGS = 10  # of one task, whose worker or answer is gone each time
 
 
 class Task:
-    """Something that is asked of a device of some kind, rather one `on` these workers, or one of them `only`.
-
-    The answer is fetched as soon as there is one, whatever else is fetched: nobody waits for a round trip in turn.
-    """
+    """Something that is asked of a device of some kind, rather one `on` these workers, or one of them `only`."""
 
     def __init__(
         self,
@@ -44,9 +40,7 @@ class Task:
         self.future: distributed.Future[Answer] | None = None
         self._lock = threading.RLock()
         self._is_done = False
-        self._sent = 0
         self._done: Callable[[], object] = lambda: None
-        self._fetching: concurrent.futures.Future[Answer] | None = None
 
     def begin(self, done: Callable[[], object]) -> None:
         """Send it to whatever device the scheduler finds; `done` is called once, in some thread."""
@@ -58,10 +52,7 @@ class Task:
         with self._lock:
             if self._is_done:
                 return
-            if self._fetching is not None:
-                self._fetching.cancel()
             self.unplaced = 0
-            self._sent += 1
             self.future = self.client.submit(
                 self.perform,
                 *self.asked,
@@ -72,9 +63,7 @@ class Task:
                 workers=self.on or None,
                 allow_other_workers=bool(self.on) and not self.only,
             )
-            loop: Any = self.client.loop  # Tornado's, around asyncio's
-            self._fetching = asyncio.run_coroutine_threadsafe(self._fetched(self.future), loop.asyncio_loop)
-            self._fetching.add_done_callback(self._told)
+            self.future.add_done_callback(self._told)
 
     @property
     def key(self) -> str:
@@ -86,16 +75,9 @@ class Task:
         """Whether the scheduler has not said yet that it has ended."""
         return self.future is None or self.future.status == "pending"
 
-    async def _fetched(self, future: distributed.Future[Answer]) -> Answer:
-        answers: list[Answer] = await self.client.gather([future], asynchronous=True)
-        return answers[0]
-
-    def _told(self, fetching: concurrent.futures.Future[Answer]) -> None:
+    def _told(self, future: distributed.Future[Answer]) -> None:
         with self._lock:
-            if self._is_done or fetching is not self._fetching:
-                return
-            if self._sent < SENDINGS and self._is_lost(fetching):
-                self.again()
+            if self._is_done or future is not self.future:
                 return
             self._is_done = True
             done, self._done = self._done, lambda: None
@@ -108,18 +90,13 @@ class Task:
 
     def answer(self) -> Answer:
         """Once it is done. Raises DeviceError where the scheduler is gone."""
-        assert self._fetching is not None
+        assert self.future is not None
         try:
-            return self._fetching.result()
+            answer: Answer = self.future.result()
         except KilledWorker as killed:
             return Answer("", None, DeviceFailed.__name__, f"{killed.allowed_failures + 1} workers died while at it")
         except LOST:
-            if self.future is not None and self.future.status == "error":
+            if self.future.status == "error":
                 raise  # a bug, and its own traceback
             raise DeviceError("the scheduler is gone; the same command goes on where this one stopped") from None
-
-    def _is_lost(self, fetching: concurrent.futures.Future[Answer]) -> bool:
-        """Whether there was an answer, which went with the worker that had it; no error of the task's own."""
-        gone = fetching.cancelled() or isinstance(fetching.exception(), LOST)
-        assert self.future is not None
-        return gone and self.future.status != "error" and self.client.status == "running"
+        return answer
