@@ -74,7 +74,7 @@ def report(options: argparse.Namespace) -> Iterator[str]:
     yield "| sampler | points | " + " | ".join(f"{count} trials" for count in counts) + " |"
     yield "|---" * (2 + len(counts)) + "|"
     for sampler in options.samplers.split(","):
-        for knobs in (3, 6, 9):
+        for knobs in map(int, options.powers.split(",")):
             found = costs(sampler, knobs, options.capacity, options.trials)
             # The last `capacity` trials of all need no proposal.
             windows = [
@@ -88,6 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samplers", default="gaussian")
     parser.add_argument("--capacity", type=int, default=8, help="points under way at once")
+    parser.add_argument("--powers", default="3,6,9", help="of 10: how many points a space has")
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()

@@ -41,7 +41,7 @@ from tuner.search.samplers import SAMPLERS
 from tuner.space import Point
 
 CHECKPOINTS = (25, 50, 100, 200)
-LEAST_GAINS = (0.008, 0.004, 0.002, 0.001)
+LEAST_GAINS = (0.004, 0.001, 0.0003, 0.0001)
 # Knobs of public benchmark kernels whose integers name ways of doing something.
 CATEGORIES = "between_method,use_method,sh_power,tile_stride_x,tile_stride_y"
 RIGHT = Correctness(cases=(), error_ratio=0.0, agrees_with_eager=True)

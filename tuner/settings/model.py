@@ -97,7 +97,7 @@ class Settings(BaseModel):
             description="stop when a trial is expected to save less than that part of the best time (sampler: "
             "gaussian); 0 never stops",
         ),
-    ] = 0.001
+    ] = 0.0001
     sampler: Literal["gaussian", "tpe", "random", "exhaustive"] = "gaussian"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     precision: Annotated[
