@@ -11,6 +11,7 @@ from tuner.drafting.plan import Plan
 from tuner.drafting.region import Kernel
 from tuner.drafting.sizes import Sizes, convolved, pooled
 from tuner.drafting.spaces import Space
+from tuner.errors import TemplateError
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "float64": 8}
 
@@ -20,6 +21,8 @@ Found = tuple[Plan, Kernel | Product, Space]
 
 def axes_function(found: Sequence[Found], dtype: str) -> str:
     """The text of `axes(init, shapes)`: facts of every family and product under its prefix, of one plan or more."""
+    if dtype not in BYTES:
+        raise TemplateError(f"a draft for {dtype} is not known; a problem wants one of {', '.join(BYTES)}")
     plans = list({id(plan): plan for plan, _, _ in found}.values())
     names = Names({"init", "shapes"}, frozenset())
     facts, lines = {"elementsize": str(BYTES[dtype])}, list[str]()

@@ -76,11 +76,11 @@ class Terms:
             READ, arguments, ref=ref, order=order, picked=picked, name=_word(ref), axes=axes,
             depth=max((a.depth for a in arguments), default=0),
         )  # fmt: skip
-        return self._kept((READ, ref, *map(id, arguments)), made)
+        return self._kept((READ, ref, order, picked, False, *map(id, arguments)), made)
 
     def position(self, ref: Ref, order: tuple[Axis, ...]) -> Term:
         made = Term(READ, ref=ref, order=order, name=_word(ref), axes=frozenset(order), is_position=True)
-        return self._kept((READ, ref), made)
+        return self._kept((READ, ref, order, (), True), made)
 
     def found(self, ref: Ref, monoid: str, lifted: Term, kept: frozenset[Axis]) -> Term:
         made = Term(FOUND, (lifted,), ref=ref, monoid=monoid, name=_word(ref), axes=kept, depth=lifted.depth + 1)
