@@ -107,3 +107,17 @@ def test_modules_of_a_list_are_reached(drafted: Drafted) -> None:
 @pytest.mark.parametrize("shape", [(), (1, 1)])
 def test_a_map_of_one_element(drafted: Drafted, shape: tuple[int, ...]) -> None:
     assert same(drafted("torch.tanh(x) * x", inputs=f"torch.randn({shape})"), torch.randn(shape))
+
+
+def test_a_dimension_that_its_parts_do_not_divide_is_refused(drafted: Drafted) -> None:
+    pair = drafted("x.view(x.size(0), 3, -1).softmax(1)", inputs="torch.randn(4, 12)")
+    assert same(pair, torch.randn(4, 12)) and same(pair, torch.randn(4, 15))
+    with pytest.raises(RuntimeError, match="takes features in multiples of 3, not 13"):
+        pair[1](torch.randn(4, 13))
+
+
+def test_places_that_a_divider_does_not_reach_are_refused(tmp_path: Path) -> None:
+    loaded = write_problem(tmp_path, "return (x + x.mean(0)).softmax(1)", inputs="torch.randn(2, 3, 5)")
+    workload = problem.default_workload(loaded)
+    made = draft("drafted", Traced(trace(loaded, workload), None, (), ()), workload, loaded.path.read_text())
+    assert "if (outer * inner > INT_MAX || length > INT_MAX) return 1;" in made.files["fused.hpp"]

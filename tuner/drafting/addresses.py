@@ -65,27 +65,34 @@ def _next(line: Sequence[Axis], axis: Axis) -> Axis | None:
     return line[at] if at < len(line) else None
 
 
-def address(runs: Sequence[Run], numbers: Sequence[str], size: Size) -> str:
-    """The place of an element in memory: `numbers` are those of the runs, the outermost first."""
+def address(runs: Sequence[Run], numbers: Sequence[str], size: Size, wide: bool = False) -> str:
+    """The place of an element in memory: `numbers` are those of the runs, the outermost first.
+
+    A `wide` one is computed in 64 bits: its products would wrap in 32.
+    """
     text = ""
     for run, number in zip(runs, numbers, strict=True):
         if not text:
-            text = number
+            text = _widened(number) if wide and len(runs) > 1 else number
         else:
             outer = f"({text})" if " + " in text else text
             text = f"{outer} * {size(run.axes)} + {number}"
     return text or "0"
 
 
-def strided(runs: Sequence[Run], numbers: Sequence[str | None], size: Size) -> str:
+def strided(runs: Sequence[Run], numbers: Sequence[str | None], size: Size, wide: bool = False) -> str:
     """The part of an address that comes from the runs whose number is given, each times what lies inside it."""
     parts: list[str] = []
     for k, number in enumerate(numbers):
         if number is None:
             continue
         inside = [size(run.axes) for run in runs[k + 1 :]]
-        parts.append(" * ".join([number, *inside]))
+        parts.append(" * ".join([_widened(number) if wide and inside else number, *inside]))
     return " + ".join(parts) or "0"
+
+
+def _widened(number: str) -> str:
+    return f"static_cast<long long>({number})"
 
 
 def is_wide(order: Sequence[Axis]) -> bool:

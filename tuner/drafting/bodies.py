@@ -16,10 +16,13 @@ ATOM = 9
 LEAVES = (FOUND, POOLED, SPECIAL)  # terms whose arguments are computed elsewhere
 
 
+BEYOND = 2.0**128 - 2.0**103  # what rounds to more than the largest float
+
+
 def literal(number: float) -> str:
     if math.isnan(number):
         return "NAN"
-    if math.isinf(number):
+    if abs(number) >= BEYOND:  # as PyTorch has it of a number beside a float tensor
         return "INFINITY" if number > 0 else "-INFINITY"
     return f"{number!r}f"
 

@@ -55,7 +55,7 @@ class _Host:
         self.names = Names(
             {"model", "kernel", "torch", "math", "knobs", "workspace", "aligned", self.name}, frozenset(INCLUDED)
         )
-        self.sizes = Sizes(self.graph, self.plan.layouts, self.names, self.lines)
+        self.sizes = Sizes(self.graph, self.plan.layouts, self.names, self.lines, refuse=self.name)
         self.inputs = sorted((n for n in self.graph.nodes if isinstance(n, Input)), key=lambda node: node.index)
         self.values: dict[Ref, str] = {}
         self.checked: dict[Ref, str] = {}

@@ -11,7 +11,15 @@ from tuner.drafting.region import Kernel
 from tuner.drafting.scope import Scope
 from tuner.drafting.text import WIDTH, listed
 
-COUNTED = ("rows", "length", "outer", "inner", "segments")  # by what a Divider may divide, at whose half its range ends
+# What counts rows and their elements: what a Divider divides, at half of whose range it ends.
+COUNTED = {
+    "map": ("rows", "length"),
+    "rows": ("rows", "segments * length"),
+    "columns": ("outer * inner", "length"),
+    "scan": ("outer * inner", "length"),
+    "turned": ("samples * channels", "positions"),
+    "windows": ("rows", "depth * height * width"),
+}
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,8 @@ def arguments(scope: Scope, total: str) -> list[Argument]:
     for axes in {**scope.sizes, **scope.dividers}:
         if not any(argument.axes == axes and argument.kind == "size" for argument in made):
             name = scope.sizes.get(axes) or names.free(scope.dividers[axes].removeprefix("by_"))
+            if name in {argument.name for argument in made}:  # a family's own size of other axes
+                name = names.free(name)
             made.append(Argument("size", name, "long long", axes=axes))
     if kernel.family in ("rows", "columns"):
         made.append(Argument("workspace", "workspace", "void*"))
@@ -93,13 +103,8 @@ def launcher(scope: Scope, struct: str, schedule: str, symbol: str, arguments: l
     totals = [result for result in kernel.results if result.is_total]
     declared = [f"{argument.declared} {argument.name}" for argument in arguments]
     lines = listed(f'extern "C" int {symbol}(', [*declared, "void* stream"], ") {")
-    guarded = [
-        argument.name
-        for argument in arguments
-        if argument.kind == "size" and scope.dividers and argument.name in COUNTED
-    ]
-    if guarded:
-        tests = " || ".join(f"{name} > INT_MAX" for name in guarded)
+    if scope.dividers:
+        tests = " || ".join(f"{count} > INT_MAX" for count in COUNTED[kernel.family])
         lines.append(f"  if ({tests}) return 1;  // beyond what a Divider takes")
     lines.append(f"  {struct} f{{}};")
     by_ref = {argument.ref: argument.name for argument in arguments if argument.kind == "tensor"}

@@ -118,13 +118,13 @@ class Scope:
                 numbers.append(counted.number(run, self.divider, counters[run.where]))
         outer = [run.where == "rows" for run in runs]
         if row and all(outer) and runs:
-            base = strided(runs, numbers, self.size)
+            base = strided(runs, numbers, self.size, wide)
             return f"{row}.{self._base(base, runs, wide)}"
         if row and any(outer):
-            base = strided(runs, [n if o else None for n, o in zip(numbers, outer, strict=True)], self.size)
-            rest = strided(runs, [None if o else n for n, o in zip(numbers, outer, strict=True)], self.size)
+            base = strided(runs, [n if o else None for n, o in zip(numbers, outer, strict=True)], self.size, wide)
+            rest = strided(runs, [None if o else n for n, o in zip(numbers, outer, strict=True)], self.size, wide)
             return f"{row}.{self._base(base, runs, wide)} + {rest}"
-        return address(runs, [n or "" for n in numbers], self.size)
+        return address(runs, [n or "" for n in numbers], self.size, wide)
 
     def _is_before(self, term: Term) -> bool:
         return self.kernel.family == "windows" and bool(term.axes & set(self.kernel.planes))

@@ -20,6 +20,7 @@ class Sizes:
     lines: list[str] = field(default_factory=list)
     known: dict[tuple[Axis, ...], str] = field(default_factory=dict)  # of one dimension each
     tensors: dict[Ref, str] = field(default_factory=dict)  # in the order in which they come to be
+    refuse: str = ""  # the name of who refuses a dimension that its parts do not divide; "": nobody
 
     def of(self, axes: Sequence[Axis]) -> str:
         """The number of elements along these axes, as an expression."""
@@ -48,12 +49,12 @@ class Sizes:
     def _text(self, axes: tuple[Axis, ...]) -> str:
         if axes in self.known:
             return self.known[axes]
-        text = self._within(axes[0])
+        text = self._within(axes[0], used=True)
         assert text is not None
         return text
 
-    def _within(self, axis: Axis) -> str | None:
-        """An axis that is part of a dimension: a number, or what the others leave of it."""
+    def _within(self, axis: Axis, used: bool = False) -> str | None:
+        """An axis that is part of a dimension: a number, or what the others leave of it, which has to be whole."""
         for axes, name in self.known.items():
             if axis in axes and len(axes) > 1:
                 free = axes[0] if axes[0].name.startswith("samples") else axes[-1]
@@ -62,8 +63,19 @@ class Sizes:
                 others = 1
                 for other in axes:
                     others *= 1 if other is free else other.size
-                return str(int(name) // others) if name.isdigit() else f"({name} // {others})"
+                if name.isdigit():
+                    return str(int(name) // others)
+                if used:
+                    self._whole(name, others)
+                return f"({name} // {others})"
         return None
+
+    def _whole(self, name: str, others: int) -> None:
+        """A line that refuses what would leave a rest."""
+        line = f"if {name} % {others}:"
+        if self.refuse and others > 1 and line not in self.lines:
+            wanted = f"{self.refuse} takes {name} in multiples of {others}, not {{{name}}}"
+            self.lines += [line, f'    raise RuntimeError(f"{wanted}")']
 
     def _unpack(self, axis: Axis) -> None:
         for ref, name in self.tensors.items():
