@@ -232,7 +232,9 @@ def _fault(ended: Ended, problem: Path, step: str, options: Options) -> tuple[st
     if ended.code is None:
         return "timeout", f"in {step}, after {ended.seconds:.0f} s of {options.time_limit_s:g} in all"
     line = ended.last_line.removeprefix("tuner: ")
-    if ended.code in (2, 3) and line.startswith(str(problem)):
+    if ended.code == 3:
+        return "refused", line
+    if ended.code == 2 and line.startswith(str(problem)):
         return "refused", line.removeprefix(str(problem)).lstrip(": ")
     if ended.code == 1 and step == "search":  # nothing right was found: the screen counts what the trials said
         said = [text.strip() for _, text in ended.lines if " x " in text[:12]]

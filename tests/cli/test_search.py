@@ -255,3 +255,12 @@ def test_inputs_of_a_dtype_that_the_kernel_does_not_take_are_refused_before_the_
     code, _, err = project.run("search", "tiny.yaml")
     assert code == 2 and err.count("\n") == 1 and said in err, err
     assert project.trials() == []
+
+
+@pytest.mark.slow
+def test_a_problem_that_cannot_be_judged_is_exit_code_3(project: Project) -> None:
+    path = project.template / "problem.py"
+    path.write_text(path.read_text().replace("return x", "return 0 * x"))
+    code, _, err = project.run("search", "tiny.yaml")
+    assert (code, err.count("\n")) == (3, 1) and err.startswith("tuner: cannot be judged: ") and str(path) in err
+    assert project.trials() == []

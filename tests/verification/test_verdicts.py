@@ -198,3 +198,11 @@ def test_a_reference_that_float64_does_not_suit_cannot_be_judged(tmp_path: Path)
 def test_a_reference_that_is_nowhere_finite_cannot_be_judged(tmp_path: Path) -> None:
     with pytest.raises(UnjudgeableError, match=r"no case can judge it: not judged: .* is not finite"):
         make_suite(tmp_path, "return x / 0")
+
+
+@pytest.mark.parametrize(
+    "forward", ["return F.gelu(x - x.amax(1, keepdim=True)).clamp(0, 0)", "return x[:, :1].argmax(1)"]
+)
+def test_a_result_that_is_always_zero_cannot_be_judged(tmp_path: Path, forward: str) -> None:
+    with pytest.raises(UnjudgeableError, match="its result is zero whatever its inputs"):
+        make_suite(tmp_path, forward)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from tuner.cli.pulse import Pulse
 from tuner.errors import ConfigError, TunerError
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ HELPS = {
     "warm": "a T4 file whose best points are measured first",
     "baselines": "of eager, eager_benchmark, compile, compile_benchmark, max_autotune",
 }
+TELL_EVERY_S = 2
 config_argument = click.argument("config", type=click.Path(path_type=Path))
 configs_argument = click.argument("configs", nargs=-1, required=True, type=click.Path(path_type=Path))
 
@@ -71,6 +74,20 @@ class Given:
     config: Path
     draft: Drafted | None = None
 
+    @contextlib.contextmanager
+    def named(self) -> Iterator[None]:
+        """Inside, a fault of a draft's problem names the file that was typed."""
+        try:
+            yield
+        except TunerError as fault:
+            self.name_in(fault)
+            raise
+
+    def name_in(self, fault: TunerError) -> None:
+        """Have a fault name the file that was typed, not the draft's copy of it."""
+        if self.draft is not None:
+            fault.args = (str(fault).replace(str(self.draft.folder / "problem.py"), str(self.typed)),)
+
 
 def given(path: Path, say: Callable[[str], None]) -> Given:
     """A CONFIG argument; a problem file stands for its draft, which is made where there is none.
@@ -87,8 +104,21 @@ def given(path: Path, say: Callable[[str], None]) -> Given:
     if path.is_file():
         for fault in static.faults(path):
             raise ConfigError(fault)
-    draft = drafts.drafted(path, settings.drafts_folder(path), toolchain.environment(), say)
+    with telling(say):
+        draft = drafts.drafted(path, settings.drafts_folder(path), toolchain.environment(), say)
     return Given(path, draft.folder, draft)
+
+
+@contextlib.contextmanager
+def telling(say: Callable[[str], None]) -> Iterator[None]:
+    """Inside, what lasts is said every few seconds."""
+    pulse = Pulse(lambda doing, seconds: say(f"  … {seconds:.0f} s") if round(seconds) % TELL_EVERY_S == 0 else None)
+    pulse.begin("drafting")
+    pulse.start()
+    try:
+        yield
+    finally:
+        pulse.stop()
 
 
 def read_all(
@@ -99,7 +129,8 @@ def read_all(
     for path in paths:
         try:
             one = given(path, say)
-            found.append((one, read(one.config, options)[0]))
+            with one.named():
+                found.append((one, read(one.config, options)[0]))
         except TunerError as fault:
             faults.append(fault)
     if faults:

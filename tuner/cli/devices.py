@@ -157,6 +157,7 @@ def told(searches: Searching, view: Devices, given_as: Mapping[int, Given]) -> I
                 view.outcome(done.asked, done.device, done.outcome)
                 yield given_as[id(done.asked)], done.outcome
             elif done.fault is not None:
+                given_as[id(done.asked)].name_in(done.fault)
                 view.note(done.device, f"{done.asked.settings.template}: {done.fault}")
                 faults.append(done.fault)
     if searches.interrupted:

@@ -22,7 +22,7 @@ from tuner.cli.report import report
 from tuner.cli.results import results
 from tuner.cli.search import search
 from tuner.cli.templates import templates, validate
-from tuner.errors import TunerError
+from tuner.errors import TunerError, UnjudgeableError
 from tuner.settings import working_folder
 
 # Of files, and the user's to mend: a disk may fill up at any write, and any path may be one that cannot be.
@@ -58,6 +58,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         for fault in several.faults:
             complain(str(fault))
         sys.exit(2)
+    except UnjudgeableError as error:
+        complain(f"cannot be judged: {error}")
+        sys.exit(3)
     except TunerError as error:
         _fail(str(error))
     except (click.Abort, KeyboardInterrupt):

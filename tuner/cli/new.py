@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from tuner.cli.configs import telling
+
 FILE = click.Path(path_type=Path)
 
 
@@ -21,7 +23,8 @@ def new(folder: Path, source: Path | None, problem: Path | None) -> None:
     place = Path(os.path.abspath(folder))
     if problem is not None and source is None:
         click.echo(f"drafting {problem}")
-        draft = new_draft(place, problem)
+        with telling(click.echo):
+            draft = new_draft(place, problem)
         click.echo("\n".join(draft.plan))
         files = sorted(place.iterdir())
     else:

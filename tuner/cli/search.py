@@ -112,9 +112,10 @@ def _searched(
             tell(line)
         with Screen(console, one.template) as view:
             told = events.beside(one.device, one.template, view)
-            for outcome in tune(one, cache_root(given.config, one.template), told, fresh, replace):
-                events.outcome(one.device, one.template, outcome)
-                view.outcome(outcome)
-                yield given, outcome
-                if outcome.progress.stopped == "interrupted":
-                    return
+            with given.named():
+                for outcome in tune(one, cache_root(given.config, one.template), told, fresh, replace):
+                    events.outcome(one.device, one.template, outcome)
+                    view.outcome(outcome)
+                    yield given, outcome
+                    if outcome.progress.stopped == "interrupted":
+                        return

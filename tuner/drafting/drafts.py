@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import filelock
+
 from tuner.drafting.tracer import OpenTracer, TracedWorkload, TraceProblem
 from tuner.drafting.write import Draft, draft
-from tuner.errors import ProblemError, TemplateError
+from tuner.errors import CacheError, ProblemError, TemplateError
 from tuner.template.shared import read
 from tuner.workers.worker import Worker
 
@@ -51,6 +54,30 @@ def drafted(problem: Path, root: Path, environment: Mapping[str, str], say: Call
     """
     text = _problem_text(problem)
     folder = root / _name(problem, text)
+    with _alone_in(root, folder.name, say):
+        return _kept_or_made(problem, folder, environment, say)
+
+
+@contextlib.contextmanager
+def _alone_in(root: Path, name: str, say: Callable[[str], None]) -> Iterator[None]:
+    """One process at a time looks at a draft; the system frees the lock of one that is killed."""
+    root.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(root / f".{name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        say(f"waiting for another process that drafts {name}")
+        try:
+            lock.acquire(timeout=2 * TRACE_DEADLINE_S)
+        except filelock.Timeout:
+            raise CacheError(f"{root / name}: another process has held the draft for too long") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _kept_or_made(problem: Path, folder: Path, environment: Mapping[str, str], say: Callable[[str], None]) -> Drafted:
     seal = _seal(folder)
     if seal is not None:
         found = Drafted(folder, seal.plan, seal.kernels, seal.leaves)
@@ -122,6 +149,11 @@ def _seal(folder: Path) -> _Seal | None:
 
 
 def _is_edited(folder: Path, seal: _Seal) -> bool:
+    """Whether a file was changed, removed or added; hidden ones and what Python caches are nobody's."""
+    there = {file.relative_to(folder) for file in folder.rglob("*") if file.is_file()}
+    added = (file for file in there if str(file) not in seal.files and file.name != SEAL)
+    if any(not any(part.startswith((".", "__pycache__")) for part in file.parts) for file in added):
+        return True
     return any(
         not (folder / name).is_file() or hashlib.sha256((folder / name).read_bytes()).hexdigest() != wanted
         for name, wanted in seal.files.items()
