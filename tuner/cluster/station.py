@@ -123,6 +123,12 @@ class Fleet:
             trial = self.under_way[number]
             assert trial.task is not None
             answer = trial.task.answer()
+            if answer is None:  # it died with its worker
+                if trial.first is None:
+                    self._send(number)
+                else:  # another point will tell
+                    del self.under_way[number]
+                continue
             evaluation = self._failed(number, trial, answer) if answer.kind else answer.value
             if evaluation is None:
                 continue

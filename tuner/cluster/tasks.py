@@ -20,6 +20,8 @@ from tuner.errors import DeviceError, DeviceFailed
 # What a scheduler that is gone makes of a future, and of a call.
 LOST = (asyncio.CancelledError, concurrent.futures.CancelledError, FutureCancelledError, TimeoutError, OSError)
 
+ANSWER_WITHIN_S = 30.0  # a few hundred bytes, from a worker that has said that it is done
+
 
 class Task:
     """Something that is asked of a device of some kind, rather one `on` these workers, or one of them `only`."""
@@ -88,13 +90,16 @@ class Task:
         with self._lock:
             self._is_done = True
 
-    def answer(self) -> Answer:
-        """Once it is done. Raises DeviceError where the scheduler is gone."""
+    def answer(self) -> Answer | None:
+        """Once it is done; None where the answer was lost with its worker. Raises DeviceError for a scheduler gone."""
         assert self.future is not None
         try:
-            answer: Answer = self.future.result()
+            answer: Answer = self.future.result(timeout=ANSWER_WITHIN_S)
         except KilledWorker as killed:
             return Answer("", None, DeviceFailed.__name__, f"{killed.allowed_failures + 1} workers died while at it")
+        except TimeoutError:  # Dask would have it computed anew, and may find no worker for that
+            self.client.cancel([self.future])
+            return None
         except LOST:
             if self.future.status == "error":
                 raise  # a bug, and its own traceback

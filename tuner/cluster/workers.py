@@ -222,7 +222,7 @@ class Workers:
 
         Raises the TunerError that was raised there; DeviceFailed when devices failed at it, or none is left.
         """
-        avoided: set[str] = set()
+        avoided, said = set[str](), ""
         for _ in range(FAILURES):
             waiting, done = Waiting(self, kind), threading.Event()
             others = [each for each in self.of(kind) if each not in avoided]
@@ -235,13 +235,17 @@ class Workers:
             except BaseException:
                 self.cancel([task])
                 raise
+            if answer is None:
+                said = "the worker died with its answer"
+                continue
             if answer.kind != DeviceFailed.__name__:
                 if answer.kind:
                     raise fault(answer.kind, answer.fault)
                 return cast(AnswerT, answer.value)
+            said = answer.fault
             avoided.add(answer.worker)
-            self.count_failure(answer.worker, answer.fault)
-        raise DeviceFailed(f"devices failed at it {FAILURES} times: {answer.fault}")
+            self.count_failure(answer.worker, said)
+        raise DeviceFailed(f"devices failed at it {FAILURES} times: {said}")
 
     def cancel(self, tasks: Iterable[Task]) -> None:
         """Nobody wants these any more: what is not begun never will be, what is under way is interrupted."""
