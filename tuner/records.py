@@ -140,6 +140,11 @@ class Environment(Stored):
         name = "-".join(part for part in name.split("-") if part)
         return name if self.device_kind == "cuda" else f"cpu-{name}-{self.cores}c"
 
+    @property
+    def words(self) -> str:
+        """What a person calls such a device."""
+        return self.device_name + (f", {self.cores} cores" if self.device_kind == "cpu" else "")
+
 
 class Status(enum.StrEnum):
     """How a trial ended: ok, or the phase that failed."""

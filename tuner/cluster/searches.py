@@ -14,16 +14,14 @@ from contextlib import closing
 
 from tuner.cluster.bay import Subject
 from tuner.cluster.station import Remote
-from tuner.cluster.workers import Workers, named
+from tuner.cluster.workers import Workers
 from tuner.errors import TunerError
 from tuner.records import Environment
 from tuner.search.board import Board
-from tuner.search.host import Done
+from tuner.search.outcomes import LOOK_EVERY_S, Done, Results, as_done
 from tuner.search.tune import Asked, tune_at
 from tuner.workers import interruption
 from tuner.workers.interruption import Interruption
-
-LOOK_EVERY_S = 0.5
 
 
 class Searches:
@@ -43,38 +41,18 @@ class Searches:
         for one, kinds in asked:
             for kind, environment in kinds.items():
                 self.of_kind.setdefault(kind, []).append(one)
-                self.names[kind] = named(environment)
+                self.names[kind] = environment.words
         self.total = sum(map(len, self.of_kind.values()))
         self.begun = self.ended = 0
         self.lock = threading.Lock()
         self.interruption = Interruption()
         self.interrupted = False  # before all searches had their turn
-        self.results: queue.SimpleQueue[Done | BaseException] = queue.SimpleQueue()
+        self.results: Results = queue.SimpleQueue()
 
     def outcomes(self) -> Generator[Done, None, None]:
         """What came of each search, as each is done. Ctrl-C ends them all; each keeps its best so far."""
         threads = [threading.Thread(target=self._one_kind, args=[kind], daemon=True) for kind in self.of_kind]
-        for thread in threads:
-            thread.start()
-        try:
-            while True:
-                alive = any(thread.is_alive() for thread in threads)
-                try:
-                    result = self.results.get(timeout=LOOK_EVERY_S)
-                except queue.Empty:
-                    if not alive:
-                        return
-                    continue
-                except KeyboardInterrupt:
-                    self.interruption.set()
-                    continue
-                if isinstance(result, BaseException):
-                    raise result
-                yield result
-        finally:
-            self.interruption.set()
-            for thread in threads:
-                thread.join()
+        yield from as_done(threads, self.results, self.interruption)
 
     def _one_kind(self, kind: str) -> None:
         """A kind's thread: the next search begins when the trials of the one before are done."""

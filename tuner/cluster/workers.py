@@ -136,7 +136,7 @@ class Workers:
                 continue
             with self.lock:
                 self.members[address] = said
-            self.note(said.host, f"{said.device} ({address}): {named(said.environment)}")
+            self.note(said.host, f"{said.device} ({address}): {said.environment.words}")
 
     def _refuse(self, address: str, why: str) -> None:
         self.refused[address] = f"worker {address}: {why}"
@@ -161,7 +161,7 @@ class Workers:
             there = {each.kind: each.environment for each in self.members.values()}
         found = {kind: env for kind, env in there.items() if wanted in ("auto", env.device_kind)}
         if not found:
-            names = ", ".join(sorted({named(environment) for environment in there.values()}))
+            names = ", ".join(sorted({environment.words for environment in there.values()}))
             raise ConfigError(f"device: no worker of the cluster holds a device of kind {wanted}; there are: {names}")
         return found
 
@@ -300,11 +300,6 @@ class Waiting:
             self.workers.note("", "no worker with such a device is left; waiting for one to come")
         elif time.monotonic() - self.since > ALONE_S:
             raise DeviceFailed(f"no worker with such a device has come for {ALONE_S:g} s")
-
-
-def named(environment: Environment) -> str:
-    """What a person calls devices of this kind."""
-    return environment.device_name + (f", {environment.cores} cores" if environment.device_kind == "cpu" else "")
 
 
 def _share(one: Enlisted, other: Enlisted) -> bool:

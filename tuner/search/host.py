@@ -25,13 +25,12 @@ from tuner.execution.pipeline import Pipeline
 from tuner.execution.spread import FAILURES, Member, Spread
 from tuner.records import Environment
 from tuner.search.board import Board
+from tuner.search.outcomes import LOOK_EVERY_S, Done, Results, as_done
 from tuner.search.station import Here, Measuring
-from tuner.search.tune import Asked, Outcome, tune_one
+from tuner.search.tune import Asked, tune_one
 from tuner.settings import resolve
 from tuner.workers import interruption, scratch
 from tuner.workers.interruption import Interruption
-
-LOOK_EVERY_S = 0.5
 
 
 @dataclass
@@ -61,16 +60,6 @@ class Search:
         return card.kind == self.kind and card.device in self.devices
 
 
-@dataclass(frozen=True)
-class Done:
-    """A search that has ended: with an outcome, or with a fault that the user can mend."""
-
-    asked: Asked
-    device: str
-    outcome: Outcome | None = None
-    fault: TunerError | None = None
-
-
 class Host:
     """Runs every search of `asked`, each with the devices that its config allows.
 
@@ -98,7 +87,7 @@ class Host:
         self.changed = threading.Condition()
         self.interruption = Interruption()
         self.interrupted = False  # before all searches had their turn
-        self.results: queue.SimpleQueue[Done | BaseException] = queue.SimpleQueue()
+        self.results: Results = queue.SimpleQueue()
         self.pool = self._pool()
 
     def _environment(self, device: str, one: Asked) -> Environment:
@@ -121,31 +110,13 @@ class Host:
         threads = [
             threading.Thread(target=self._work, args=[card], name=card.device, daemon=True) for card in self.cards
         ]
-        for thread in threads:
-            thread.start()
         try:
-            while True:
-                alive = any(thread.is_alive() for thread in threads)
-                try:
-                    result = self.results.get(timeout=LOOK_EVERY_S)
-                except queue.Empty:
-                    if not alive:
-                        break
-                    continue
-                except KeyboardInterrupt:
-                    self.interruption.set()
-                    continue
-                if isinstance(result, BaseException):
-                    raise result
-                yield result
+            yield from as_done(threads, self.results, self.interruption)
         finally:
-            self.interruption.set()
-            for thread in threads:
-                thread.join()
             if self.pool is not None:
                 self.pool.close()
         for search in self.waiting if not self.interrupted else ():
-            fault = DeviceError(f"{_kind_name(search.kind)}: every device of this kind was left out")
+            fault = DeviceError(f"{search.kind.words}: every device of this kind was left out")
             yield Done(search.asked, "", fault=fault)
 
     # ---- a device's thread ------------------------------------------------------------------------
@@ -333,7 +304,3 @@ class _Place:
                 yield spread
             finally:
                 self.host.withdraw(self.search)
-
-
-def _kind_name(kind: Environment) -> str:
-    return f"{kind.device_name}" + (f", {kind.cores} cores" if kind.device_kind == "cpu" else "")
