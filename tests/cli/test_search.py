@@ -264,3 +264,11 @@ def test_a_problem_that_cannot_be_judged_is_exit_code_3(project: Project) -> Non
     code, _, err = project.run("search", "tiny.yaml")
     assert (code, err.count("\n")) == (3, 1) and err.startswith("tuner: cannot be judged: ") and str(path) in err
     assert project.trials() == []
+
+
+@pytest.mark.slow
+def test_it_is_so_on_several_devices_too(project: Project) -> None:
+    path = project.template / "problem.py"
+    path.write_text(path.read_text().replace("return x", "return 0 * x"))
+    code, _, err = project.run("search", "tiny.yaml", "--devices", "cpu:0-0")
+    assert code == 3 and err.splitlines()[-1].startswith("tuner: cannot be judged: ")

@@ -40,9 +40,9 @@ def searched(
     from tuner.cluster.workers import Workers
 
     local = address == connect.LOCAL
-    for _, one in loaded:
-        _require_for_cluster(one, local)
-    here = list(dict.fromkeys(device for _, one in loaded for device in _devices(one))) if local else []
+    for _, one in loaded if not local else ():
+        _require_for_cluster(one)
+    here = list(dict.fromkeys(device for _, one in loaded for device in resolve.devices(one))) if local else []
     began = time.monotonic()
     with (
         connect.connected(address, here, tell) as client,
@@ -53,7 +53,7 @@ def searched(
         workers.gather(WORKERS_WITHIN_S)
         wanted, given_as = [], {}
         for given, one in loaded:
-            for line in given.draft.plan if given.draft is not None else ():
+            for line in given.plan:
                 tell(line)
             with one.blame("device"):
                 kinds = workers.kinds("auto" if local else one.device)
@@ -69,15 +69,8 @@ def searched(
         view.note("", f"all searches took {time.monotonic() - began:.0f} s")
 
 
-def _require_for_cluster(one: Settings, local: bool) -> None:
-    if local:
-        return
+def _require_for_cluster(one: Settings) -> None:
     if one.devices is not None:
         raise ConfigError(f"{one.place('devices')}: names devices of this host; beside --cluster ADDRESS leave it out")
     if one.device not in ("auto", "cuda", "cpu"):
         raise ConfigError(f"{one.place('device')}: beside --cluster it is auto, cuda or cpu, not {one.device}")
-
-
-def _devices(one: Settings) -> list[str]:
-    """Those of this host that a local cluster is made of."""
-    return resolve.devices(one)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner.cli.pulse import Pulse
+from tuner.cli import pulse
 from tuner.errors import ConfigError, TunerError
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ HELPS = {
     "warm": "a T4 file whose best points are measured first",
     "baselines": "of eager, eager_benchmark, compile, compile_benchmark, max_autotune",
 }
-TELL_EVERY_S = 2
 config_argument = click.argument("config", type=click.Path(path_type=Path))
 configs_argument = click.argument("configs", nargs=-1, required=True, type=click.Path(path_type=Path))
 
@@ -74,6 +73,11 @@ class Given:
     config: Path
     draft: Drafted | None = None
 
+    @property
+    def plan(self) -> Sequence[str]:
+        """The plan of a draft, in lines."""
+        return () if self.draft is None else self.draft.plan
+
     @contextlib.contextmanager
     def named(self) -> Iterator[None]:
         """Inside, a fault of a draft's problem names the file that was typed."""
@@ -104,21 +108,9 @@ def given(path: Path, say: Callable[[str], None]) -> Given:
     if path.is_file():
         for fault in static.faults(path):
             raise ConfigError(fault)
-    with telling(say):
+    with pulse.told("drafting", say):
         draft = drafts.drafted(path, settings.drafts_folder(path), toolchain.environment(), say)
     return Given(path, draft.folder, draft)
-
-
-@contextlib.contextmanager
-def telling(say: Callable[[str], None]) -> Iterator[None]:
-    """Inside, what lasts is said every few seconds."""
-    pulse = Pulse(lambda doing, seconds: say(f"  … {seconds:.0f} s") if round(seconds) % TELL_EVERY_S == 0 else None)
-    pulse.begin("drafting")
-    pulse.start()
-    try:
-        yield
-    finally:
-        pulse.stop()
 
 
 def read_all(

@@ -16,8 +16,9 @@ from tuner.cli.configs import Given, WrongConfigs
 from tuner.cli.events import Events
 from tuner.cli.screen import Screen
 from tuner.errors import TunerError
-from tuner.search.host import Done, Host
+from tuner.search.host import Host
 from tuner.search.observer import Observer
+from tuner.search.outcomes import Done
 from tuner.search.tune import Asked, Outcome, asked
 from tuner.settings import Settings, cache_root, resolve
 
@@ -123,7 +124,7 @@ def searched(
     """
     wanted, given_as = [], {}
     for given, one in loaded:
-        for line in given.draft.plan if given.draft is not None else ():
+        for line in given.plan:
             tell(line)
         devices = resolve.devices(one)
         kernel = resolve.checked_template(one)

@@ -15,7 +15,7 @@ from tuner.cli import interrupts
 from tuner.cli.cache import cache
 from tuner.cli.configs import WrongConfigs
 from tuner.cli.doctor import doctor
-from tuner.cli.files import export, verify
+from tuner.cli.files import EXIT_CODES, export, verify
 from tuner.cli.new import new
 from tuner.cli.output import complain
 from tuner.cli.report import report
@@ -55,14 +55,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except click.ClickException as error:
         _fail(error.format_message())
     except WrongConfigs as several:
-        for fault in several.faults:
-            complain(str(fault))
-        sys.exit(2)
-    except UnjudgeableError as error:
-        complain(f"cannot be judged: {error}")
-        sys.exit(3)
+        _fail(*several.faults)
     except TunerError as error:
-        _fail(str(error))
+        _fail(error)
     except (click.Abort, KeyboardInterrupt):
         click.echo("tuner: interrupted", err=True)
         sys.exit(interrupts.exit_code())
@@ -97,6 +92,9 @@ def _file_fault(error: OSError) -> str | None:
     return None
 
 
-def _fail(text: str) -> NoReturn:
-    complain(text)
-    sys.exit(2)
+def _fail(*faults: TunerError | str) -> NoReturn:
+    """A line for each; the exit code of what cannot be judged where it is nothing else."""
+    unjudgeable = [isinstance(fault, UnjudgeableError) for fault in faults]
+    for fault, is_unjudgeable in zip(faults, unjudgeable, strict=True):
+        complain(f"cannot be judged: {fault}" if is_unjudgeable else str(fault))
+    sys.exit(EXIT_CODES["cannot be judged"] if all(unjudgeable) else 2)

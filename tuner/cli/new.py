@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tuner.cli.configs import telling
+from tuner.cli import pulse
 
 FILE = click.Path(path_type=Path)
 
@@ -23,7 +23,7 @@ def new(folder: Path, source: Path | None, problem: Path | None) -> None:
     place = Path(os.path.abspath(folder))
     if problem is not None and source is None:
         click.echo(f"drafting {problem}")
-        with telling(click.echo):
+        with pulse.told("drafting", click.echo):
             draft = new_draft(place, problem)
         click.echo("\n".join(draft.plan))
         files = sorted(place.iterdir())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 EVERY_S = 1.0
 SILENCE_S = 2.0
@@ -18,18 +19,25 @@ class Pulse:
 
     def __init__(self, still: Callable[[str, float], None]) -> None:
         self.still, self.doing, self.since = still, "", time.monotonic()
-        self.said_s = 0.0  # when the listener last made something of it, for the listener to keep
+        self._said_s = 0.0  # when the listener last made something of it
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
     def begin(self, doing: str) -> None:
         """Something else goes on from now on; "" for nothing."""
-        self.doing, self.since, self.said_s = doing, time.monotonic(), 0.0
+        self.doing, self.since, self._said_s = doing, time.monotonic(), 0.0
 
     @property
     def seconds(self) -> float:
         """For how long it has been going on."""
         return time.monotonic() - self.since
+
+    def due(self, seconds: float, every_s: float) -> bool:
+        """Whether the listener has said nothing of it for so long; it does now."""
+        if seconds - self._said_s < every_s:
+            return False
+        self._said_s = seconds
+        return True
 
     def start(self) -> None:
         self._over.clear()
@@ -50,3 +58,20 @@ class Pulse:
         doing, seconds = self.doing, self.seconds
         if doing and seconds >= SILENCE_S:
             self.still(doing, seconds)
+
+
+@contextlib.contextmanager
+def told(doing: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Inside, that it lasts is said in a line every few seconds."""
+
+    def still(_: str, seconds: float) -> None:
+        if pulse.due(seconds, SILENCE_S):
+            say(f"  … {seconds:.0f} s")
+
+    pulse = Pulse(still)
+    pulse.begin(doing)
+    pulse.start()
+    try:
+        yield
+    finally:
+        pulse.stop()

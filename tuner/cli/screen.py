@@ -51,8 +51,7 @@ class Screen:
         """What is done has been done for so long and nothing else was said."""
         if self.is_live:
             self._show(f"{doing} … {seconds:.0f} s")
-        elif seconds - self.pulse.said_s >= PLAIN_EVERY_S:
-            self.pulse.said_s = seconds
+        elif self.pulse.due(seconds, PLAIN_EVERY_S):
             self._line(f"  … {seconds:.0f} s")
 
     @property

@@ -108,7 +108,7 @@ def _searched(
     from tuner.settings import cache_root
 
     for given, one in loaded:
-        for line in given.draft.plan if given.draft is not None else ():
+        for line in given.plan:
             tell(line)
         with Screen(console, one.template) as view:
             told = events.beside(one.device, one.template, view)
