@@ -19,6 +19,7 @@ from tuner.search.loop import Search
 from tuner.search.observer import Observer
 from tuner.search.progress import Budget, Progress
 from tuner.search.related import related
+from tuner.search.samplers import SAMPLERS
 from tuner.search.station import Measuring, Station
 from tuner.settings import Settings
 from tuner.space import Point, Space
@@ -169,8 +170,10 @@ class Run:
 
     def _related(self) -> list[list[Trial]]:
         """Trials of other searches, for other shapes, devices or versions: a guide, never a result."""
+        if not SAMPLERS[self.settings.sampler].is_guided:
+            return []
         found = related(self.ledger, self.template.name, self.workload, self.environment, self.space)
-        if found and self.settings.sampler == "gaussian":
+        if found:
             self.observer.stage(f"guided by {sum(map(len, found))} trials of {len(found)} other searches")
         return found
 

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Sequence
+from typing import ClassVar
 
 from tuner.space import Point, Space
 
@@ -18,6 +19,8 @@ class Sampler(ABC):
     the same proposals. tests/search/samplers/test_conformance.py holds every sampler to this.
     """
 
+    is_guided: ClassVar[bool] = False  # whether it has a use for what it is told to `believe`
+
     def __init__(self, space: Space, seed: int) -> None:
         self.space, self.seed = space, seed
         self.told: dict[Point, float] = {}  # point -> ms, infinite where the trial failed
@@ -27,7 +30,7 @@ class Sampler(ABC):
         """Told once, before anything else: points of this space as other searches measured them, a list a search.
 
         Times are in ms, infinite for failures, and those of one search alone compare. They may guide proposals, and a
-        point in them is as new as any other. A sampler without a use for them forgets them.
+        point in them is as new as any other. A sampler that is not guided forgets them.
         """
         return None
 

@@ -18,22 +18,23 @@ DOUBT = 4.0  # points measured here that weigh as much as the belief that elsewh
 
 
 class Prior:
-    """A model of the searches in `seen`, each measured by its own best time."""
+    """A model of searches, each measured by its own best time."""
 
-    def __init__(self, grid: Grid, seen: Sequence[Seen], rng: np.random.Generator) -> None:
-        self.model = Model(grid, rng)
+    def __init__(self, model: Model, rows: Rows, column: Matrix) -> None:
+        self.model, self.spread = model, float(column.var())
+        model.learn(rows, column)
+        model.condition(rows, column, rows[:0])
+
+    @classmethod
+    def of(cls, grid: Grid, seen: Sequence[Seen], rng: np.random.Generator) -> Prior | None:
+        """None where no search has two points that did not fail."""
         features, expected = [], []
         for search in seen:
             if sum(time < math.inf for _, time in search) > 1:
                 of_search = targets([time for _, time in search])
                 expected.append(of_search - of_search.min())
                 features += [grid.features(g, g.row(p)[None]) for p, _ in search for g in [grid.grid_of(p)]]
-        self.is_empty = not expected
-        if not self.is_empty:
-            rows, column = np.concatenate(features), np.concatenate(expected)
-            self.model.learn(rows, column)
-            self.model.condition(rows, column, rows[:0])
-            self.spread = float(column.var())
+        return cls(Model(grid, rng), np.concatenate(features), np.concatenate(expected)) if expected else None
 
     def mean(self, features: Rows) -> Matrix:
         """What is expected at each row."""

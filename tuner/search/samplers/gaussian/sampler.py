@@ -12,7 +12,7 @@ from tuner.search.samplers.base import Sampler
 from tuner.search.samplers.gaussian.candidates import Candidates
 from tuner.search.samplers.gaussian.grid import BranchGrid, Grid, Key, Matrix, Rows
 from tuner.search.samplers.gaussian.model import Model
-from tuner.search.samplers.gaussian.prior import Prior, Seen
+from tuner.search.samplers.gaussian.prior import FADED, Prior, Seen
 from tuner.search.samplers.gaussian.targets import targets
 from tuner.space import Point, Space
 
@@ -30,6 +30,8 @@ ERF = np.vectorize(math.erf, otypes=[float])
 
 class Gaussian(Sampler):
     """A Gaussian process on the logarithm of the time, and the point of which it expects most."""
+
+    is_guided = True
 
     def __init__(self, space: Space, seed: int) -> None:
         super().__init__(space, seed)
@@ -53,8 +55,7 @@ class Gaussian(Sampler):
         self.times.append(latency_ms)
 
     def believe(self, seen: Sequence[Seen]) -> None:
-        prior = Prior(self.grid, seen, self.rng)
-        self.prior = None if prior.is_empty else prior
+        self.prior = Prior.of(self.grid, seen, self.rng)
 
     @property
     def expected_gain(self) -> float:
@@ -121,8 +122,11 @@ class Gaussian(Sampler):
         return grid.point(row)
 
     def _believed(self, features: Rows, found: Matrix, offered: Rows) -> tuple[Matrix, Matrix]:
-        """The prior mean where points were `found` and where they are `offered`; zeros without other searches."""
-        if self.prior is None:
+        """The prior mean where points were `found` and where they are `offered`; zeros without other searches.
+
+        Once they have faded, too.
+        """
+        if self.prior is None or len(found) >= FADED:
             return np.zeros(len(features)), np.zeros(len(offered))
         known, believed = self.prior.mean(features), self.prior.mean(offered)
         agreement = self.prior.agreement(known, found)
