@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -16,6 +17,7 @@ from helpers.crew import subject
 
 from tuner.cluster import bay
 from tuner.cluster.bay import Bay, Opened, Subject
+from tuner.errors import ProblemError
 
 
 class Watched(Bay):
@@ -28,7 +30,7 @@ class Watched(Bay):
     def _open(self, asked: Subject) -> Opened:
         self.log.append(f"open {asked.topic}")
         self.stack.callback(self.log.append, f"close {asked.topic}")
-        return cast(Opened, object())
+        return cast(Opened, SimpleNamespace(here=SimpleNamespace(folder=Path("/tmp/of-a-worker"))))
 
 
 A, B = subject(Path("a")), subject(Path("b"))
@@ -73,3 +75,8 @@ def test_what_nobody_uses_for_long_goes(monkeypatch: pytest.MonkeyPatch) -> None
     with made.at(A):
         pass
     wait_until(lambda: len(made.log) == 2, lambda: True)
+
+
+def test_a_fault_names_the_problem_without_the_worker_s_folder() -> None:
+    with pytest.raises(ProblemError, match=r"^problem\.py: defines no Model$"), Watched().at(A):
+        raise ProblemError("/tmp/of-a-worker/problem.py: defines no Model")

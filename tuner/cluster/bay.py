@@ -6,6 +6,7 @@ A worker keeps nothing that a coordinator would miss: whatever is open for a sub
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from typing import Any
 
 from tuner import backends
 from tuner.backends import toolchain
+from tuner.errors import TunerError
 from tuner.execution.compilers import Compilers
 from tuner.execution.job import Job
 from tuner.execution.pipeline import Pipeline
@@ -128,6 +130,9 @@ class Bay:
                 self.idle.cancel()
         try:
             yield opened
+        except TunerError as fault:  # nobody but this worker has the folder in which the problem lies here
+            fault.args = (str(fault).replace(f"{opened.here.folder}{os.sep}", ""),)
+            raise
         finally:
             with self.changed:
                 self.users -= 1
