@@ -150,14 +150,14 @@ def _seal(folder: Path) -> _Seal | None:
 
 def _is_edited(folder: Path, seal: _Seal) -> bool:
     """Whether a file was changed, removed or added; hidden ones and what Python caches are nobody's."""
-    there = {file.relative_to(folder) for file in folder.rglob("*") if file.is_file()}
-    added = (file for file in there if str(file) not in seal.files and file.name != SEAL)
-    if any(not any(part.startswith((".", "__pycache__")) for part in file.parts) for file in added):
-        return True
-    return any(
-        not (folder / name).is_file() or hashlib.sha256((folder / name).read_bytes()).hexdigest() != wanted
-        for name, wanted in seal.files.items()
-    )
+    there = {
+        name.as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file() and not any(part.startswith((".", "__pycache__")) for part in path.relative_to(folder).parts)
+        for name in [path.relative_to(folder)]
+    }
+    there.pop(SEAL, None)
+    return there != seal.files
 
 
 def _hash(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -49,31 +50,29 @@ class Sizes:
     def _text(self, axes: tuple[Axis, ...]) -> str:
         if axes in self.known:
             return self.known[axes]
-        text = self._within(axes[0], used=True)
-        assert text is not None
-        return text
+        within = self._within(axes[0])
+        assert within is not None
+        size, others = within
+        if others == 1:
+            return size
+        self._whole(size, others)
+        return f"({size} // {others})"
 
-    def _within(self, axis: Axis, used: bool = False) -> str | None:
-        """An axis that is part of a dimension: a number, or what the others leave of it, which has to be whole."""
+    def _within(self, axis: Axis) -> tuple[str, int] | None:
+        """An axis that is part of a dimension: a size, and the other parts' number of elements to divide it by."""
         for axes, name in self.known.items():
             if axis in axes and len(axes) > 1:
                 free = axes[0] if axes[0].name.startswith("samples") else axes[-1]
                 if axis is not free:
-                    return str(axis.size)
-                others = 1
-                for other in axes:
-                    others *= 1 if other is free else other.size
-                if name.isdigit():
-                    return str(int(name) // others)
-                if used:
-                    self._whole(name, others)
-                return f"({name} // {others})"
+                    return str(axis.size), 1
+                others = math.prod(other.size for other in axes if other is not free)
+                return (str(int(name) // others), 1) if name.isdigit() else (name, others)
         return None
 
     def _whole(self, name: str, others: int) -> None:
         """A line that refuses what would leave a rest."""
         line = f"if {name} % {others}:"
-        if self.refuse and others > 1 and line not in self.lines:
+        if self.refuse and line not in self.lines:
             wanted = f"{self.refuse} takes {name} in multiples of {others}, not {{{name}}}"
             self.lines += [line, f'    raise RuntimeError(f"{wanted}")']
 

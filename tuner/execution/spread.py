@@ -188,8 +188,8 @@ class Spread:
         if not isinstance(failure, DeviceFailed):
             raise failure
         probe = member.probes.pop(number, None)
-        failures = FAILURES if member.left else self.failed(member.device)  # left out meanwhile: counted enough
-        if failures >= FAILURES and not member.left:
+        failures = FAILURES  # of one that was left out meanwhile, which counts no more
+        if not member.left and (failures := self.failed(member.device)) >= FAILURES:
             self._leave_out(member, failure)
         if probe is not None or number not in self.begun or self._has(number):
             return None

@@ -84,8 +84,8 @@ def convolution_knobs(prefix="", device="cuda", can_flip=False, channels=64, lay
     the kernels for contiguous memory were up to twice as fast, and those in TF32 lie outside eager's own accuracy.
     """
     few = device == "cuda" and channels < 16
-    first = "contiguous" if few else "channels_last"
-    orders = Knob("layout", ("contiguous", "channels_last"), first, "of the convolution and of its output")
+    order = "contiguous" if few else "channels_last"
+    orders = Knob("layout", ("contiguous", "channels_last"), order, "of the convolution and of its output")
     layouts = (orders,) if layout else ()
     flipped = ("flipped",) if can_flip else ()
     if device == "cpu":
