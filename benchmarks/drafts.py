@@ -25,6 +25,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -233,9 +234,22 @@ def line(row: Row) -> str:
 
 
 def summary(rows: list[Row], device: str) -> str:
-    right = [row for row in rows if row.best == row.best]
-    mean = math.exp(statistics.fmean(math.log(row.over_eager) for row in right)) if right else math.nan
-    return f"{device}: {len(right)} of {len(rows)} right; best combination over eager, geometric mean: {mean:.2f}"
+    """How many are right, and how fast in the geometric mean, of all and of each folder."""
+    lines = []
+    for folder in ["", *dict.fromkeys(row.problem.partition("/")[0] for row in rows)]:
+        mine = [row for row in rows if row.problem.startswith(folder)]
+        right = [row for row in mine if row.best == row.best]
+        first = mean(row.eager / row.first for row in right)
+        lines.append(
+            f"{folder or device}: {len(right)} of {len(mine)} right; over eager, geometric mean: "
+            f"{mean(row.over_eager for row in right):.2f} with the best combination, {first:.2f} at the defaults"
+        )
+    return "\n\n".join(lines)
+
+
+def mean(ratios: Iterable[float]) -> float:
+    logs = [math.log(ratio) for ratio in ratios]
+    return math.exp(statistics.fmean(logs)) if logs else math.nan
 
 
 def table(rows: list[Row], device: str) -> str:

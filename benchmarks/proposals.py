@@ -12,13 +12,13 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
-import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from printed import on_one_thread, printed
 
 from tuner.records import Correctness, Evaluation, Performance, Status
 from tuner.search.ledger import Ledger
@@ -92,14 +92,8 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
-    if "OPENBLAS_NUM_THREADS" not in os.environ:  # so that CPU time is one core's
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "OPENBLAS_NUM_THREADS": "1"})
-    lines = [f"`python benchmarks/proposals.py {' '.join(sys.argv[1:])}`\n"]
-    for line in report(options):
-        print(line, flush=True)
-        lines.append(line)
-    if options.output:
-        options.output.write_text("\n".join(lines) + "\n")
+    on_one_thread()
+    printed(report(options), options.output)
 
 
 if __name__ == "__main__":

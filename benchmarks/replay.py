@@ -21,7 +21,6 @@ import multiprocessing
 import os
 import random
 import statistics
-import sys
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import replay_kernel_tuner
+from printed import on_one_thread, printed
 from recorded import Recorded, read
 from replay_kernel_tuner import PREFIX, STRATEGIES
 
@@ -236,20 +236,12 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
-    if "OPENBLAS_NUM_THREADS" not in os.environ:  # runs go side by side, one thread each
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "OPENBLAS_NUM_THREADS": "1"})
+    on_one_thread()
     files = sorted(p for p in options.folder.iterdir() if p.name.removesuffix(".gz").endswith((".csv", ".json")))
     wanted = tuple(options.spaces.split(","))
     files = [path for path in files if path.name.startswith(wanted)]
     SPACES[:] = [read(p, options.categories.split(","), options.split.split(",")) for p in files]
-    arguments = [a for a in sys.argv[1:] if a != str(options.folder)]
-    lines = [f"`python benchmarks/replay.py FOLDER {' '.join(arguments)}`\n"]
-    print(lines[0])
-    for line in report(options):
-        print(line, flush=True)
-        lines.append(line)
-    if options.output:
-        options.output.write_text("\n".join(lines) + "\n")
+    printed(report(options), options.output, options.folder)
 
 
 if __name__ == "__main__":

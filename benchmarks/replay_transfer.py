@@ -12,12 +12,12 @@ import argparse
 import multiprocessing
 import os
 import statistics
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from printed import on_one_thread, printed
 from recorded import Recorded, read
 from replay import CATEGORIES, CHECKPOINTS, Forgetful, Replay, parts_of
 
@@ -104,21 +104,14 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
-    if "OPENBLAS_NUM_THREADS" not in os.environ:  # runs go side by side, one thread each
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "OPENBLAS_NUM_THREADS": "1"})
+    on_one_thread()
     wanted = {name for pair in options.pairs.split(",") for name in pair.split(":")}
     for path in sorted(options.folder.iterdir()):
         if path.name.split(".")[0] in wanted:
             SPACES[path.name.split(".")[0]] = read(path, options.categories.split(","))
     if missing := wanted - SPACES.keys():
         parser.error(f"{options.folder} has no {', '.join(sorted(missing))}")
-    arguments = [a for a in sys.argv[1:] if a != str(options.folder)]
-    lines = [f"`python benchmarks/replay_transfer.py FOLDER {' '.join(arguments)}`\n"]
-    for line in report(options):
-        print(line, flush=True)
-        lines.append(line)
-    if options.output:
-        options.output.write_text("\n".join(lines) + "\n")
+    printed(report(options), options.output, options.folder)
 
 
 if __name__ == "__main__":
