@@ -44,7 +44,9 @@ def drafted(tmp_path: Path) -> Drafted:
         tuned = render.Tuned(point, workload.shapes, workload.dtype, "Test CPU", "match", workload.each_dtype)
         names: dict[str, Any] = {}
         exec(render.candidate(loaded_template, [tuned]).text, names)
-        return loaded.model(*workload.init), names["ModelNew"](*workload.init)
+        models = (loaded.model(*workload.init), names["ModelNew"](*workload.init))
+        models[1].load_state_dict(models[0].state_dict())
+        return models
 
     return make
 
@@ -114,6 +116,20 @@ def test_a_dimension_that_its_parts_do_not_divide_is_refused(drafted: Drafted) -
     assert same(pair, torch.randn(4, 12)) and same(pair, torch.randn(4, 15))
     with pytest.raises(RuntimeError, match="takes features in multiples of 3, not 13"):
         pair[1](torch.randn(4, 13))
+
+
+@pytest.mark.parametrize(
+    ("layer", "other"),
+    [("nn.Conv2d(3, 4, 3, padding=1)", (2, 4, 1, 6)), ("nn.Conv2d(3, 4, 3, padding=1)", (1, 4, 6, 6))],
+)
+def test_a_product_and_an_input_that_would_be_broadcast_are_refused(
+    drafted: Drafted, layer: str, other: tuple[int, ...]
+) -> None:
+    sizes = "torch.randn(2, 3, 6, 6), torch.randn(2, 4, 6, 6)"
+    pair = drafted("torch.relu(self.layer(x) + y)", layer=layer, arguments="x, y", inputs=sizes)
+    assert same(pair, torch.randn(3, 3, 5, 5), torch.randn(3, 4, 5, 5))
+    with pytest.raises(RuntimeError, match=r"does not broadcast|stands where"):
+        pair[1](torch.randn(2, 3, 6, 6), torch.randn(other))
 
 
 def test_places_that_a_divider_does_not_reach_are_refused(tmp_path: Path) -> None:

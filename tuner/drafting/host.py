@@ -60,6 +60,7 @@ class _Host:
         self.values: dict[Ref, str] = {}
         self.checked: dict[Ref, str] = {}
         self.contiguous: set[Ref] = set()
+        self.met: set[Ref] = set()  # products whose sizes stand checked
 
     def text(self) -> str:
         for node in self.inputs:
@@ -157,12 +158,27 @@ class _Host:
             self.checked[ref] = f"operand({', '.join([self.value(ref), *shape])})"
         return self.checked[ref]
 
+    def _meet(self, ref: Ref) -> None:
+        """PyTorch would broadcast a product to an input of other sizes, which its own operands do not tell."""
+        node = self.graph[ref]
+        if not isinstance(node, Product) or ref in self.met:
+            return
+        axes = set(self.plan.layouts.axes(ref))
+        others = [n for n in self.inputs if Ref(n.name) not in node.refs]
+        if any(axes & set(self.plan.layouts.axes(Ref(n.name))) for n in others):
+            self.met.add(ref)
+            name, sizes = self.value(ref), ", ".join(self.sizes.shape(ref))
+            self._line(f"if {name}.shape != ({sizes},):")
+            self._line(f'    raise RuntimeError(f"{self.name} does not broadcast {name} of {{tuple({name}.shape)}}")')
+
     def _is_known(self, axis: Axis) -> bool:
         return any(axis in axes for axes in self.sizes.known)
 
     def _kernel(self, kernel: Kernel) -> None:
         functor = self.functors[kernel.name]
         tensors = {a.ref: self.operand(a.ref) for a in functor.arguments if a.kind == "tensor" and a.ref is not None}
+        for ref in tensors:
+            self._meet(ref)
         planes = self._planes(kernel)
         for argument in functor.arguments:
             if argument.kind == "result" and argument.ref is not None:

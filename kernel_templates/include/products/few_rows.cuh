@@ -276,7 +276,7 @@ __device__ __forceinline__ void consume_stages(const Product& p, const Part& par
     wait(&bars->full[s], c / stages<COLUMNS> % 2);
     rows.cut(stage[s].weight + own * pitch + 4 * t);
     multiply_chunk<COLUMNS>(sum, rows, stage[s]);
-    if (lane == 0) arrive(&bars->empty[s]);
+    arrive(&bars->empty[s]);  // of every lane: one arrival a warp is a race to racecheck, and no faster
 #pragma unroll
     for (int i = 0; i < COLUMNS / 2; i++) sums[i] += sum[i] * rows.scale[i / 2 % 2];
   }
@@ -304,7 +304,10 @@ __global__ void __launch_bounds__(threads, 1) multiply_few(const Product p) {
   Stage<COLUMNS>* stage = reinterpret_cast<Stage<COLUMNS>*>(aligned);
   Barriers* bars = reinterpret_cast<Barriers*>(stage + stages<COLUMNS>);
   if (threadIdx.x == 0) {
-    for (int s = 0; s < stages<COLUMNS>; s++) prepare(&bars->full[s], threads - consumers + 1), prepare(&bars->empty[s], consumers / 32);
+    for (int s = 0; s < stages<COLUMNS>; s++) {
+      prepare(&bars->full[s], threads - consumers + 1);
+      prepare(&bars->empty[s], consumers);
+    }
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
   }
   __syncthreads();
