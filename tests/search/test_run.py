@@ -13,6 +13,7 @@ from helpers.tiny import TINY
 
 from tuner import store
 from tuner.records import Record, Status
+from tuner.search import final
 from tuner.search.progress import Progress
 from tuner.search.tune import Outcome, tune
 from tuner.settings import load
@@ -181,3 +182,21 @@ def test_nothing_right_is_no_error_and_no_entry(tmp_path: Path) -> None:
     assert code == 1
     assert "no right kernel was found" in out and "failed: verify 2" in out
     assert store.entries(project.cache) == []
+
+
+def test_when_no_finalist_holds_the_best_of_another_kind_is_decided_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flag = tmp_path / "flag"
+    rows_fail = f"assert not os.path.exists({str(flag)!r}), 'rows do not hold'"
+    config = CONFIG.replace("trials: 6", "trials: 9\nknobs: {unroll: [2], fast: [false], threads: [1]}")
+    project = Project(
+        tmp_path / "project",
+        config,
+        host=f"if kernel.knobs['order'] == 'rows':\n        {rows_fail}\n    else:\n        time.sleep(0.002)",
+        top="import time",
+    )
+    monkeypatch.setattr(final, "FINALISTS", 1)
+    outcome = tuned(project, stage=lambda text: flag.touch() if "fresh process" in text else None)
+    assert found(outcome).point.knobs["order"] == "columns"
+    assert any("no finalist holds" in note and "rows do not hold" in note for note in outcome.notes)

@@ -12,20 +12,25 @@ from helpers.suites import loaded
 from tricks import problem_path, workload
 
 from tuner.backends import toolchain
+from tuner.records import CaseResult
 from tuner.verification import sanitizer
 
 
-def test_a_missing_sanitizer_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+def sanitize(file: Path, device: str, folder: Path) -> list[CaseResult]:
+    return sanitizer.Sanitizing(loaded("gn_mean"), workload("gn_mean"), file, device, folder).results()
+
+
+def test_a_missing_sanitizer_is_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    found = sanitizer.sanitize(loaded("gn_mean"), workload("gn_mean"), problem_path("gn_mean"), "cuda:0")
+    found = sanitize(problem_path("gn_mean"), "cuda:0", tmp_path)
     assert [(c.name, c.ok, c.detail) for c in found] == [
         (f"compute-sanitizer {tool}", True, "skipped: compute-sanitizer was not found")
         for tool in ("memcheck", "racecheck")
     ]
 
 
-def test_a_cpu_needs_no_sanitizer() -> None:
-    assert sanitizer.sanitize(loaded("gn_mean"), workload("gn_mean"), problem_path("gn_mean"), "cpu") == []
+def test_a_cpu_needs_no_sanitizer(tmp_path: Path) -> None:
+    assert sanitize(problem_path("gn_mean"), "cpu", tmp_path) == []
 
 
 TOOL = "#!/bin/sh\necho '========= Invalid __global__ write of size 4 bytes'\nexit {code}\n"
@@ -46,8 +51,31 @@ def test_the_sanitizer_s_exit_code_decides(
     tool.write_text(TOOL.format(code=code))
     tool.chmod(0o755)
     monkeypatch.setattr(shutil, "which", lambda name: str(tool))
-    for case in sanitizer.sanitize(loaded("gn_mean"), workload("gn_mean"), problem_path("gn_mean"), "cuda:0"):
+    for case in sanitize(problem_path("gn_mean"), "cuda:0", tmp_path):
         assert (case.ok, case.detail) == (ok, said)
+
+
+WAITS = "#!/bin/sh\ntouch {folder}/began.$$\nwhile [ $(ls {folder}/began.* | wc -l) -lt 2 ]; do sleep 0.01; done\n"
+
+
+def test_the_checks_run_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "compute-sanitizer"
+    tool.write_text(WAITS.format(folder=tmp_path))
+    tool.chmod(0o755)
+    monkeypatch.setattr(shutil, "which", lambda name: str(tool))
+    monkeypatch.setattr(sanitizer, "TIMEOUT_S", 20.0)
+    assert [case.detail for case in sanitize(problem_path("gn_mean"), "cuda:0", tmp_path)] == ["", ""]
+
+
+def test_a_check_that_is_not_done_in_time_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "compute-sanitizer"
+    tool.write_text("#!/bin/sh\nexec sleep 1000\n")
+    tool.chmod(0o755)
+    monkeypatch.setattr(shutil, "which", lambda name: str(tool))
+    monkeypatch.setattr(sanitizer, "TIMEOUT_S", 0.0)
+    assert [case.detail for case in sanitize(problem_path("gn_mean"), "cuda:0", tmp_path)] == [
+        "skipped: not done within 0 s"
+    ] * 2
 
 
 OUT_OF_BOUNDS = """
@@ -80,6 +108,6 @@ def test_on_a_gpu_memcheck_finds_a_write_out_of_bounds(tmp_path: Path, offset: s
             "        return y",
         )
     )  # fmt: skip
-    memcheck, _ = sanitizer.sanitize(loaded("gn_mean"), workload("gn_mean"), file, "cuda:0")
+    memcheck, _ = sanitize(file, "cuda:0", tmp_path)
     assert not memcheck.detail.startswith("skipped")
     assert memcheck.ok is ok

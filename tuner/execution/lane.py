@@ -21,6 +21,7 @@ from tuner.measurement.protocol import (
     Preparation,
     Prepare,
     Rename,
+    Rest,
     SelfCheckAnswer,
 )
 from tuner.records import Evaluation, Status
@@ -74,6 +75,12 @@ class Lane:
             tail = failure.log.strip().splitlines()
             reason = f": {tail[-1][:300]}" if tail else ""
             raise DeviceFailed(f"{self.job.torch_device}: the reference could not be run: {failure}{reason}") from None
+
+    def rest(self) -> None:
+        """Free the device's memory; the next request has everything prepared anew."""
+        self.bench.stop()
+        if self.judge.pid is not None:
+            self.ask_judge(Rest())
 
     # ---- candidates -------------------------------------------------------------------------------
 

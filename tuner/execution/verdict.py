@@ -21,12 +21,13 @@ from tuner.execution.outside_clock import OutsideClock
 from tuner.measurement.protocol import (
     AskParameters,
     AskPlan,
+    BeginSanitizing,
     BenchService,
     MarkTimed,
     ParametersFault,
     RunForwards,
     Sampled,
-    Sanitize,
+    Sanitized,
 )
 from tuner.measurement.statistics import Untrusted
 from tuner.records import CaseResult, Correctness, Workload
@@ -109,6 +110,7 @@ def examine(
 
 def _examined(lane: Lane, bench: Worker[BenchService], examined: Examination, claimed_ms: float) -> Correctness:
     sides = examined.sides
+    sides.judge(BeginSanitizing(examined.path))  # beside the cases; nothing is timed until it is through
     try:
         examined.load()
         examined.launch()
@@ -121,8 +123,8 @@ def _examined(lane: Lane, bench: Worker[BenchService], examined: Examination, cl
     found = examined.examine(complete=True)
     if found.fault:
         return found
-    cases = [*found.cases, *_timed(lane, bench, examined, claimed_ms), *sides.judge(Sanitize(examined.path))]
-    return found.with_cases(cases)
+    found = found.with_cases([*found.cases, *sides.judge(Sanitized())])
+    return found if found.fault else found.with_cases([*found.cases, *_timed(lane, bench, examined, claimed_ms)])
 
 
 def _refused(name: str, detail: str) -> Correctness:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import functools
+import gc
 from pathlib import Path
 
 from tuner import backends, problem
 from tuner.measurement.floor import floor
 from tuner.measurement.protocol import Description, NextPaper, Preparation, SelfCheckAnswer
 from tuner.records import CaseResult, Correctness, Workload
-from tuner.verification import sanitizer
 from tuner.verification.judge import Judge
 from tuner.verification.papers import GivenAnswer, GivenTensor, Plan, Sitting, Values
+from tuner.verification.sanitizer import Sanitizing
 from tuner.verification.self_check import self_check
 from tuner.workers.protocol import Report
 
@@ -35,6 +36,7 @@ class Judging:
         self.backend.select()
         self.workload, self.seed, self.error_budget, self.folder = workload, seed, error_budget, folder
         self.problem = problem.load(path)
+        self.sanitizing: Sanitizing | None = None
 
     @functools.cached_property
     def judge(self) -> Judge:
@@ -95,6 +97,19 @@ class Judging:
         self.report("marking timed values")
         return self.judge.mark_timed(plan, kept, folder)
 
-    def sanitize(self, path: Path) -> list[CaseResult]:
+    def begin_sanitizing(self, path: Path) -> None:
+        if self.sanitizing is not None:
+            self.sanitizing.end()
+        self.sanitizing = Sanitizing(self.problem, self.workload, path, self.backend.torch_device, self.folder)
+
+    def sanitized(self) -> list[CaseResult]:
+        """Of the file that was given last."""
         self.report("compute-sanitizer")
-        return sanitizer.sanitize(self.problem, self.workload, path, self.backend.torch_device)
+        assert self.sanitizing is not None
+        return self.sanitizing.results()
+
+    def rest(self) -> None:
+        """Forget what was computed, which may be most of the device's memory."""
+        self.__dict__.pop("judge", None)
+        gc.collect()
+        self.backend.release_memory()

@@ -75,6 +75,12 @@ class Contest:
         for worker in self.baselines.values():
             worker.close()
 
+    def rest(self) -> None:
+        """Free the device's memory for what comes next; the samples stay."""
+        for bench in self.benches:
+            bench.stop()
+        self.lane.rest()
+
     # ---- entering ---------------------------------------------------------------------------------
 
     def enter(self, finalists: Sequence[Finalist]) -> None:
@@ -105,6 +111,13 @@ class Contest:
                 self.notes.append(f"finalist {name} left out: {last_line(failure)}")
                 return name
         return None
+
+    def leave_out(self, name: str) -> None:
+        """The others enter again. Raises DeviceError when none of them can be loaded."""
+        others = [finalist for other, finalist in self.finalists.items() if other != name]
+        self.finalists = {}
+        if others:
+            self.enter(others)
 
     def path(self, finalist: Finalist) -> Path:
         """Its file, once it has entered."""

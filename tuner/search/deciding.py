@@ -29,6 +29,10 @@ class Final:
     template: str  # whose fault it is when none holds
 
 
+class NoneHolds(TemplateError):
+    """Every finalist was measured and fell to the last verification; others may hold."""
+
+
 @dataclass(frozen=True)
 class Decision:
     """What a final said. `times_ms` has every contestant that was sampled; the runner-up is a finalist's name."""
@@ -49,7 +53,7 @@ class Decision:
 def decide(final: Final, lane: Lane, folder: Path, told: Told, watch: Watch) -> Decision:
     """Hold the final on the lane's device; candidates build in `folder`.
 
-    Raises DeviceError when no finalist can be measured, TemplateError when none holds.
+    Raises DeviceError when no finalist can be measured, NoneHolds when none is right in a fresh process.
     """
     with watch:
         contest, winner, correctness = _held(final, lane, folder, told)
@@ -73,6 +77,7 @@ def decide(final: Final, lane: Lane, folder: Path, told: Told, watch: Watch) -> 
 
 
 def _held(final: Final, lane: Lane, folder: Path, told: Told) -> tuple[Contest, str, Correctness]:
+    lane.bench.stop()  # the search's last candidates hold memory
     told.stage(f"final: {len(final.finalists)} finalists and {', '.join(final.baselines) or 'no baselines'}")
     with contextlib.closing(Contest(lane, folder, told)) as contest:
         contest.enter(final.finalists)
@@ -89,11 +94,11 @@ def _confirmed_winner(final: Final, contest: Contest) -> tuple[str, Correctness]
 
     One that does not is taken out of the finalists.
     """
-    finalists = contest.finalists
-    while finalists:
+    while finalists := contest.finalists:
         winner = contest.samples.winner({name: finalist.simplicity for name, finalist in finalists.items()})
         try:
             _settle(contest, winner, final.floor)
+            contest.rest()
             correctness = _confirm(contest, finalists[winner])
             fault = correctness.fault
         except FAILURES as failure:
@@ -102,8 +107,8 @@ def _confirmed_winner(final: Final, contest: Contest) -> tuple[str, Correctness]
             return winner, correctness
         contest.notes.append(f"finalist {winner} left out, it does not hold: {fault}")
         contest.told.stage(f"final: {contest.notes[-1]}")
-        del finalists[winner]
-    raise TemplateError(f"{final.template}: nothing was cached, no finalist holds: {contest.notes[-1]}")
+        contest.leave_out(winner)
+    raise NoneHolds(f"{final.template}: nothing was cached, no finalist holds: {contest.notes[-1]}")
 
 
 def _settle(contest: Contest, winner: str, floor: Floor) -> None:

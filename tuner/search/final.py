@@ -9,14 +9,36 @@ from tuner.search.outline import FinalOutline
 from tuner.search.progress import Progress
 from tuner.search.run import Run
 from tuner.search.ties import simplicity
+from tuner.space import Choice, Space
 
 FINALISTS = 8
 
 
 def finalists(progress: Progress) -> dict[str, Trial]:
     """The best trials, best first, by their points' text."""
+    return dict(list(_ranked(progress).items())[:FINALISTS])
+
+
+def _ranked(progress: Progress) -> dict[str, Trial]:
     ok = [trial for trial in progress.trials if trial.evaluation.status is Status.OK]
-    return {str(t.point): t for t in sorted(ok, key=lambda t: t.evaluation.latency_ms)[:FINALISTS]}
+    return {str(t.point): t for t in sorted(ok, key=lambda t: t.evaluation.latency_ms)}
+
+
+def others(progress: Progress, space: Space, chosen: dict[str, Trial]) -> dict[str, Trial]:
+    """What is left when none of the chosen holds: of each word that a knob may be, the best trial that has it.
+
+    What made the chosen fast and wrong, a way of rounding say, is one of these words.
+    """
+    found, seen = dict[str, Trial](), set[tuple[str, str, Choice]]()
+    for name, trial in _ranked(progress).items():
+        words = {
+            (trial.point.variant, knob.name, value)
+            for knob, (_, value) in zip(space.branch(trial.point.variant).knobs, trial.point.values, strict=True)
+            if not knob.ordered
+        }
+        found |= {} if words <= seen else {name: trial}
+        seen |= words
+    return {name: trial for name, trial in found.items() if name not in chosen}
 
 
 def asked(run: Run, trials: dict[str, Trial]) -> Final:

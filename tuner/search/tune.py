@@ -16,6 +16,7 @@ from tuner.execution.job import PREPARE_DEADLINE_S, Job
 from tuner.measurement.protocol import OpenInspector, RequireWorkload
 from tuner.records import Record, Workload
 from tuner.search import final, outline, warm
+from tuner.search.deciding import NoneHolds
 from tuner.search.observer import Observer
 from tuner.search.progress import Progress
 from tuner.search.run import Run, runs_folder
@@ -162,8 +163,16 @@ def tune_at(
 
 def _final(run: Run, record: Record, progress: Progress) -> tuple[Record, list[str]]:
     """The record of the winner that the final names, and what a reader should know of it."""
-    trials = final.finalists(progress)
-    decision = run.station.decide(final.asked(run, trials))
+    trials, notes = final.finalists(progress), list[str]()
+    try:
+        decision = run.station.decide(final.asked(run, trials))
+    except NoneHolds as fault:
+        notes.append(str(fault))
+        trials = final.others(progress, run.space, trials)
+        if not trials:
+            raise
+        run.observer.stage(f"final: {fault}; the best of other kinds are next")
+        decision = run.station.decide(final.asked(run, trials))
     record = final.confirmed(run, record, trials, decision)
     outline.write(outline.final_path(run.ledger), final.outlined(record, trials, decision))
-    return record, list(decision.notes)
+    return record, [*notes, *decision.notes]

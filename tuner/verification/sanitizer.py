@@ -4,56 +4,90 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
+from typing import IO
 
 import torch
 
 from tuner import backends, problem
 from tuner.problem import sizes
 from tuner.records import CaseResult, Workload
+from tuner.workers import processes
 
 TIMEOUT_S = 150.0
 FOUND = 77  # the exit code by which the tool says that it found something
+FINDING = r"Invalid|Race reported|hazard detected|Error"  # the first line that says what
 
 
-def sanitize(loaded: problem.Problem, workload: Workload, file: Path, torch_device: str) -> list[CaseResult]:
-    """The checks that apply to a device, on one forward on a small workload; a note where the tool is missing."""
-    checks = backends.of(torch_device).sanitizers
-    if not checks:
-        return []
-    small = sizes.odd(loaded, workload.with_batch(2))
-    tool = shutil.which("compute-sanitizer")
-    return [_sanitized(tool, check, loaded.path, small, file, torch_device) for check in checks]
+class Sanitizing:
+    """The checks that apply to a device, on one forward on a small workload; all under way at once.
 
+    Each has a process of its own, in which the candidate is built anew, below `folder`. A note where the tool is
+    missing.
+    """
 
-def _sanitized(tool: str | None, check: str, path: Path, workload: Workload, file: Path, device: str) -> CaseResult:
-    name = f"compute-sanitizer {check}"
-    if tool is None:
-        return CaseResult(name=name, ok=True, detail="skipped: compute-sanitizer was not found")
-    command = [
-        tool, "--tool", check, "--error-exitcode", str(FOUND), "--report-api-errors", "no",
-        sys.executable, "-m", "tuner.verification.sanitizer",
-        str(path), workload.model_dump_json(), str(file), device,
-    ]  # fmt: skip
-    # Without PyTorch's pool of memory each tensor has bounds of its own that the tool can see.
-    environment = {**os.environ, "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", env=environment,
-            timeout=TIMEOUT_S, check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return CaseResult(name=name, ok=True, detail=f"skipped: not done within {TIMEOUT_S:g} s")
-    if done.returncode == 0:
-        return CaseResult(name=name, ok=True)
-    lines = [line.strip("= ") for line in (done.stdout + done.stderr).splitlines() if line.strip("= ")]
-    if done.returncode != FOUND:  # the forward itself refused these sizes, or the tool does not work here
-        return CaseResult(name=name, ok=True, detail=f"skipped: {lines[-1][:200] if lines else done.returncode}")
-    told = next((line for line in lines if "Invalid" in line or "hazard" in line or "Error" in line), lines[-1])
-    return CaseResult(name=name, ok=False, detail=told[:300])
+    def __init__(
+        self, loaded: problem.Problem, workload: Workload, file: Path, torch_device: str, folder: Path
+    ) -> None:
+        self.checks = backends.of(torch_device).sanitizers
+        self.running: dict[str, tuple[subprocess.Popen[bytes], IO[bytes]]] = {}
+        self.until = time.monotonic() + TIMEOUT_S
+        tool = shutil.which("compute-sanitizer") if self.checks else None
+        if tool is None:
+            return
+        small = sizes.odd(loaded, workload.with_batch(2))
+        # Without PyTorch's pool of memory each tensor has bounds of its own that the tool can see.
+        environment = {
+            **os.environ, "PYTORCH_NO_CUDA_MEMORY_CACHING": "1", "TORCH_EXTENSIONS_DIR": str(folder / "sanitized"),
+        }  # fmt: skip
+        for check in self.checks:
+            command = [
+                tool, "--tool", check, "--error-exitcode", str(FOUND), "--report-api-errors", "no",
+                sys.executable, "-m", "tuner.verification.sanitizer",
+                str(loaded.path), small.model_dump_json(), str(file), torch_device,
+            ]  # fmt: skip
+            said = tempfile.TemporaryFile()  # noqa: SIM115  `end` closes it
+            process = subprocess.Popen(command, env=environment, stdout=said, stderr=subprocess.STDOUT)
+            self.running[check] = process, said
+
+    def results(self) -> list[CaseResult]:
+        """Wait for all of them."""
+        try:
+            return [self._result(check) for check in self.checks]
+        finally:
+            self.end()
+
+    def _result(self, check: str) -> CaseResult:
+        name = f"compute-sanitizer {check}"
+        if check not in self.running:
+            return CaseResult(name=name, ok=True, detail="skipped: compute-sanitizer was not found")
+        process, said = self.running[check]
+        try:
+            code = process.wait(max(0.0, self.until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            return CaseResult(name=name, ok=True, detail=f"skipped: not done within {TIMEOUT_S:g} s")
+        said.seek(0)
+        lines = [line.strip("= ") for line in said.read().decode(errors="replace").splitlines() if line.strip("= ")]
+        if code == 0:
+            return CaseResult(name=name, ok=True)
+        if code != FOUND:  # the forward itself refused these sizes, or the tool does not work here
+            return CaseResult(name=name, ok=True, detail=f"skipped: {lines[-1][:200] if lines else code}")
+        told = next((line for line in lines if re.search(FINDING, line)), lines[-1])
+        return CaseResult(name=name, ok=False, detail=told[:300])
+
+    def end(self) -> None:
+        """Kill whatever is still under way."""
+        for process, said in self.running.values():
+            processes.kill(process.pid)
+            process.wait()
+            said.close()
+        self.running.clear()
 
 
 def forward_once(path: str, workload: str, file: str, device: str) -> None:

@@ -67,7 +67,11 @@ class JudgeService(Protocol):
 
     def mark_timed(self, plan: Plan, kept: tuple[GivenAnswer, ...], folder: Path) -> str: ...
 
-    def sanitize(self, path: Path) -> list[CaseResult]: ...
+    def begin_sanitizing(self, path: Path) -> None: ...
+
+    def sanitized(self) -> list[CaseResult]: ...
+
+    def rest(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -198,10 +202,26 @@ class MarkTimed(Request[JudgeService, str]):
 
 
 @dataclass(frozen=True)
-class Sanitize(Request[JudgeService, list[CaseResult]]):
-    """compute-sanitizer's checks of a file, in processes of their own."""
+class BeginSanitizing(Request[JudgeService, None]):
+    """Start compute-sanitizer's checks of a file, in processes of their own."""
 
     path: Path
 
+    def run(self, service: JudgeService) -> None:
+        service.begin_sanitizing(self.path)
+
+
+@dataclass(frozen=True)
+class Sanitized(Request[JudgeService, list[CaseResult]]):
+    """What they found, once they are through."""
+
     def run(self, service: JudgeService) -> list[CaseResult]:
-        return service.sanitize(self.path)
+        return service.sanitized()
+
+
+@dataclass(frozen=True)
+class Rest(Request[JudgeService, None]):
+    """Give back the device's memory; whatever is asked next is prepared anew."""
+
+    def run(self, service: JudgeService) -> None:
+        service.rest()
