@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import queue
 import re
 import signal
 import sys
@@ -92,21 +93,31 @@ class Suite:
         """
         left = [name for name in wanted if name not in self.rows or self.rows[name]["status"] in again]
         began, longest, made = time.monotonic(), 0.0, set[str]()
+        free = queue.SimpleQueue[str]()
+        for device in self.options.device.split(",") * jobs:
+            free.put(device)
 
         def one(name: str) -> None:
+            device = free.get()
+            try:
+                on(device, name)
+            finally:
+                free.put(device)
+
+        def on(device: str, name: str) -> None:
             nonlocal longest
             started = time.monotonic()
             if started - began + longest > stop_after_s or self.running.ended:
                 return
             say(f"{name} ({sum(each in self.rows for each in wanted)} of {len(wanted)} done)")
-            row = attempt(self.problems[name], name, self.options, self.work / name, self.running)
+            row = attempt(self.problems[name], name, self.options, self.work / name, self.running, device)
             if self.running.ended:
                 return
             longest = max(longest, time.monotonic() - started)
             self.add(row)
             made.add(name)
 
-        pool = ThreadPoolExecutor(jobs)
+        pool = ThreadPoolExecutor(free.qsize())
         try:
             list(pool.map(one, left))
         except BaseException:
@@ -154,12 +165,15 @@ def main() -> int:
     parser.add_argument("--seconds-each", type=float, default=20, help="of search")
     parser.add_argument("--final-budget-s", type=float, default=6, help="of sampling beside the baselines")
     parser.add_argument("--baselines", default="eager,compile_benchmark", help=", ".join(suite_table.WAYS))
-    parser.add_argument("--device", default="auto", help="auto, cuda, cuda:N or cpu")
+    parser.add_argument("--device", default="auto", help="auto, cuda, cuda:N or cpu; several with commas")
     parser.add_argument("--time-limit", type=float, default=240, help="seconds that one problem may take in all")
     parser.add_argument("--stop-after", type=float, default=float("inf"), help="seconds after which none begins")
     parser.add_argument("--warm", type=int, default=0, help="first compile the baselines of so many problems at once")
     parser.add_argument(
-        "--jobs", type=int, default=1, help="problems at once, one of them timed; on a CPU the others still disturb"
+        "--jobs",
+        type=int,
+        default=1,
+        help="problems at once, of which a device times one; on a CPU the others disturb",
     )
     parser.add_argument("--search-only", action="store_true", help="neither export nor judge a second time")
     parser.add_argument("--no-verify", action="store_true", help="export, which verifies, and no `tuner verify` more")

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,10 +130,16 @@ def end(process: subprocess.Popen[str]) -> None:
     process.wait()
 
 
-def attempt(problem: Path, name: str, options: Options, folder: Path, running: Running) -> Row:
-    """The row of one problem; whatever becomes of it is in the row. `folder` is its own and keeps what was made."""
+def attempt(
+    problem: Path, name: str, options: Options, folder: Path, running: Running, device: str | None = None
+) -> Row:
+    """The row of one problem; whatever becomes of it is in the row. `folder` is its own and keeps what was made.
+
+    `device` is one of those that the options name.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     row: Row = identity(problem, name, options)
+    options = replace(options, device=device or options.device)
     deadline = time.monotonic() + options.time_limit_s
     seconds: dict[str, float] = {}
     row |= {"status": "right", "reason": "", "seconds": seconds}

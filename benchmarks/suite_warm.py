@@ -24,17 +24,18 @@ from tuner.measurement.baselines import Baseline
 def warm(paths: Sequence[Path], ways: Sequence[str], device: str, cache: Path, jobs: int, limit_s: float) -> None:
     """Warm up a compiled way for each problem, `jobs` at once; one that fails fails again when it counts.
 
-    Not max-autotune, which measures as it warms up: beside others it would choose otherwise. What Triton has
-    chosen by measuring is forgotten.
+    Several devices, with commas, take turns. Not max-autotune, which measures as it warms up: beside others it would
+    choose otherwise. What Triton has chosen by measuring is forgotten.
     """
     compiled = [way for way in ways if way.startswith("compile")][:1]  # the others share its kernels
+    devices = device.split(",")
 
-    def one(path: Path) -> None:
+    def one(number: int, path: Path) -> None:
         mark = cache / f"{hashlib.sha256(path.read_bytes()).hexdigest()}.warm"
         if mark.exists():
             return
         began = time.monotonic()
-        command = [sys.executable, __file__, str(path), *compiled, "--device", device]
+        command = [sys.executable, __file__, str(path), *compiled, "--device", devices[number % len(devices)]]
         environment = {**os.environ, **toolchain.environment(), "TORCHINDUCTOR_CACHE_DIR": str(cache)}
         try:
             code = subprocess.run(command, env=environment, capture_output=True, timeout=limit_s).returncode
@@ -48,7 +49,7 @@ def warm(paths: Sequence[Path], ways: Sequence[str], device: str, cache: Path, j
     cache.mkdir(parents=True, exist_ok=True)
     if compiled:
         with ThreadPoolExecutor(jobs) as pool:
-            list(pool.map(one, paths))
+            list(pool.map(one, range(len(paths)), paths))
     for choice in cache.rglob("*.best_config"):
         choice.unlink()
 

@@ -27,6 +27,8 @@ here, what = pathlib.Path(__file__).parent, problem.read_text().splitlines()[0].
 with (here / "calls").open("a") as calls:
     calls.write(f"{command} {problem.stem}\\n")
 def say(text): print(text, file=sys.stderr, flush=True)
+with (here / "devices").open("a") as file:
+    file.write(sys.argv[sys.argv.index("--device") + 1] + "\\n")
 if command == "export":
     pathlib.Path(sys.argv[sys.argv.index("-o") + 1]).write_text("submission")
     sys.exit(0)
@@ -175,6 +177,16 @@ def test_one_that_goes_wrong_leaves_the_others(folder: Path, running: Running, t
     assert [row["status"] for row in rows] == ["failed", "right", "refused"]
     assert "some/1_right" in (tmp_path / "out" / "table.md").read_text()
     assert len(json.loads((tmp_path / "out" / "table.json").read_text())["rows"]) == 3
+
+
+def test_several_devices_have_one_problem_each(folder: Path, running: Running, tmp_path: Path) -> None:
+    for number in range(3):
+        problem(folder, f"{number}_right", "right")
+    made = suite(folder, tmp_path, running, device="cuda:0,cuda:1")
+    rows = rows_of(made)
+    assert [row["options"]["device"] for row in rows] == ["cuda:0,cuda:1"] * 3
+    assert set((tmp_path / "devices").read_text().split()) == {"cuda:0", "cuda:1"}
+    assert not made.run(list(made.problems))
 
 
 def test_the_same_again_makes_what_is_left(folder: Path, running: Running, tmp_path: Path) -> None:
