@@ -27,8 +27,9 @@ here, what = pathlib.Path(__file__).parent, problem.read_text().splitlines()[0].
 with (here / "calls").open("a") as calls:
     calls.write(f"{command} {problem.stem}\\n")
 def say(text): print(text, file=sys.stderr, flush=True)
-with (here / "devices").open("a") as file:
-    file.write(sys.argv[sys.argv.index("--device") + 1] + "\\n")
+if "--device" in sys.argv:
+    with (here / "devices").open("a") as file:
+        file.write(sys.argv[sys.argv.index("--device") + 1] + "\\n")
 if command == "export":
     pathlib.Path(sys.argv[sys.argv.index("-o") + 1]).write_text("submission")
     sys.exit(0)
