@@ -182,6 +182,26 @@ def test_a_number_that_is_a_size_is_told(tmp_path: Path) -> None:
     assert compare(loaded, workload, trace(loaded, workload)).sized == ("div_1",)
 
 
+def test_a_number_of_the_constructors_is_no_size(tmp_path: Path) -> None:
+    parts = {"layer": "nn.Conv2d(n, n, 3, groups=n)", "inputs": "torch.rand(2, 64, 40, 40)"}
+    path = write_problem(tmp_path, "return self.layer(x)", **parts).path
+    text = path.read_text().replace("__init__(self):", "__init__(self, n):").replace("return []", "return [64]")
+    path.write_text(text)
+    loaded = problem.load(path)
+    workload = problem.default_workload(loaded)
+    found = compare(loaded, workload, trace(loaded, workload))
+    assert found.workload is not None and found.workload.init == (16,)
+    assert found.sized == ()
+
+
+def test_sizes_are_halved_as_often_as_the_model_takes_it(tmp_path: Path) -> None:
+    parts = {"layer": "nn.Conv2d(2, 3, 9, dilation=4)", "inputs": "torch.empty(8, 2, 1024, 1024)"}
+    loaded = write_problem(tmp_path, "return self.layer(x)", **parts)
+    workload = problem.default_workload(loaded)
+    found = compare(loaded, workload, trace(loaded, workload))
+    assert found.workload is not None and found.workload.shapes == ((5, 2, 64, 64),)
+
+
 # ---- what is refused ---------------------------------------------------------------------------------
 
 

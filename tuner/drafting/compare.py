@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SEED = 7
 TOLERANCE = 1e-6  # of the largest value; both sides are in float64 but where the model itself asks for less
 LARGEST = 2**23  # elements of parameters and inputs together
-WIDE, NARROW = 32, 16  # a size above WIDE is halved down to NARROW at the least
+WIDE, NARROW = 32, 16  # a size above WIDE is halved as often as the reference takes it, down to NARROW at the least
 
 
 @dataclass(frozen=True)
@@ -42,47 +42,56 @@ class Comparison:
 
 def compare(problem: Problem, workload: Workload, graph: Graph) -> Comparison:
     """What differs between `graph`, traced for `workload`, and the model: by the same graph of a smaller workload."""
-    for smaller in _smaller(problem, workload):
+    for smaller, wider in _smaller(problem, workload):
         if _elements(problem, smaller) > LARGEST:
             continue
         try:
             found = traced(problem, smaller)
             mine = found.lowered.graph
             if _outline(mine) == _outline(graph):
-                pairs = zip(_sizeless(mine), _sizeless(graph), strict=True)
-                sized = tuple(one.name for one, other in pairs if one != other)
-                return Comparison(smaller, tuple(_differing(problem, smaller, found)), sized)
+                sized = _sized(mine, graph)
+                if sized and wider != smaller:  # by the inputs' sizes alone, or by the constructor's arguments, too?
+                    own = traced(problem, wider).lowered.graph
+                    sized &= _sized(mine, own) if _outline(mine) == _outline(own) else sized
+                names = tuple(node.name for node in mine.nodes if node.name in sized)
+                return Comparison(smaller, tuple(_differing(problem, smaller, found)), names)
         except ProblemError:  # the meta device takes more than the CPU does
             if smaller == workload:
                 raise
     return Comparison(None, ())
 
 
-def _smaller(problem: Problem, workload: Workload) -> Iterator[Workload]:
+def _smaller(problem: Problem, workload: Workload) -> Iterator[tuple[Workload, Workload]]:
+    """Workloads to compare at, each with one of the same constructor's arguments and larger inputs, if there is one."""
     narrow = narrowed(problem, workload)
     few = narrow.with_batch(2)
     for one in (narrow, few):
         if _elements(problem, one) <= LARGEST and sizes.takes(problem, one):
-            yield sizes.odd(problem, one)
+            yield sizes.odd(problem, one), one
             break
-    yield from (narrow, few, workload.with_batch(2), workload)
+    yield from ((one, one) for one in (narrow, few, workload.with_batch(2), workload))
 
 
 def narrowed(problem: Problem, workload: Workload) -> Workload:
     """The workload with large sizes halved, the constructor's and the inputs' alike, where the reference takes that."""
     for wide in sorted({n for n in (*_numbers(workload.init), *_numbers(workload.shapes)) if n > WIDE}):
-        narrow = wide
-        while narrow > NARROW and narrow % 2 == 0:
-            narrow //= 2
-        while narrow > WIDE:  # odd ones
-            narrow //= 2
-        changed = workload.with_init(_replaced(workload.init, wide, narrow)).with_inputs(
-            TensorSpec(shape=tuple(narrow if n == wide else n for n in spec.shape), dtype=spec.dtype)
-            for spec in workload.inputs
-        )
-        if sizes.takes(problem, changed):
-            workload = changed
+        for narrow in _halved(wide):
+            changed = workload.with_init(_replaced(workload.init, wide, narrow)).with_inputs(
+                TensorSpec(shape=tuple(narrow if n == wide else n for n in spec.shape), dtype=spec.dtype)
+                for spec in workload.inputs
+            )
+            if sizes.takes(problem, changed):
+                workload = changed
+                break
     return workload
+
+
+def _halved(wide: int) -> list[int]:
+    """What is left of a size by halving it, the least first: even ones down to NARROW, odd ones further."""
+    halves = [wide]
+    while halves[-1] > (NARROW if halves[-1] % 2 == 0 else WIDE):
+        halves.append(halves[-1] // 2)
+    return halves[:0:-1]
 
 
 def _numbers(value: object) -> Iterator[int]:
@@ -115,6 +124,12 @@ def _elements(problem: Problem, workload: Workload) -> int:
 def _outline(graph: Graph) -> list[object]:
     """What stands in the graph whatever the sizes are."""
     return [(node.name, type(node), node.dtype, node.refs) for node in graph.nodes]
+
+
+def _sized(one: Graph, other: Graph) -> set[str]:
+    """Names of nodes that differ, other than by their shapes, between two graphs of one outline."""
+    pairs = zip(_sizeless(one), _sizeless(other), strict=True)
+    return {mine.name for mine, theirs in pairs if mine != theirs}
 
 
 def _sizeless(graph: Graph) -> list[Node]:
