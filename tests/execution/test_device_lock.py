@@ -46,3 +46,31 @@ def test_who_waits_is_told_at_once_for_whom_and_the_time_is_counted() -> None:
     second.__exit__()
     assert said[0].startswith("waiting for process ") and said[0].endswith("(another search on cuda:7)")
     assert second.waited_s >= 0.2 and first.waited_s == 0.0
+
+
+@pytest.mark.timeout(30)
+def test_who_lets_go_and_wants_it_again_queues_behind_who_waits() -> None:
+    turns: list[str] = []
+    holder, other = DeviceLock("cuda:7"), DeviceLock("cuda:7", turns.append)
+
+    def wait() -> None:
+        with other:
+            turns.append("other")
+
+    with holder:
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        wait_until(lambda: bool(turns), waiting.is_alive)
+    with holder:
+        turns.append("holder")
+    waiting.join()
+    assert turns[-2:] == ["other", "holder"]
+
+
+def test_who_holds_it_may_take_it_again() -> None:
+    lock = DeviceLock("cuda:7")
+    with lock:
+        with lock:
+            pass
+        assert not is_free("cuda:7")
+    assert is_free("cuda:7")

@@ -55,6 +55,32 @@ def test_the_sanitizer_s_exit_code_decides(
         assert (case.ok, case.detail) == (ok, said)
 
 
+RACES = """#!/bin/sh
+echo '========= Error: Race reported between Write access at {one}+0x7e90'
+echo '=========     and Read access at {other}+0x7f00 [16 hazards]'
+exit 77
+"""
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "ok"),
+    [
+        ("sm90_xmma_dgrad__5x_cudnn", "sm90_xmma_dgrad__5x_cudnn", True),
+        ("void mine(float*)", "void mine(float*)", False),
+        ("sm90_xmma_dgrad__5x_cudnn", "void mine(float*)", False),
+    ],
+)
+def test_what_is_found_in_a_library_s_own_kernel_is_not_the_candidate_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one: str, other: str, ok: bool
+) -> None:
+    tool = tmp_path / "compute-sanitizer"
+    tool.write_text(RACES.format(one=one, other=other))
+    tool.chmod(0o755)
+    monkeypatch.setattr(shutil, "which", lambda name: str(tool))
+    case, _ = sanitize(problem_path("gn_mean"), "cuda:0", tmp_path)
+    assert case.ok is ok and f"Race reported between Write access at {one}" in case.detail
+
+
 WAITS = "#!/bin/sh\ntouch {folder}/began.$$\nwhile [ $(ls {folder}/began.* | wc -l) -lt 2 ]; do sleep 0.01; done\n"
 
 

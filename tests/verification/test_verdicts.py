@@ -206,3 +206,9 @@ def test_a_reference_that_is_nowhere_finite_cannot_be_judged(tmp_path: Path) -> 
 def test_a_result_that_is_always_zero_cannot_be_judged(tmp_path: Path, forward: str) -> None:
     with pytest.raises(UnjudgeableError, match="its result is zero whatever its inputs"):
         make_suite(tmp_path, forward)
+
+
+def test_the_other_mode_may_be_refused(tmp_path: Path) -> None:
+    suite = make_suite(tmp_path, "return self.layer(x)", layer="nn.BatchNorm1d(8)")
+    body = "if not self.training:\n    raise RuntimeError('training mode alone')\nreturn Model.forward(self, x)"
+    assert failures(suite, changed(suite, body)) == {}

@@ -16,7 +16,8 @@ from tuner import backends
 from tuner.workers import interruption
 
 SAY_EVERY_S = 10.0
-LOOK_EVERY_S = 0.5  # whether it is free, and whether nobody wants it any more
+LOOK_EVERY_S = 0.5  # whether nobody wants it any more
+POLL_S = 0.005  # whether it is free
 
 
 class DeviceLock:
@@ -25,12 +26,15 @@ class DeviceLock:
     Who has to wait is told at once and as it goes on, through `say`, for whom. `waited_s` adds up
     how long: it is nobody's search time. Of a CPU each core has a lock: lanes of disjoint cores do not
     wait for each other, and whoever wants all cores waits for all lanes.
+
+    A second lock is held while one waits for the first: who has just let go and wants it again queues behind.
     """
 
     def __init__(self, torch_device: str, say: Callable[[str], None] = lambda text: None) -> None:
         names = [part.replace(":", "-").replace("/", "-") for part in backends.of(torch_device).parts()]
         self.torch_device, self.say, self.waited_s = torch_device, say, 0.0
         self.locks = [filelock.FileLock(_folder() / f"tuner-device-{name}.lock", mode=0o666) for name in names]
+        self.turns = [filelock.FileLock(_folder() / f"tuner-device-{name}.turn", mode=0o666) for name in names]
 
     @property
     def path(self) -> Path:
@@ -40,32 +44,43 @@ class DeviceLock:
     def __enter__(self) -> DeviceLock:
         held = 0
         try:
-            for lock in self.locks:  # in the same order everywhere, so that no two wait for each other
-                self._acquire(lock)
+            # in the same order everywhere, so that no two wait for each other
+            for lock, turn in zip(self.locks, self.turns, strict=True):
+                self._acquire(lock, turn)
                 held += 1
         except BaseException:
             self._release(held)
             raise
         return self
 
-    def _acquire(self, lock: filelock.BaseFileLock) -> None:
-        began = time.monotonic()
+    def _acquire(self, lock: filelock.BaseFileLock, turn: filelock.BaseFileLock) -> None:
+        if lock.is_locked:  # held already: nobody else's turn is meant
+            lock.acquire()
+            return
+        began, waits = time.monotonic(), False
         try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            self._wait_for(lock)
+            for each in (turn, lock):
+                try:
+                    each.acquire(timeout=0)
+                except filelock.Timeout:
+                    self._wait_for(each, lock)
+                    waits = True
+        finally:
+            if turn.is_locked:
+                turn.release()
+        if waits:
             self.waited_s += time.monotonic() - began
         with contextlib.suppress(OSError):  # another user's file
             _owner(lock).write_text(f"process {os.getpid()}\n")
 
-    def _wait_for(self, lock: filelock.BaseFileLock) -> None:
+    def _wait_for(self, wanted: filelock.BaseFileLock, lock: filelock.BaseFileLock) -> None:
         said = -math.inf
         while True:
             if time.monotonic() - said >= SAY_EVERY_S:
                 self.say(f"waiting for {_holder(lock)} (another search on {self.torch_device})")
                 said = time.monotonic()
             with contextlib.suppress(filelock.Timeout):
-                lock.acquire(timeout=LOOK_EVERY_S)
+                wanted.acquire(timeout=LOOK_EVERY_S, poll_interval=POLL_S)
                 return
             interruption.check()
 

@@ -4,7 +4,7 @@ E to K leave the values and shapes that a search measures: constant inputs,
 denormals and huge magnitudes, NaN and Inf, other layouts, other sizes, other signs
 and the other mode. A case on
 which the float32 reference itself fails cannot be judged; it says so and counts
-as passed. For another layout or size a candidate may refuse with a clear error.
+as passed. Another layout, size or mode a candidate may refuse with a clear error.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ from tuner.verification.parameters import (
     main_parameters,
 )
 from tuner.verification.pieces import SHARE, Footprint, Sizes
-from tuner.verification.preconditions import Batch, find_batch, find_mean, nearly_same
-from tuner.verification.tf32 import round_to_tf32, rounded_operands, tf32_flags
+from tuner.verification.preconditions import Batch, find_batch, find_mean, nearly_same, same_answers
+from tuner.verification.tf32 import CONVOLUTIONS, round_to_tf32, rounded_operands, tf32_flags
 
 EXAMPLE_SAMPLES = 2  # where a reference is only looked at
 TIE_DRAWS = 3  # how often inputs are perturbed to find the integer results that a rounding decides
@@ -284,6 +284,34 @@ class Reference:
             return
         with tf32_flags(False, False):
             yield
+
+    @functools.cached_property
+    def convolves_in_tf32(self) -> bool:
+        """Whether convolutions of this workload, as the user runs them, round their operands to TF32.
+
+        A library decides that by the sizes.
+        """
+        if self.workload.precision != "match" or not self._convolutions:
+            return False
+        inputs = self.example if self.is_large else self.inputs(self.seed + 13)
+        answer, again = (self.eager(self.affine_state, inputs) for _ in range(2))
+        with tf32_flags(torch.backends.cuda.matmul.allow_tf32, False):
+            exact = self.eager(self.affine_state, inputs)
+        same = same_answers if same_answers(answer, again) else nearly_same  # sums by atomic operations
+        return not same(exact, answer)
+
+    @property
+    def _convolutions(self) -> dict[str, nn.Module]:
+        return {name: m for name, m in self.model.named_modules() if isinstance(m, CONVOLUTIONS)}
+
+    def tf32_errors(self, state: State, inputs: Tensors, oracle: Tensors) -> list[float]:
+        """What convolutions whose operands are rounded to TF32 cost in each result."""
+        weights = {f"{name}.weight".lstrip(".") for name in self._convolutions}
+        rounded = {n: round_to_tf32(v) if n in weights and v.dtype is torch.float32 else v for n, v in state.items()}
+        with rounded_operands(self.model, CONVOLUTIONS):
+            found = self.eager(rounded, inputs)
+        load_state(self.model, state)
+        return [_error(y, exact) for y, exact in zip(found.tensors, oracle, strict=True)]
 
     def _in_tf32(self, state: State, inputs: Tensors) -> Answer:
         """The answer with operands rounded to TF32 and products in fp32, whatever this device's default is."""

@@ -27,15 +27,18 @@ def round_to_tf32(x: torch.Tensor) -> torch.Tensor:
     return torch.where(x.isfinite(), rounded, x)
 
 
+CONVOLUTIONS = (nn.modules.conv._ConvNd,)
+MULTIPLYING = (nn.Linear, *CONVOLUTIONS)
+
+
 @contextlib.contextmanager
-def rounded_operands(model: nn.Module) -> Iterator[None]:
-    """Inside, the inputs of every multiplying layer are rounded to TF32; weights are the caller's to round."""
+def rounded_operands(model: nn.Module, layers: tuple[type[nn.Module], ...] = MULTIPLYING) -> Iterator[None]:
+    """Inside, the inputs of every such layer are rounded to TF32; weights are the caller's to round."""
 
     def pre(module: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         return tuple(round_to_tf32(x) for x in args)
 
-    multiplying = (nn.Linear, nn.modules.conv._ConvNd)
-    hooks = [m.register_forward_pre_hook(pre) for m in model.modules() if isinstance(m, multiplying)]
+    hooks = [m.register_forward_pre_hook(pre) for m in model.modules() if isinstance(m, layers)]
     try:
         yield
     finally:

@@ -47,3 +47,20 @@ def test_a_rounding_of_the_mean_is_allowed_where_the_variance_is_nearly_zero(sui
     case = Draw(suite.reference, 3).case("X", [torch.full((4, 3, 6, 8, 10), 0.5)])
     assert conditioned(case).expected.main.allowed >= case.expected.main.allowed
     assert conditioned(case).expected.main.oracle is case.expected.main.oracle
+
+
+def test_where_the_tuned_workload_runs_in_tf32_its_cost_is_allowed_at_other_sizes(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def allowed(shape: tuple[int, ...], seed: int = 3) -> float:
+        draw = Draw(suite.reference, seed)
+        return draw.case("X", [torch.rand(shape, generator=torch.Generator().manual_seed(5))]).expected.main.allowed
+
+    tuned, other = suite.reference.workload.shapes[0], (2, 3, 6, 8, 10)
+    exact = allowed(tuned), allowed(other)
+    monkeypatch.setattr(suite.reference, "convolves_in_tf32", True)
+    assert allowed(tuned) == exact[0] and allowed(other) > 10 * exact[1]
+
+
+def test_no_workload_runs_in_tf32_on_a_cpu(suite: Suite) -> None:
+    assert not suite.reference.convolves_in_tf32

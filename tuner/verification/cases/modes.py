@@ -1,4 +1,4 @@
-"""K: the mode that the problem does not leave its model in, where it makes a difference."""
+"""K: the mode that the problem does not leave its model in, where it makes a difference; it may be refused."""
 
 from __future__ import annotations
 
@@ -23,4 +23,5 @@ def other_mode(draw: Draw) -> Iterator[Case | CaseResult]:
         yield CaseResult(name=name, ok=True, detail="not judged: the reference is random in this mode")
         return
     inner = Draw(other, draw.seed, draw.samples)
-    yield judgeable(inner.case(name, inner.plain))
+    inner.tuned = draw.tuned
+    yield judgeable(inner.case(name, inner.plain, may_refuse=True))

@@ -85,6 +85,7 @@ def _resized(draw: Draw, name: str, workload: Workload, letters: Letters) -> Ite
 def _altered(draw: Draw, name: str, workload: Workload) -> Iterator[Case | CaseResult]:
     """Cases of a reference that is built with other arguments."""
     inner = Draw(draw.reference.resized(workload), draw.seed, draw.samples)
+    inner.tuned = draw.tuned
     for letter, values in {"A": random_affine, "C": common_offset, "D": near_eps}.items():
         yield _tried(inner, f"{name}, {letter}", workload, values)
 
