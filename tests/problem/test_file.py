@@ -154,6 +154,16 @@ def test_inputs_that_cannot_be_drawn_elsewhere_are_drawn_on_the_cpu(write: Write
     assert torch.equal(x, drawn(loaded)[0])
 
 
+@pytest.mark.parametrize(
+    "by", ['torch.rand(4, 8, device="cuda")', 'torch.rand(4, 8).to("cuda:0")', "torch.rand(4, 8).cuda()"]
+)
+def test_a_gpu_that_inputs_are_asked_for_on_is_not_needed(write: Write, by: str) -> None:
+    loaded = problem.load(write(INPUTS, f"return [{by}]"))
+    assert problem.default_workload(loaded) == OWN
+    (x,) = drawn(loaded)
+    assert x.device == torch.device("cpu") and x.shape == (4, 8)
+
+
 @pytest.mark.gpu
 def test_inputs_are_drawn_on_a_gpu_and_end_where_they_are_wanted(write: Write) -> None:
     loaded = problem.load(write())

@@ -105,17 +105,25 @@ def inputs(
 def _drawn(problem: Problem, seed: int, device: str) -> list[torch.Tensor]:
     """What get_inputs returns for a seed, made on `device`; on the CPU where it cannot be had there.
 
-    On the meta device tensors have no values, and no cost.
+    On the meta device tensors have no values, and no cost. Where there is no GPU, the CPU stands for one
+    that get_inputs names.
     """
     import torch
 
+    from tuner.problem.named_gpu import OnGpu
+
     if device != "cpu":
         torch.manual_seed(seed)
-        with contextlib.suppress(ProblemError), torch.device(device):
+        with contextlib.suppress(ProblemError), torch.device(device), _where(device == "meta", OnGpu("meta")):
             own = _own_inputs(problem)
             return own if device == "meta" else [x.to(device) for x in own]
     torch.manual_seed(seed)
-    return [x.cpu() for x in _own_inputs(problem)]
+    with _where(not torch.cuda.is_available(), OnGpu("cpu")):
+        return [x.cpu() for x in _own_inputs(problem)]
+
+
+def _where(condition: bool, context: contextlib.AbstractContextManager[Any]) -> contextlib.AbstractContextManager[Any]:
+    return context if condition else contextlib.nullcontext()
 
 
 def alike(
