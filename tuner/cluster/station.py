@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -44,6 +44,9 @@ class Remote:
 
     def describe(self) -> Description:
         return self.workers.ask(self.kind, self.subject, bay.describe)
+
+    def build_ahead(self, candidates: Sequence[Candidate]) -> None:
+        """Nothing: it is not known yet which workers will compile."""
 
     def prepare(self) -> None:
         self.workers.ask(self.kind, self.subject, bay.prepare)

@@ -45,9 +45,16 @@ class Compilers:
         self.lock = threading.Lock()
         self.running: dict[Future[Build], Worker[Compiler]] = {}
         self.unwanted: set[Future[Build]] = set()
+        self.ahead: dict[Path, Future[Build]] = {}  # begun before anybody asked
+
+    def begin(self, path: Path, extensions: Path, job: Job) -> None:
+        """Have a candidate compiled that will be submitted later."""
+        self.ahead[path] = self.submit(path, extensions, job)
 
     def submit(self, path: Path, extensions: Path, job: Job) -> Future[Build]:
         """Have the candidate at `path` compiled into the folder `extensions`."""
+        if path in self.ahead:
+            return self.ahead.pop(path)
         build: Future[Build] = Future()
         self.threads.submit(self._run, build, path, extensions, job)
         return build

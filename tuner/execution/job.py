@@ -9,6 +9,7 @@ from pathlib import Path
 from tuner.measurement.protocol import OpenBaseline, OpenBench, OpenJudge
 from tuner.records import Workload
 
+EXTENSIONS = "extensions"  # where candidates are built, in a search's folder
 PREPARE_DEADLINE_S = 600.0  # of whatever runs the reference alone
 
 
@@ -34,7 +35,7 @@ class Job:
 
     def bench(self, folder: Path) -> OpenBench:
         """The service that runs candidates, which build in `folder`."""
-        return OpenBench(self.torch_device, folder / "extensions")
+        return OpenBench(self.torch_device, folder / EXTENSIONS)
 
     def baseline(self, way: str) -> OpenBaseline:
         return OpenBaseline(self.problem, self.workload, self.torch_device, self.seed, way)

@@ -16,7 +16,7 @@ from tuner import backends
 from tuner.backends import toolchain
 from tuner.errors import DeviceError
 from tuner.execution.compilers import Build, Compilers
-from tuner.execution.job import Job
+from tuner.execution.job import EXTENSIONS, Job
 from tuner.execution.lane import Lane
 from tuner.records import Evaluation, Span, Status
 from tuner.template.render import Candidate
@@ -24,6 +24,11 @@ from tuner.workers import interruption
 
 SAY_AFTER_S = 5.0  # without a candidate that is compiled
 LOOK_EVERY_S = 0.5  # whether anybody still waits
+
+
+def candidate_path(folder: Path, candidate: Candidate) -> Path:
+    """Its file in a search's folder."""
+    return folder / f"{candidate.sha256}.py"
 
 
 @dataclass(frozen=True)
@@ -52,13 +57,11 @@ class Pipeline:
         """How long the lane has waited for others to leave the device."""
         return self.lane.lock.waited_s
 
-    def path(self, candidate: Candidate) -> Path:
-        return self.folder / f"{candidate.sha256}.py"
-
     def submit(self, number: int, candidate: Candidate, leaves: tuple[str, ...] = ()) -> UnderWay:
         """`leaves` are the operators that its template's variant leaves to PyTorch."""
-        self.path(candidate).write_text(candidate.text)
-        build = self.compilers.submit(self.path(candidate), self.folder / "extensions", self.job)
+        path = candidate_path(self.folder, candidate)
+        path.write_text(candidate.text)
+        build = self.compilers.submit(path, self.folder / EXTENSIONS, self.job)
         begun = UnderWay(candidate, leaves, build)
         self.take_over(number, begun)
         return begun
@@ -105,7 +108,7 @@ class Pipeline:
             return build.failure.with_spans(build.spans)
         waited_s, turn = self.waited_s, time.time()
         evaluation = self.lane.measure(
-            self.path(candidate), candidate.sha256, self.best_ms, self.floor_ms, ready.leaves
+            candidate_path(self.folder, candidate), candidate.sha256, self.best_ms, self.floor_ms, ready.leaves
         )
         if evaluation.status is Status.OK:
             self.best_ms = min(evaluation.latency_ms, self.best_ms or evaluation.latency_ms)

@@ -20,6 +20,7 @@ from tuner.search.observer import Observer
 from tuner.search.progress import Budget, Progress
 from tuner.search.related import related
 from tuner.search.samplers import SAMPLERS
+from tuner.search.starts import host_choices
 from tuner.search.station import Measuring, Station
 from tuner.settings import Settings
 from tuner.space import Point, Space
@@ -74,12 +75,14 @@ class Run:
 
     # ---- before the first trial -------------------------------------------------------------------
 
-    def prepare(self) -> None:
-        """Oracle, self-check of the suite, eager's time.
+    def prepare(self, fresh: bool = False) -> None:
+        """Oracle, self-check of the suite, eager's time; meanwhile the first trials of a search are compiled.
 
         Raises ProblemError when the suite cannot judge the problem.
         """
         self.observer.workload(self.workload, self.space, self.environment)
+        if fresh or not self.ledger.exists():
+            self.station.build_ahead([self.candidate(point) for point in self.space.defaults])
         self.observer.stage("computing the float64 oracle and the reference's own error")
         self.station.prepare()
         self.require_a_suite_that_judges()
@@ -121,7 +124,7 @@ class Run:
             runs_folder(self.cache) / f"{name}.sqlite3",
             name,
             Ledger(self.ledger),
-            self._known_points(),
+            [*self._known_points(), *host_choices(self.template, self.space)],
             self._related(),
         )
         budget = Budget(settings.trials, settings.time_budget_s, settings.patience, settings.least_gain)

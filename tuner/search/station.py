@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +11,9 @@ from typing import Protocol
 
 from tuner import backends
 from tuner.execution.compilers import Compilers
-from tuner.execution.job import PREPARE_DEADLINE_S, Job
+from tuner.execution.job import EXTENSIONS, PREPARE_DEADLINE_S, Job
 from tuner.execution.lane import Lane
-from tuner.execution.pipeline import Pipeline
+from tuner.execution.pipeline import Pipeline, candidate_path
 from tuner.measurement.conditions import Watch
 from tuner.measurement.protocol import Description, SampleBaseline, SelfCheckAnswer, WarmBaseline
 from tuner.measurement.statistics import summarise
@@ -49,6 +49,9 @@ class Station(Protocol):
 
     def describe(self) -> Description:
         """Environment, problem's hash, floor. Raises the TunerError that names what is wrong with the problem."""
+
+    def build_ahead(self, candidates: Sequence[Candidate]) -> None:
+        """Begin to compile what will be measured first, where that disturbs nothing."""
 
     def prepare(self) -> None:
         """Have the oracle and the reference's error computed."""
@@ -94,12 +97,23 @@ class Here:
         self.job, self.folder, self.told, self.place = job, folder, told, place
         self.watch = Watch(backends.of(job.torch_device))
         self.lane = Lane(job, folder, told.stage)
+        self.stack = contextlib.ExitStack()
+        self.compilers: Compilers | None = None
 
     def describe(self) -> Description:
         description = self.lane.describe()
         target = backends.of(self.job.torch_device).target(description.environment)
         self.job = self.lane.job = replace(self.job, capability=target)
         return description
+
+    def build_ahead(self, candidates: Sequence[Candidate]) -> None:
+        if not self.lane.backend.compiles_beside_measuring:
+            return
+        self.compilers = self.stack.enter_context(self.place.compilers(self.job))
+        for candidate in candidates:
+            path = candidate_path(self.folder, candidate)
+            path.write_text(candidate.text)
+            self.compilers.begin(path, self.folder / EXTENSIONS, self.job)
 
     def prepare(self) -> None:
         self.lane.prepare()
@@ -114,7 +128,8 @@ class Here:
 
     @contextlib.contextmanager
     def trials(self, floor_ms: float, best_ms: float | None) -> Iterator[Measuring]:
-        with self.place.compilers(self.job) as compilers:
+        given = contextlib.nullcontext(self.compilers) if self.compilers else self.place.compilers(self.job)
+        with given as compilers:
             pipeline = Pipeline(self.job, self.lane, self.folder, floor_ms, compilers)
             pipeline.best_ms = best_ms
             with self.place.trials(self, pipeline) as measuring:
@@ -124,4 +139,5 @@ class Here:
         return decide(final, self.lane, self.folder, self.told, self.watch)
 
     def close(self) -> None:
+        self.stack.close()
         self.lane.close()

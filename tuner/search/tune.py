@@ -145,7 +145,7 @@ def tune_at(
     settings, template, cache = asked.settings, asked.template, asked.cache
     description = station.describe()
     run = Run(settings, template, asked.problem, asked.workload, station, cache, observer, description)
-    run.prepare()
+    run.prepare(fresh)
     progress = run.search(fresh)
     record, notes = run.record(progress), list[str]()
     if record is None:

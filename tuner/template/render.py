@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tuner.errors import TemplateError
 from tuner.records import Environment, Workload, names_of
-from tuner.space import Choice, Point
+from tuner.space import Choice, Knob, Point
 from tuner.template import Template, Variant
 from tuner.template.hosts import body, host_files
 from tuner.template.model_new import model_new, without_given
@@ -176,7 +176,7 @@ def defines(variant: Variant, knobs: dict[str, Choice], text: str) -> str:
     lines = []
     for knob in variant.knobs:
         macro, value = knob.name.upper(), knobs[knob.name]
-        if not re.search(rf"\b{macro}\b", text):
+        if not _mentions(text, knob):
             continue
         if isinstance(value, str):
             # Enumerators count over the template's own choices, narrowed or not.
@@ -185,6 +185,16 @@ def defines(variant: Variant, knobs: dict[str, Choice], text: str) -> str:
         else:
             lines.append(f"#define {macro} {int(value)}")
     return "".join(line + "\n" for line in lines)
+
+
+def host_knobs(template: Template, variant: Variant) -> tuple[Knob, ...]:
+    """The knobs that the source does not mention: whatever they are, the binary is the same."""
+    text = inline_includes(template.folder / variant.source)
+    return tuple(knob for knob in variant.knobs if not _mentions(text, knob))
+
+
+def _mentions(text: str, knob: Knob) -> bool:
+    return re.search(rf"\b{knob.name.upper()}\b", text) is not None
 
 
 def digest(template: Template, variant: Variant, dtypes: tuple[str, ...] = ()) -> str:
