@@ -182,12 +182,13 @@ def _miss(
 
 def _nothing_for(template: Template, here: Environment, precision: Precision, cached: list[str]) -> str:
     config = template.folder.parent.parent / "configs" / f"{template.name}.yaml"
-    command = f"tuner search {os.path.relpath(config) if config.is_file() else 'CONFIG'}"
-    hint = "" if config.is_file() else f", CONFIG a YAML file with `template: {template.name}`"
+    given = config if config.is_file() else template.folder
+    near = os.path.relpath(given)
+    command = f"tuner search {given if near.startswith('..') else near}"
     known = " | ".join(cached) if cached else f"nothing is cached for {template.name}"
     return (
         f"{template.name}: no kernel tuned for {here.device_name} ({here.device_kind}, precision {precision}): "
-        f"{known}; tune one with `{command}`{hint}"
+        f"{known}; tune one with `{command}`"
     )
 
 

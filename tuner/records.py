@@ -356,6 +356,14 @@ class Record(Stored):
     seed: int
     created: str  # ISO 8601, UTC
 
+    def __repr__(self) -> str:
+        """A line for a person: the file has the rest."""
+        shapes = ", ".join("x".join(map(str, shape)) for shape in self.workload.shapes)
+        beside = "".join(f", {c.speedup:.3g} times as fast as {c.name}" for c in self.baselines)
+        return f"{shapes} {self.workload.dtype_names}: {self.point} {self.latency_ms:.4g} ms{beside}"
+
+    __str__ = __repr__
+
     @property
     def latency_ms(self) -> float:
         """The winner's median."""

@@ -108,3 +108,46 @@ def test_it_is_tuned_called_and_exported(project: Path, needs_compiler: None) ->
     x = torch.randn(5, 64)
     torch.testing.assert_close(made(x), x.softmax(1))
     torch.testing.assert_close(Kernel(made.folder)(x), x.softmax(1))
+
+
+def bfloat16(source: str = SOURCE, **changed: Any) -> Kernel:
+    Path("softmax.cpp").write_text(source)
+    return softmax(inputs=lambda n, c: [torch.randn(n, c).bfloat16()], **changed)
+
+
+def test_it_takes_the_dtypes_of_its_inputs(project: Path) -> None:
+    assert template.load(bfloat16().folder).variants[0].dtypes == ("bfloat16",)
+    made = bfloat16('#include "numerics/element.hpp"\n' + SOURCE.replace("const float*", "const Element*"))
+    assert template.load(made.folder).variants[0].dtypes == ("float32", "float16", "bfloat16")
+
+
+def test_it_takes_a_dtype_for_each_input(project: Path) -> None:
+    made = softmax(
+        reference=lambda x, w: (x * w).softmax(1),
+        inputs=lambda n, c: [torch.randn(n, c).bfloat16(), torch.rand(c)],
+        outputs=lambda x, w: torch.empty_like(x),
+        arguments=lambda x, w, out: (x, out, *x.shape),
+    )
+    (variant,) = template.load(made.folder).variants
+    assert variant.takes(("bfloat16", "float32")) and not variant.takes(("float16",))
+
+
+def test_its_host_refuses_inputs_that_no_sizes_are_of(project: Path) -> None:
+    made = softmax(
+        reference=lambda x, w: (x * w).softmax(1),
+        inputs=lambda n, c: [torch.randn(n, c), torch.rand(c)],
+        outputs=lambda x, w: torch.empty_like(x),
+        arguments=lambda x, w, out: (x, out, *x.shape),
+    )
+    names: dict[str, Any] = {"torch": torch, "aligned": lambda x: x}
+    exec((made.folder / "softmax.py").read_text(), names)
+    for shapes in (((6, 1), (8,)), ((8,), (8,))):
+        with pytest.raises(RuntimeError, match=r"^softmax takes \(n, c\), \(c\), not \("):
+            names["softmax"](None, None, *map(torch.ones, shapes))
+
+
+def test_what_is_asked_of_a_search_is_checked_first(project: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^seconds: should be greater than 0"):
+        softmax().tune(seconds=-1)
+    with pytest.raises(ConfigError, match=r"^tune: unknown key 'secnds'"):
+        softmax().tune(secnds=1)

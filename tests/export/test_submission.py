@@ -109,4 +109,4 @@ def test_each_record_has_a_part_of_its_own(make_record: MakeRecord) -> None:
 
 def test_what_was_replaced_is_told_in_the_template_s_words(record: Record) -> None:
     whole = submission("submission.py", [record], {"plain": "one loop", "other": ""})
-    assert "- `plain`: one loop\n- `other`: no description\n" in whole
+    assert "- `plain`: one loop\n- `other`\n" in whole

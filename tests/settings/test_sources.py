@@ -8,6 +8,8 @@ import pytest
 from helpers.configs import WriteConfig, fault
 
 from tuner import settings
+from tuner.errors import ConfigError
+from tuner.settings import Settings, changed
 
 
 def test_option_goes_over_environment_over_yaml_over_default(
@@ -70,3 +72,16 @@ def test_a_misspelt_variable_is_refused(config: WriteConfig, monkeypatch: pytest
 def test_a_variable_of_somebody_else_s_is_left_alone(config: WriteConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNER_OF_PIANOS", "3")
     assert settings.load(config("template: gn_mean")).trials == 200
+
+
+def test_values_from_python_are_held_to_what_a_config_s_are(tmp_path: Path) -> None:
+    own = Settings(template=str(tmp_path))
+    made = changed(own, {"baselines": ["eager"], "shapes": [(4, 8)], "time_budget_s": 60}, {})
+    assert (made.baselines, made.shapes, made.time_budget_s) == (("eager",), ((4, 8),), 60)
+    for values, says in (
+        ({"baselines": ["eagr"]}, r"^baselines\.0: should be 'eager', .* not 'eagr'$"),
+        ({"time_budget_s": -1}, "^seconds: should be greater than 0, not -1$"),
+        ({"patiense": 3}, "^tune: unknown key 'patiense'; did you mean 'patience'"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            changed(own, values, {"time_budget_s": "seconds"})

@@ -120,6 +120,14 @@ def test_integers_come_as_they_are_unless_some_are_named(
     assert dataclasses.replace(tiny.variant("plain"), dtypes=written_for).takes(inputs) is taken
 
 
+def test_floating_point_inputs_are_of_several_dtypes_where_a_variant_says_so(tiny: template.Template) -> None:
+    mixed = dataclasses.replace(tiny.variant("plain"), dtypes=("bfloat16", "float32"), mixed=True)
+    assert mixed.takes(("bfloat16", "float32", "int64")) and mixed.takes(("float32",))
+    assert not mixed.takes(("bfloat16", "float16"))
+    with pytest.raises(TemplateError, match="variant plain: mixed is True or False, not 1"):
+        dataclasses.replace(mixed, mixed=1)
+
+
 def test_narrowing_keeps_the_default_where_it_can(tiny: template.Template) -> None:
     narrowed = tiny.space("cpu", facts(tiny), narrowing={"unroll": [8, 2], "order": ["columns"]})
     knobs = {knob.name: knob for knob in narrowed.branches[0].knobs}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
 import torch
 from torch import nn
 
@@ -52,3 +55,25 @@ def test_what_a_forward_makes_is_float64_inside_only() -> None:
     with made_in_float64():
         assert torch.ones(1).dtype == torch.float64
     assert torch.ones(1).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "widen",
+    [
+        lambda x: x.float(),
+        lambda x: x.to(torch.float32),
+        lambda x: x.softmax(0, dtype=torch.float32),
+        lambda x: x.sum(dtype=torch.float32),
+        lambda x: torch.zeros_like(x, dtype=torch.float32),
+    ],
+)
+def test_a_forward_that_widens_to_float32_stays_in_float64(widen: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    with made_in_float64():
+        assert widen(torch.ones(2, dtype=torch.float64)).dtype == torch.float64
+        assert widen(torch.ones(2, dtype=torch.float64).half()).dtype == torch.float64
+    assert widen(torch.ones(2)).dtype == torch.float32
+
+
+def test_a_forward_that_rounds_to_a_short_dtype_still_does() -> None:
+    with made_in_float64():
+        assert torch.ones(1, dtype=torch.float64).bfloat16().dtype == torch.bfloat16

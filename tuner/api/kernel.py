@@ -12,8 +12,9 @@ from tuner import kernels, problem, template
 from tuner.api.functions import arguments_of, as_expression, as_function
 from tuner.api.result import Result, run
 from tuner.errors import ConfigError
+from tuner.scaffold import dtypes
 from tuner.scaffold.source import knobs as defaults_of
-from tuner.settings import load, python_templates, working_folder
+from tuner.settings import changed, load, python_templates, working_folder
 from tuner.space import Choice
 from tuner.template.shared import read
 
@@ -53,12 +54,11 @@ class Kernel:
         if shapes is not None:
             make = self.inputs
             given_shapes = shapes if make is None else [[tuple(x.shape) for x in make(*sizes)] for sizes in shapes]
-            values["shapes"] = _tuples(given_shapes)
-        settings = load(self.folder)
+            values["shapes"] = given_shapes
         given = {key: value for key, value in values.items() if value is not None}
-        checked = type(settings).model_validate({**settings.model_dump(exclude_unset=True), **given})
+        settings = changed(load(self.folder), given, {"time_budget_s": "seconds"})
         self._model = None
-        return run(checked.given(self.folder, {}), self.folder)
+        return run(settings, self.folder)
 
     def __call__(self, *inputs: Any) -> Any:
         """The winner's result, of a model with the problem's own constructor arguments.
@@ -78,10 +78,6 @@ class Kernel:
             raise ConfigError(f"{to}: is there already")
         shutil.copytree(self.folder, to)
         return to
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def kernel(
@@ -110,7 +106,7 @@ def kernel(
         raise ConfigError(f"name: {name!r} is not a lower-case identifier")
     texts = {
         "problem.py": _problem(reference, inputs),
-        f"{name}.py": _host(name, symbol, reference, outputs, arguments),
+        f"{name}.py": _host(name, symbol, reference, inputs, outputs, arguments),
         "template.py": _template(name, source, inputs, knobs, constraints or {}),
     }
     folder = python_templates(working_folder()) / name
@@ -148,18 +144,35 @@ def _problem(reference: Function, inputs: Function) -> str:
     )
 
 
-def _host(name: str, symbol: str, reference: Function, outputs: Function, arguments: Function) -> str:
+def _host(name: str, symbol: str, reference: Function, inputs: Function, outputs: Function, arguments: Function) -> str:
     given = ", ".join(arguments_of(reference))
     aligned = "".join(f"    {x} = aligned({x})\n" for x in arguments_of(reference))
     return (
         f"{as_function(outputs, f'{name}_outputs', 'outputs')}\n\n"
         f"{as_function(arguments, f'{name}_arguments', 'arguments')}\n\n"
-        f"def {name}(model, kernel, {given}):\n{aligned}"
+        f"def {name}(model, kernel, {given}):\n{_guard(name, arguments_of(reference), inputs)}{aligned}"
         f"    results = {name}_outputs({given})\n"
         "    several = results if isinstance(results, (list, tuple)) else [results]\n"
         f'    kernel.launch("{symbol}", *{name}_arguments({given}, *several))\n'
         "    return results\n"
     )
+
+
+def _guard(name: str, given: Sequence[str], inputs: Function) -> str:
+    """A refusal of inputs that no sizes are of: another number of dimensions, or one size that is two numbers."""
+    names, (shapes, _) = arguments_of(inputs), _made(inputs)
+    called = {_FIRST + _STEP * i: size for i, size in enumerate(names)}
+    first: dict[str, str] = {}
+    differ = []
+    for tensor, shape in zip(given, shapes, strict=False):
+        differ.append(f"{tensor}.dim() != {len(shape)}")
+        for axis, number in enumerate(shape):
+            here = f"{tensor}.shape[{axis}]"
+            if number in called and first.setdefault(called[number], here) != here:
+                differ.append(f"{here} != {first[called[number]]}")
+    wanted = ", ".join(f"({', '.join(called.get(number, str(number)) for number in shape)})" for shape in shapes)
+    found = ", ".join(f"{{tuple({tensor}.shape)}}" for tensor in given)
+    return f"    if {' or '.join(differ)}:\n        raise RuntimeError(f'{name} takes {wanted}, not {found}')\n"
 
 
 def _template(
@@ -169,7 +182,11 @@ def _template(
     knobs: Mapping[str, Sequence[Choice]],
     constraints: Mapping[str, Function],
 ) -> str:
-    known = defaults_of(read(source), source.name)
+    text = read(source)
+    known = defaults_of(text, source.name)
+    shapes, floats = _made(inputs)
+    has_element = dtypes.has_element(text) and set(floats) <= set(dtypes.OF_ELEMENT)
+    taken = dtypes.OF_ELEMENT if has_element else floats or ("float32",)
     lines = []
     for knob, choices in knobs.items():
         default = known[knob][1] if knob in known and known[knob][1] in choices else choices[0]
@@ -180,17 +197,24 @@ def _template(
     ]
     return (
         "from tuner.space import Constraint, Knob\nfrom tuner.template import Variant\n\n\n"
-        f"def axes(init, shapes):\n    return {{{_axes(inputs)}}}\n\n\n"
+        f"def axes(init, shapes):\n    return {{{_axes(arguments_of(inputs), shapes)}}}\n\n\n"
         f'VARIANTS = (\n    Variant(\n        name="{name}",\n'
         f'        device="{"cuda" if source.suffix == ".cu" else "cpu"}",\n        source="{source.name}",\n'
+        f"{dtypes.arguments(taken, len(floats) > 1)}"
         f"        knobs=(\n{''.join(lines)}        ),\n        constraints=(\n{''.join(rules)}        ),\n    ),\n)\n"
     )
 
 
-def _axes(inputs: Function) -> str:
-    """Each parameter of `inputs` as the size of the inputs that it is, found by asking for sizes that all differ."""
-    names = arguments_of(inputs)
-    shapes = [tuple(x.shape) for x in inputs(*(_FIRST + _STEP * i for i in range(len(names))))]
+def _made(inputs: Function) -> tuple[list[tuple[int, ...]], tuple[str, ...]]:
+    """The shapes of the inputs, of sizes that all differ, and the dtypes of the floating-point ones."""
+    sizes = [_FIRST + _STEP * i for i in range(len(arguments_of(inputs)))]
+    made = list(inputs(*sizes))
+    names = [str(x.dtype).removeprefix("torch.") for x in made if x.is_floating_point()]
+    return [tuple(x.shape) for x in made], tuple(dict.fromkeys(names))
+
+
+def _axes(names: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> str:
+    """Each parameter of `inputs` as the size of the inputs that it is."""
     found = []
     for i, name in enumerate(names):
         size = _FIRST + _STEP * i

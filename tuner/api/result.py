@@ -12,17 +12,25 @@ from typing import Any
 from tuner.export import winners
 from tuner.kernels import require_backward
 from tuner.records import Record, Trial
+from tuner.screen import pulse
+from tuner.screen.screen import Screen
+from tuner.screen.tables import console, shapes
 from tuner.search import tune as search
 from tuner.settings import Settings, cache_root, load
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
-    """The outcomes of a search, one for each workload."""
+    """The outcomes of a search, one for each workload; printed, a line for each."""
 
     settings: Settings
     cache: Path
     outcomes: tuple[search.Outcome, ...]
+
+    def __repr__(self) -> str:
+        return "\n".join(str(o.record or f"{shapes(o.workload)}: nothing right") for o in self.outcomes)
+
+    __str__ = __repr__
 
     @property
     def best(self) -> Record | None:
@@ -63,7 +71,8 @@ class Result:
         """
         require_backward(backward)
         file = Path(file)
-        winners.export_winners(self.settings, self.cache, file, force, _say, backward is not None)
+        with pulse.telling(_say) as begin:
+            winners.export_winners(self.settings, self.cache, file, force, begin, backward is not None)
         return file
 
 
@@ -77,9 +86,13 @@ def tune(config: str | Path, **options: Any) -> Result:
 
 
 def run(settings: Settings, place: Path) -> Result:
-    """Search what settings ask for, into the cache of the project around `place`."""
-    cache = cache_root(place, settings.template)
-    return Result(settings, cache, tuple(search.tune(settings, cache, _Progress())))
+    """Search what settings ask for, into the cache of the project around `place`; told as `tuner search` tells it."""
+    cache, outcomes = cache_root(place, settings.template), []
+    with Screen(console(stderr=True), Path(settings.template).name) as view:
+        for outcome in search.tune(settings, cache, view):
+            view.outcome(outcome)
+            outcomes.append(outcome)
+    return Result(settings, cache, tuple(outcomes))
 
 
 def _text(value: Any) -> str:
@@ -97,29 +110,3 @@ def _lists(value: Any) -> Any:
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr)
-
-
-class _Progress:
-    """Implements `search.Observer`: a line on stderr when there is something better."""
-
-    def __init__(self) -> None:
-        self.best = float("inf")
-
-    def stage(self, text: str) -> None:
-        _say(f"{text} …")
-
-    def workload(self, workload: Any, space: Any, environment: Any) -> None:
-        self.best = float("inf")
-        _say(f"{', '.join('x'.join(map(str, shape)) for shape in workload.shapes)} on {environment.device_name}")
-
-    def eager(self, performance: Any) -> None:
-        _say(f"eager takes {performance.latency_ms:.4g} ms")
-
-    def progress(self, progress: Any) -> None:
-        best = progress.best
-        if best is not None and best.evaluation.latency_ms < self.best:
-            self.best = best.evaluation.latency_ms
-            _say(f"trial {len(progress.trials)}: {self.best:.4g} ms  [{best.point}]")
-
-    def final(self, done: int, total: int) -> None:
-        pass

@@ -42,7 +42,7 @@ def _roots(folder: Path | None) -> list[Path]:
 def cache_ls(folder: Path | None, as_json: bool) -> None:
     """List the winners in the cache."""
     from tuner import store
-    from tuner.cli import tables
+    from tuner.screen import tables
 
     scans = [store.scan(root) for root in _roots(folder)]
     found = [entry for entries, _ in scans for entry in entries]
@@ -59,7 +59,7 @@ def cache_ls(folder: Path | None, as_json: bool) -> None:
 
 def _row(entry: Entry) -> list[str]:
     from tuner import store
-    from tuner.cli import tables
+    from tuner.screen import tables
 
     record = entry.record
     eager = next((f"{b.speedup:.2f}x" for b in record.baselines if b.name == "eager"), "")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner.cli import pulse
 from tuner.errors import ConfigError, TunerError
+from tuner.screen import pulse
 
 if TYPE_CHECKING:
     from tuner.drafting.drafts import Drafted
@@ -108,8 +108,8 @@ def given(path: Path, say: Callable[[str], None]) -> Given:
     if path.is_file():
         for fault in static.faults(path):
             raise ConfigError(fault)
-    with pulse.told("drafting", say):
-        draft = drafts.drafted(path, settings.drafts_folder(path), toolchain.environment(), say)
+    with pulse.telling(say) as begin:
+        draft = drafts.drafted(path, settings.drafts_folder(path), toolchain.environment(), begin)
     return Given(path, draft.folder, draft)
 
 

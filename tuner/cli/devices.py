@@ -14,8 +14,8 @@ from rich.text import Text
 
 from tuner.cli.configs import Given, WrongConfigs
 from tuner.cli.events import Events
-from tuner.cli.screen import Screen
 from tuner.errors import TunerError
+from tuner.screen.screen import Screen
 from tuner.search.host import Host
 from tuner.search.observer import Observer
 from tuner.search.outcomes import Done

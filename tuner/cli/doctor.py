@@ -14,7 +14,7 @@ from tuner.cli.output import json_option, print_json
 def doctor(as_json: bool) -> None:
     """Say what works on this machine: compilers, PyTorch, GPU, driver."""
     from tuner.backends.doctor import checks
-    from tuner.cli import tables
+    from tuner.screen import tables
 
     found = checks()
     if as_json:

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from tuner.cli.configs import config_argument, given, override
 from tuner.cli.output import json_option, print_json, say
 from tuner.errors import ConfigError, UnjudgeableError
+from tuner.screen import pulse
 
 FORMATS = ("kernelbench", "module", "kernels", "flashinfer", "gpumode", "source")  # the test compares with winners'
 EXIT_CODES = {"right": 0, "wrong": 1, "cannot be judged": 3}
@@ -43,7 +44,8 @@ def export(
     config = given(config, say(as_json)).config
     one = settings.load(config, {"device": device, "precision": precision})
     cache = settings.cache_root(config, one.template)
-    written = winners.export_winners(one, cache, output, force, say(as_json), backward is not None, form)
+    with pulse.telling(say(as_json)) as begin:
+        written = winners.export_winners(one, cache, output, force, begin, backward is not None, form)
     if as_json:
         print_json({"submission": str(output), "records": [r.model_dump(mode="json") for r in written]})
     else:
@@ -77,8 +79,8 @@ def verify(
     """
     from tuner import backends
     from tuner.backends import toolchain
-    from tuner.cli import tables
     from tuner.execution import verdict
+    from tuner.screen import tables
     from tuner.settings import resolve
 
     verdict.require_file(file)
@@ -87,9 +89,10 @@ def verify(
     torch_device = backends.resolve(device)
     correctness, reason = None, ""
     try:
-        correctness = verdict.verify(
-            file, problem, workload, torch_device, error_budget, say(as_json), mutants=True, leaves=left
-        )
+        with pulse.telling(say(as_json)) as begin:
+            correctness = verdict.verify(
+                file, problem, workload, torch_device, error_budget, begin, mutants=True, leaves=left
+            )
         word = "wrong" if correctness.fault else "right"
     except UnjudgeableError as fault:
         word, reason = "cannot be judged", str(fault)

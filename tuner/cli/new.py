@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tuner.cli import pulse
+from tuner.screen import pulse
 
 FILE = click.Path(path_type=Path)
 
@@ -22,8 +22,8 @@ def new(folder: Path, source: Path | None, problem: Path | None) -> None:
 
     place = Path(os.path.abspath(folder))
     if problem is not None and source is None:
-        click.echo(f"drafting {problem}")
-        with pulse.told("drafting", click.echo):
+        with pulse.telling(click.echo) as begin:
+            begin(f"drafting {problem}")
             draft = new_draft(place, problem)
         click.echo("\n".join(draft.plan))
         files = sorted(place.iterdir())

@@ -79,7 +79,7 @@ def _documents(searches: list[Searched], form: str, output: Path | None) -> None
 
 def _listing(searches: list[Searched]) -> None:
     """What there is, for a person: a line a search."""
-    from tuner.cli import tables
+    from tuner.screen import tables
 
     rows = []
     for each in searches:

@@ -71,7 +71,7 @@ def search(
     from tuner.cli import devices
     from tuner.cli.cluster import searched as searched_on_cluster
     from tuner.cli.events import Events
-    from tuner.cli.tables import console
+    from tuner.screen.tables import console
 
     def tell(line: str) -> None:
         click.echo(line, err=as_json)
@@ -103,7 +103,7 @@ def _searched(
     replace: bool,
 ) -> Iterator[tuple[Given, Outcome]]:
     """One search after the other, each on its config's device; the one that was interrupted is the last."""
-    from tuner.cli.screen import Screen
+    from tuner.screen.screen import Screen
     from tuner.search.tune import tune
     from tuner.settings import cache_root
 

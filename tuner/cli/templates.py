@@ -60,7 +60,7 @@ class VariantListing(BaseModel):
 def templates(names: tuple[str, ...], as_json: bool) -> None:
     """List templates: variants, knobs, the size of each space."""
     from tuner import settings, template
-    from tuner.cli import tables
+    from tuner.screen import tables
 
     here = settings.working_folder()
     found = [template.load(settings.folder_of(name, here)) for name in names or sorted(settings.template_folders(here))]
@@ -74,7 +74,7 @@ def templates(names: tuple[str, ...], as_json: bool) -> None:
 
 
 def _print(listing: VariantListing, console: Console) -> None:
-    from tuner.cli import tables
+    from tuner.screen import tables
 
     click.echo(f"{listing.template} {listing.variant} ({listing.device}): {listing.doc}")
     click.echo(f"  {listing.points} points before constraints")

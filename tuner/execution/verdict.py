@@ -80,7 +80,7 @@ def verify(
             missed = lane.self_check().missed
             if missed:
                 raise UnjudgeableError(f"{problem}: the suite finds nothing wrong with {', '.join(missed)}")
-        say(f"building and verifying {file}")
+        say(f"building and verifying {file.name}")
         sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
         try:
             return examine(lane, file.resolve(), sha256, leaves=leaves)

@@ -94,7 +94,7 @@ def _parent(output: Path) -> None:
 def _refuse_losers(records: Sequence[Record], force: bool) -> None:
     lost = [] if force else losers(records)
     if lost:
-        raise ExportError(f"{lost[0]}; --force exports it all the same")
+        raise ExportError(f"{lost[0]}; --force (from Python force=True) exports it all the same")
 
 
 def identifier(name: str) -> str:

@@ -86,7 +86,7 @@ def write(
         raise ExportError(f"{output}: {'is a folder' if output.is_dir() else f'no such folder: {output.parent}'}")
     lost = [] if force else losers(records)
     if lost:
-        raise ExportError(f"{lost[0]}; --force exports it all the same")
+        raise ExportError(f"{lost[0]}; --force (from Python force=True) exports it all the same")
     candidate = compose(template, records, reference)
     replaced = {r.point.variant: template.variant(r.point.variant).doc for r in records}
     described = output.with_suffix(".md")

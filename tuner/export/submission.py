@@ -39,7 +39,7 @@ def submission(file_name: str, records: Sequence[Record], replaced: Mapping[str,
             f"It holds {len(records)} tuned kernels and takes the one whose shapes are nearest the input's.",
         ]
     lines += ["", "## What was replaced", ""]
-    lines += [f"- `{name}`: {doc or 'no description'}" for name, doc in replaced.items()]
+    lines += [f"- `{name}`" + (f": {doc}" if doc else "") for name, doc in replaced.items()]
     for record in records:
         lines += ["", *_one(record)]
     device = first.environment

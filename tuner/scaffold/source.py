@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tuner.errors import TemplateError
 from tuner.problem import static
+from tuner.scaffold import dtypes
 from tuner.template.signatures import Signature, signatures, without_comments
 
 _DEFAULT = re.compile(
@@ -47,7 +48,9 @@ def _choices(default: int) -> tuple[int, ...]:
     return tuple(sorted({max(1, default // 2), default, 2 * default}))
 
 
-def template_text(name: str, file: str, found: dict[str, tuple[tuple[int, ...], int]]) -> str:
+def template_text(name: str, file: str, text: str, function: Signature) -> str:
+    found = knobs(text, file)
+    taken, mixed = dtypes.of_launcher(function, text)
     device = "cuda" if file.endswith(".cu") else "cpu"
     lines = [f'            Knob("{knob}", {choices}, {default}),\n' for knob, (choices, default) in found.items()]
     return f'''"""The search space of {file}: its knobs, and what no point may be. Plain Python, without torch."""
@@ -66,7 +69,7 @@ VARIANTS = (
         name="{name}",
         device="{device}",
         source="{file}",
-        knobs=(
+{dtypes.arguments(taken, mixed)}        knobs=(
 {"".join(lines)}        ),
         # Rules: k has the knobs, f has the sizes and the device's limits, such as
         # Constraint("whole vectors", lambda k, f: f.size0_1 % k.vector_width == 0),

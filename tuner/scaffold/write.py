@@ -13,7 +13,7 @@ from tuner.drafting import drafts
 from tuner.drafting.drafts import Drafted
 from tuner.errors import ConfigError, TemplateError
 from tuner.problem import static
-from tuner.scaffold.source import host_text, knobs, launcher, problem_text, template_text
+from tuner.scaffold.source import host_text, launcher, problem_text, template_text
 from tuner.template.shared import read
 
 EXAMPLE = Path(__file__).with_name("example")
@@ -92,7 +92,7 @@ def _texts(name: str, source: Path, problem: Path) -> dict[str, str]:
     function = launcher(text, source)
     return {
         "problem.py": read(problem),
-        "template.py": template_text(name, file, knobs(text, file)),
+        "template.py": template_text(name, file, text, function),
         f"{name}.py": host_text(name, function, text, problem),
         file: text,
     }

@@ -11,13 +11,14 @@ from tuner.settings.project import (
     template_folders,
     working_folder,
 )
-from tuner.settings.sources import load
+from tuner.settings.sources import changed, load
 
 __all__ = [
     "SCHEMA_FILE",
     "Settings",
     "cache_root",
     "cache_roots",
+    "changed",
     "drafts_folder",
     "folder_of",
     "json_schema",

@@ -28,7 +28,7 @@ def first(error: ValidationError, values: dict[str, Any], path: Path, given_by: 
     found: Any = values[key]
     steps: list[str] = []
     for step in fault["loc"][1:]:
-        inside: Any = found if isinstance(found, dict) else range(len(found)) if isinstance(found, list) else ()
+        inside: Any = found if isinstance(found, dict) else range(len(found)) if isinstance(found, list | tuple) else ()
         if step in inside:
             found = found[step]
             steps.append(str(step))

@@ -70,6 +70,19 @@ def load(path: Path, overrides: Mapping[str, str | None] | None = None) -> Setti
     return settings.given(path, given_by)
 
 
+def changed(settings: Settings, values: Mapping[str, Any], names: Mapping[str, str]) -> Settings:
+    """The settings with these values, as Python has them; `names` has what a key is called there, where it is not so.
+
+    Raises ConfigError.
+    """
+    both = {**settings.model_dump(exclude_unset=True), **values}
+    given_by = {key: names.get(key, key) for key in both}
+    try:
+        return Settings.model_validate(_tuples(both)).given(Path(settings.template), given_by)
+    except ValidationError as error:
+        raise ConfigError(faults.first(error, both, Path("tune"), given_by)) from None
+
+
 def _one_of_device_and_devices(values: dict[Any, Any], given_by: dict[str, str], sources: Sequence[str]) -> None:
     """Of `device` and `devices` the one counts that was given last. Raises ConfigError for both in one place."""
     if not {"device", "devices"} <= given_by.keys():
@@ -108,7 +121,7 @@ def _words(text: str) -> list[str]:
 
 def _tuples(value: Any) -> Any:
     """Lists as tuples, which is how frozen settings hold them."""
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return tuple(_tuples(item) for item in value)
     if isinstance(value, dict):
         return {key: _tuples(item) for key, item in value.items()}

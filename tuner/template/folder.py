@@ -133,10 +133,14 @@ class Template:
         """Raise TemplateError when none of these variants takes inputs of these dtypes."""
         kept = self._asked_for(variants, device)
         if not any(variant.takes(dtypes) for variant in kept):
-            known = "; ".join(f"{variant.name} takes {' or '.join(variant.dtypes)}" for variant in kept)
+            known = "; ".join(
+                f"{variant.name} takes {' or '.join(variant.dtypes)}"
+                + ("" if variant.mixed else ", all floating-point inputs of one dtype")
+                for variant in kept
+            )
             raise TemplateError(
-                f"template {self.name}: no variant takes inputs of {', '.join(dict.fromkeys(dtypes))}: {known}, "
-                "all floating-point inputs of one dtype"
+                f"template {self.name}: no variant takes inputs of {', '.join(dict.fromkeys(dtypes))}: {known}; "
+                f"Variant(dtypes=..., mixed=...) in {self.folder / 'template.py'} names what else a source takes"
             )
 
     def _none_for(self, device: str) -> str:

@@ -28,9 +28,9 @@ class Variant:
     `leaves` names the operators that its host leaves to PyTorch, without namespace and overload ("gelu"): beside
     products and moving data, which every candidate may, these count as no fall-back, and every record says so.
 
-    `dtypes` names the dtypes, as torch calls them, of which its floating-point inputs may be, all of one at a time; a
-    workload of another is not its. Integers and truth values come as the problem gives them; where `dtypes` names some
-    of these too, they are the only ones.
+    `dtypes` names the dtypes, as torch calls them, of which its floating-point inputs may be, all of one at a time, or
+    with `mixed` each of any; a workload of another is not its. Integers and truth values come as the problem gives
+    them; where `dtypes` names some of these too, they are the only ones.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Variant:
     host: str = ""
     leaves: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ("float32",)
+    mixed: bool = False
 
     def __post_init__(self) -> None:
         # The host becomes a Python function's name, the source a file's of the template's own folder.
@@ -67,6 +68,8 @@ class Variant:
             raise TemplateError(f"variant {self.name}: leaves wants a tuple of operators' names, not {self.leaves!r}")
         if not isinstance(self.dtypes, tuple) or not self.dtypes or not all(isinstance(d, str) for d in self.dtypes):
             raise TemplateError(f"variant {self.name}: dtypes wants a tuple of names such as ('float32',)")
+        if not isinstance(self.mixed, bool):
+            raise TemplateError(f"variant {self.name}: mixed is True or False, not {self.mixed!r}")
         fault = operators_fault(self.leaves)
         if fault:
             raise TemplateError(f"variant {self.name}: leaves: {fault}")
@@ -79,4 +82,4 @@ class Variant:
         found, known = set(dtypes), set(self.dtypes)
         floats = found & set(FLOATING)
         others = found - floats
-        return len(floats) <= 1 and floats <= known and (others <= known or known <= set(FLOATING))
+        return (len(floats) <= 1 or self.mixed) and floats <= known and (others <= known or known <= set(FLOATING))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import nn
+
+from tuner.verification.dispatch import DispatchMode
 
 NORMS = (nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
@@ -36,13 +39,24 @@ def doubled(x: torch.Tensor) -> torch.Tensor:
 
 @contextlib.contextmanager
 def made_in_float64() -> Iterator[None]:
-    """Inside, tensors that a forward makes without naming a dtype are float64."""
+    """Inside, tensors that a forward makes without naming a dtype, or as float32, are float64."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        yield
+        with _Float32AsFloat64():
+            yield
     finally:
         torch.set_default_dtype(before)
+
+
+class _Float32AsFloat64(DispatchMode):
+    """`x.float()` in a forward asks for more precision than x has, not for less than an oracle's."""
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if kwargs.get("dtype") is torch.float32:
+            kwargs = {**kwargs, "dtype": torch.float64}
+        return function(*args, **kwargs)
 
 
 def main_parameters(model: nn.Module) -> set[str]:

@@ -12,7 +12,6 @@ import pytest
 from helpers.tiny import HERE, MakeRecord, changed
 from rich.console import Console
 
-from tuner.cli.screen import PLAIN_EVERY_S, Screen
 from tuner.records import (
     CaseResult,
     Comparison,
@@ -25,6 +24,7 @@ from tuner.records import (
     Trial,
     Workload,
 )
+from tuner.screen.screen import PLAIN_EVERY_S, Screen
 from tuner.search.progress import Budget, Progress
 from tuner.search.tune import Outcome
 from tuner.space import Branch, Knob, Point, Space
@@ -188,6 +188,15 @@ def test_the_table_leaves_out_what_was_not_measured(shown: Shown, make_record: M
     on.outcome(outcome(changed(make_record(), baselines=(), floor=None)))
     rows = [line.split()[0] for line in lines()]
     assert rows[1:4] == ["median", "winner", "knobs:"]
+
+
+def test_a_floor_of_nothing_is_left_out(shown: Shown, make_record: MakeRecord) -> None:
+    on, lines = shown
+    floor = make_record().floor
+    assert floor is not None
+    in_the_caches = changed(make_record(), baselines=(), floor=changed(floor, memory_ms=0.0, compute_ms=0.0))
+    on.outcome(outcome(in_the_caches))
+    assert "floor" not in [line.split()[0] for line in lines()]
 
 
 def test_the_end_tells_how_it_came_about(shown: Shown, make_record: MakeRecord) -> None:

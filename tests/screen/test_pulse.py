@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tuner.cli.pulse import SILENCE_S, Pulse
+from tuner.screen.pulse import SILENCE_S, Pulse, telling
 
 
 @pytest.fixture
@@ -44,3 +44,15 @@ def test_its_thread_ends_with_it() -> None:
     assert any(thread.name == "pulse" for thread in threading.enumerate())
     pulse.stop()
     assert not any(thread.name == "pulse" for thread in threading.enumerate())
+
+
+def test_a_line_that_begins_something_is_followed_by_how_long_that_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuner.screen.pulse.EVERY_S", 0.01)
+    monkeypatch.setattr("tuner.screen.pulse.SILENCE_S", 0.05)
+    said: list[str] = []
+    with telling(said.append) as begin:
+        begin("compiling")
+        deadline = time.monotonic() + 10
+        while len(said) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert said[:2] == ["compiling", "  … 0 s"]

@@ -39,7 +39,7 @@ def table(record: Record) -> Table:
     for label, comparison in [*others, *((c.name, c) for c in record.baselines)]:
         interval = f"{comparison.speedup_low:.3f} to {comparison.speedup_high:.3f}"
         rows.add_row(label, *_timing(comparison.performance), f"{comparison.speedup:.3f}x", interval)
-    if record.floor is not None:
+    if record.floor is not None and record.floor.floor_ms > 0:  # 0: all of it fits the caches
         share = record.floor.floor_ms / performance.latency_ms
         rows.add_row(
             "floor", _ms(record.floor.floor_ms), "", "", f"({share:.0%} of the winner's time)", _bound(record.floor)

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from tuner.cli.pulse import Pulse
-from tuner.cli.tables import shapes, table
 from tuner.records import Environment, Performance, Trial, Workload
+from tuner.screen.pulse import Pulse
+from tuner.screen.tables import shapes, table
 from tuner.search.progress import Progress
 from tuner.search.tune import Outcome
 from tuner.space import Space

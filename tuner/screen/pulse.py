@@ -61,17 +61,20 @@ class Pulse:
 
 
 @contextlib.contextmanager
-def told(doing: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Inside, that it lasts is said in a line every few seconds."""
+def telling(say: Callable[[str], None]) -> Iterator[Callable[[str], None]]:
+    """What says a line that begins something; that this lasts is said in lines, every few seconds and then rarer."""
 
     def still(_: str, seconds: float) -> None:
-        if pulse.due(seconds, SILENCE_S):
+        if pulse.due(seconds, max(SILENCE_S, seconds / 5)):
             say(f"  … {seconds:.0f} s")
 
+    def begin(doing: str) -> None:
+        pulse.begin(doing)
+        say(doing)
+
     pulse = Pulse(still)
-    pulse.begin(doing)
     pulse.start()
     try:
-        yield
+        yield begin
     finally:
         pulse.stop()

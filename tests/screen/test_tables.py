@@ -6,8 +6,8 @@ import io
 
 from rich.console import Console
 
-from tuner.cli import tables
 from tuner.records import CaseResult, Correctness
+from tuner.screen import tables
 
 
 def test_cases_tell_which_is_wrong_and_by_how_much() -> None:
