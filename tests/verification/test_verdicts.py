@@ -192,7 +192,12 @@ def test_values_beyond_the_domain_are_not_judged_and_said(tmp_path: Path) -> Non
 
 def test_a_reference_that_float64_does_not_suit_cannot_be_judged(tmp_path: Path) -> None:
     with pytest.raises(UnjudgeableError, match="it cannot be computed in float64"):
-        make_suite(tmp_path, "return x @ torch.ones(8, 8, dtype=torch.float32)")
+        make_suite(tmp_path, "return x @ torch.frombuffer(bytearray(256), dtype=torch.float32).view(8, 8)")
+
+
+def test_a_reference_that_widens_by_itself_is_judged_in_float64(tmp_path: Path) -> None:
+    suite = make_suite(tmp_path, "return (x.float() @ torch.ones(8, 8, dtype=torch.float32)).to(x.dtype)")
+    assert failures(suite, honest(suite)) == {}
 
 
 def test_a_reference_that_is_nowhere_finite_cannot_be_judged(tmp_path: Path) -> None:
