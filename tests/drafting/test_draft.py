@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,9 @@ Drafted = Callable[..., Pair]  # the fixture `drafted`
 
 @pytest.fixture
 def drafted(tmp_path: Path) -> Drafted:
-    """The model of a problem of the given forward, layer and inputs, and ModelNew of its draft."""
+    """The model of a problem of the given forward, layer and inputs, and ModelNew of its draft for another dtype."""
 
-    def make(forward: str, **parts: str) -> Pair:
+    def make(forward: str, dtype: str = "", **parts: str) -> Pair:
         loaded = write_problem(tmp_path, f"return {forward}", **parts)
         workload = problem.default_workload(loaded)
         graph = trace(loaded, workload)
@@ -42,6 +43,8 @@ def drafted(tmp_path: Path) -> Drafted:
         variant = loaded_template.variant("fused_cpu")
         point = Point(variant.name, tuple((knob.name, knob.default) for knob in variant.knobs))
         tuned = render.Tuned(point, workload.shapes, workload.dtype, "Test CPU", "match", workload.each_dtype)
+        if dtype:
+            tuned = dataclasses.replace(tuned, dtype=dtype)
         names: dict[str, Any] = {}
         exec(render.candidate(loaded_template, [tuned]).text, names)
         models = (loaded.model(*workload.init), names["ModelNew"](*workload.init))
@@ -104,6 +107,17 @@ def test_a_result_in_another_order_of_dimensions(drafted: Drafted) -> None:
 def test_modules_of_a_list_are_reached(drafted: Drafted) -> None:
     pair = drafted("self.layer(x) * 2", layer="nn.Sequential(nn.PReLU(), nn.PReLU())")
     assert same(pair, torch.randn(16, 8))
+
+
+def test_what_is_found_of_a_row_is_kept_in_float(drafted: Drafted) -> None:
+    layer = "nn.LayerNorm(8)"
+    model, new = drafted(
+        "F.max_pool2d(self.layer(x), 2)", dtype="float16", layer=layer, inputs="torch.randn(2, 3, 6, 8)"
+    )
+    x = (torch.randn(2, 3, 6, 8) + 100).half()
+    with torch.no_grad():
+        found, wanted = new.half()(x), model.double()(x.double())
+    torch.testing.assert_close(found.double(), wanted, atol=4e-3, rtol=0)
 
 
 @pytest.mark.parametrize("shape", [(), (1, 1)])

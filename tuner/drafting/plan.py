@@ -60,7 +60,20 @@ class Plan:
     @property
     def outside(self) -> set[Ref]:
         """What is returned, kept in a buffer, or read by PyTorch: contiguous in the order of its dimensions."""
-        found = {*self.graph.outputs, *(ref for _, ref in self.graph.updates), *self.layouts.kept}
+        return self._and_viewed({ref for _, ref in self.graph.updates} | self._seen)
+
+    @property
+    def typed(self) -> set[Ref]:
+        """Those of them that have the graph's dtype; a buffer converts what it is given."""
+        return self._and_viewed(self._seen)
+
+    @property
+    def _seen(self) -> set[Ref]:
+        return {*self.graph.outputs, *self.layouts.kept}
+
+    def _and_viewed(self, refs: set[Ref]) -> set[Ref]:
+        """With what PyTorch reads, and what all these are views of."""
+        found = set(refs)
         for node in reversed(self.graph.nodes):
             if isinstance(node, Product | Library) or (isinstance(node, View) and Ref(node.name) in found):
                 found.update(node.refs)

@@ -13,7 +13,7 @@ from tuner.drafting.host import host
 from tuner.drafting.plan import FLOATING, Plan, plan
 from tuner.drafting.region import Kernel
 from tuner.drafting.rewrite import free_biases, parted
-from tuner.drafting.scope import C_TYPES
+from tuner.drafting.scope import C_TYPES, Scope
 from tuner.drafting.shorten import shortened
 from tuner.drafting.sources import Schedule, header, schedule_name, source
 from tuner.drafting.spaces import knobs, spaces
@@ -133,18 +133,25 @@ class _Writer:
 
 
 def _types(made: Plan) -> dict[Ref, str]:
-    """The C type of the elements of every tensor that a kernel reads or writes."""
-    outside = made.outside
+    """The C type of the elements of every tensor that a kernel reads or writes.
+
+    A draft holds for other dtypes than it is made for: what is found of a row is kept in float between two kernels,
+    unless one of them goes over it element by element, as families do over tensors of Element alone.
+    """
+    typed = made.typed
     types: dict[Ref, str] = {}
     for kernel in made.kernels:
-        is_outside = any(result.ref in outside for result in kernel.results if result.is_total)
         for result in kernel.results:
-            dtype = made.graph[result.ref].dtype
-            is_wider = result.is_total and not is_outside and dtype != "float32"
-            is_index = result.ref.field == "index" or dtype == "int64"
-            types[result.ref] = "long long" if is_index else "float" if is_wider else "Element"
+            is_index = result.ref.field == "index" or made.graph[result.ref].dtype == "int64"
+            types[result.ref] = "long long" if is_index else "Element"
     for kernel in made.kernels:
         for term in kernel.reads():
             if term.ref is not None and term.ref not in types:
                 types[term.ref] = C_TYPES.get(made.graph[term.ref].dtype, "Element")
+    gone_over = {ref for kernel in made.kernels for ref in Scope(kernel, types).inputs}
+    for kernel in made.kernels:
+        totals = [result.ref for result in kernel.results if result.is_total and types[result.ref] == "Element"]
+        is_narrow = any(made.graph[ref].dtype != "float32" for ref in totals)
+        if not typed.intersection(totals) and (is_narrow or not gone_over.intersection(totals)):
+            types.update(dict.fromkeys(totals, "float"))
     return types
