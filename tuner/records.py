@@ -173,6 +173,10 @@ class CaseResult(Stored):
         """The same verdict; `note` is its detail where it has none."""
         return self._with(detail=self.detail or note)
 
+    def with_addition(self, text: str) -> CaseResult:
+        """The same verdict with more said of it."""
+        return self._with(detail=self.detail + text)
+
 
 class Correctness(Stored):
     """All cases; `error_ratio` is the largest error over the reference's own; KernelBench's 1e-4 beside it."""

@@ -88,3 +88,12 @@ def test_sizes_are_read_where_they_are_plain_numbers(
     edit(file, "torch.rand(4, 8)", "torch.rand((n, c)).half()")
     file.write_text(text + file.read_text())
     assert static.own_workload(file) == (([8], shapes) if shapes else None)
+
+
+def test_a_reference_that_is_still_to_be_written_is_said(file: Path) -> None:
+    file.write_text(
+        "class Model:\n    def forward(self, x):\n        raise NotImplementedError('write')\n"
+        "def get_inputs():\n    return [1]\ndef get_init_inputs():\n    return []\n"
+    )
+    said = "the reference is still to be written: Model.forward raises NotImplementedError"
+    assert static.faults(file) == [f"{file}:3: {said}"]

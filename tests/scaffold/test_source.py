@@ -18,12 +18,12 @@ from tuner.scaffold.source import knobs
     ],
 )
 def test_choices_lie_around_the_default(default: int, choices: tuple[int, ...]) -> None:
-    text = f"#ifndef TILE  // of a block\n#define TILE {default}\n#endif\n"
+    text = f"#ifndef TILE  // of a block\n#define TILE {default}\n#endif\nint n = TILE;\n"
     assert knobs(text, "a.cu") == {"tile": (choices, default)}
 
 
 def test_a_block_has_no_more_threads_than_the_device_takes() -> None:
-    text = "#ifndef BLOCK_SIZE\n#define BLOCK_SIZE 512\n#endif\n"
+    text = "#ifndef BLOCK_SIZE\n#define BLOCK_SIZE 512\n#endif\nint n = BLOCK_SIZE;\n"
     assert knobs(text, "a.cu")["block_size"][0] == (128, 256, 512, 1024)
     assert knobs(text, "a.cpp")["block_size"][0][-1] == 2048
 
@@ -32,10 +32,11 @@ def test_a_block_has_no_more_threads_than_the_device_takes() -> None:
     "text",
     [
         "#define TILE 4\n",
-        "#ifndef SCALAR\n#define SCALAR float\n#endif\n",
+        "#ifndef SCALAR\n#define SCALAR float\n#endif\nSCALAR x;\n",
         "#ifndef GUARD_H\n#define GUARD_H\n#endif\n",
+        "#ifndef UNUSED\n#define UNUSED 4\n#endif\n",
         "// #ifndef TILE\n// #define TILE 4\n",
     ],
 )
-def test_what_is_no_number_is_no_knob(text: str) -> None:
+def test_what_is_no_number_or_is_not_used_is_no_knob(text: str) -> None:
     assert knobs(text, "a.cu") == {}

@@ -96,7 +96,9 @@ def test_a_problem_alone_is_drafted(tmp_path: Path, own: tuple[Path, Path]) -> N
 
 def test_a_source_alone_gives_a_reference_to_be_written(tmp_path: Path, own: tuple[Path, Path]) -> None:
     new_template(tmp_path / "rms", own[0])
-    kernel = sound(tmp_path / "rms")
+    (fault,) = static.faults(settings.load(tmp_path / "rms"))
+    assert "problem.py:13: the reference is still to be written" in fault
+    kernel = template.load(tmp_path / "rms")
     loaded = problem.load(kernel.problem)
     assert problem.default_workload(loaded).shapes == ((512, 1024), (512, 1024))
     with pytest.raises(ProblemError, match="write here, with PyTorch, what rms_norm computes"):
@@ -124,6 +126,38 @@ def test_what_cannot_be_made_is_one_line(
     with pytest.raises(ConfigError, match=says):
         new_template(folder, source, problem)
     assert not folder.exists()
+
+
+def test_what_a_source_includes_comes_with_it(tmp_path: Path, own: tuple[Path, Path]) -> None:
+    (tmp_path / "depth.h").write_text("#ifndef DEPTH\n#define DEPTH 3\n#endif\nstatic int depth = DEPTH;\n")
+    own[0].write_text('#include "depth.h"\n' + RMS_SOURCE)
+    new_template(tmp_path / "made", *own)
+    assert "depth" in {knob.name for knob in sound(tmp_path / "made").variants[0].knobs}
+
+
+@pytest.mark.parametrize(
+    ("shape", "sizes", "given"),
+    [
+        ((64,), "long long n", "x.numel()"),
+        ((2, 3, 4, 5), "int n, int c, size_t hw", "x.shape[0], x.shape[1], x.shape[2:].numel()"),
+        ((2, 3, 4), "int n, int c, size_t hw", "x.shape[0], x.shape[1], x.shape[2]"),
+        ((2, 3, 4), "int rows, int columns", "x.numel() // x.shape[-1], x.shape[-1]"),
+        ((8,), "int n, int c, int h, int w", "x.shape[0], 1, 1, x.shape[1:].numel()"),
+    ],
+)
+def test_sizes_multiply_to_what_there_is(
+    tmp_path: Path, own: tuple[Path, Path], shape: tuple[int, ...], sizes: str, given: str
+) -> None:
+    own[0].write_text(f'extern "C" void f(const float* x, float* y, {sizes}) {{ }}\n')
+    own[1].write_text(RMS_PROBLEM.replace("randn(64, 256)", f"randn({', '.join(map(str, shape))})"))
+    new_template(tmp_path / "made", *own)
+    assert f"aligned(x), out, {given})" in (tmp_path / "made" / "made.py").read_text()
+
+
+def test_inputs_of_a_source_alone_have_its_sizes(tmp_path: Path, own: tuple[Path, Path]) -> None:
+    own[0].write_text('extern "C" void f(const float* x, float* y, int n, int c, int w) { }\n')
+    new_template(tmp_path / "made", own[0])
+    assert problem.default_workload(problem.load(tmp_path / "made" / "problem.py")).shapes == ((16, 512, 1024),)
 
 
 def test_what_is_there_stays(tmp_path: Path) -> None:

@@ -136,3 +136,10 @@ def test_an_unknown_name_lists_those_that_are_known(tmp_path: Path) -> None:
     template(tmp_path / "kernels" / "mine")
     with pytest.raises(ConfigError, match=r"'nope' is not one of .*gn_mean.*mine"):
         settings.folder_of("nope", tmp_path)
+
+
+def test_outside_any_project_templates_beside_one_are_known(nobody: Path, tmp_path: Path) -> None:
+    (tmp_path / "kernels" / "mine").mkdir(parents=True)
+    (tmp_path / "kernels" / "mine" / "template.py").touch()
+    assert settings.project_root(tmp_path) is None
+    assert settings.template_folders(tmp_path)["mine"] == tmp_path / "kernels" / "mine"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,16 @@ def test_bits_that_change_once_in_a_hundred_calls_are_caught(suite: Suite) -> No
 
     failed = {name.partition(" ")[2]: said for name, said in outcome(suite, forward)[1].items()}
     assert "gives other bits than the first" in failed["repeats"]
+
+
+def test_a_case_that_may_be_refused_says_of_what_inputs_it_is(suite: Suite) -> None:
+    tuned = suite.workload.shapes[0][-1]
+    failed = outcome(suite, lambda own, x: own(x) if x.shape[-1] == tuned else own(x)[..., :0])[1]
+    assert failed
+    for name, said in failed.items():
+        assert name.startswith("I ") and re.search(
+            r"\(inputs [0-9x]+; a host may refuse these by a RuntimeError\)$", said
+        )
 
 
 def test_a_constructor_that_refuses_other_arguments_has_answered(suite: Suite) -> None:

@@ -13,14 +13,13 @@ from tuner.api.functions import arguments_of, as_expression, as_function
 from tuner.api.result import Result, run
 from tuner.errors import ConfigError
 from tuner.scaffold import dtypes
+from tuner.scaffold.includes import included, whole_text
 from tuner.scaffold.source import knobs as defaults_of
 from tuner.settings import changed, load, python_templates, working_folder
 from tuner.space import Choice
-from tuner.template.shared import read
 
 Function = Callable[..., Any]
 _FIRST, _STEP = 61, 6  # sizes that a problem has by default, all different: 61, 67, 73, ...
-_INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
 
 
 class Kernel:
@@ -111,24 +110,11 @@ def kernel(
     }
     folder = python_templates(working_folder()) / name
     folder.mkdir(parents=True, exist_ok=True)
-    for file in (source, *_included(source)):
+    for file in (source, *included(source)):
         shutil.copy(file, folder)
     for file_name, text in texts.items():
         (folder / file_name).write_text(text, encoding="utf-8")
     return Kernel(folder, inputs)
-
-
-def _included(source: Path) -> list[Path]:
-    """The files beside a source that it includes, directly or not."""
-    found: list[Path] = []
-    pending = [source]
-    while pending:
-        for included in _INCLUDE.findall(read(pending.pop())):
-            file = source.parent / included
-            if "/" not in included and file.is_file() and file not in found:
-                found.append(file)
-                pending.append(file)
-    return found
 
 
 def _problem(reference: Function, inputs: Function) -> str:
@@ -182,7 +168,7 @@ def _template(
     knobs: Mapping[str, Sequence[Choice]],
     constraints: Mapping[str, Function],
 ) -> str:
-    text = read(source)
+    text = whole_text(source)
     known = defaults_of(text, source.name)
     shapes, floats = _made(inputs)
     has_element = dtypes.has_element(text) and set(floats) <= set(dtypes.OF_ELEMENT)

@@ -31,4 +31,6 @@ def new(folder: Path, source: Path | None, problem: Path | None) -> None:
         files = new_template(place, source, problem)
     for file in files:
         click.echo(os.path.relpath(file))
+    if source is not None and problem is None:
+        click.echo(f"write the forward of {os.path.relpath(place / 'problem.py')}: it says what is right")
     click.echo(f"next: tuner validate {folder}, then tuner search {folder}")

@@ -27,9 +27,12 @@ def launcher(text: str, file: Path) -> Signature:
 
 
 def knobs(text: str, file: str) -> dict[str, tuple[tuple[int, ...], int]]:
-    """Choices and default of each macro that the source gives a whole number as its default under #ifndef."""
+    """Choices and default of each macro that the source uses, and gives a whole number as default under #ifndef."""
     found = {}
-    for macro, number in _DEFAULT.findall(without_comments(text)):
+    text = without_comments(text)
+    for macro, number in _DEFAULT.findall(text):
+        if len(re.findall(rf"\b{macro}\b", text)) <= 2:  # its own guard; it would be searched in vain
+            continue
         default = int(number)
         choices = _choices(default)
         if file.endswith(".cu") and re.search("BLOCK|THREADS", macro):
@@ -130,8 +133,10 @@ def problem_text(function: Signature, text: str) -> str:
     """A problem whose inputs are the launcher's, and whose forward is still to be written."""
     written = _written(function, text)
     pointers = [p for p in function.arguments if p.is_pointer and p.name != written]
+    sizes = [p for p in function.arguments if not p.is_pointer and p.type not in ("float", "double")]
+    shape = ", ".join(["1024"] if len(sizes) == 1 else ["16"] * (len(sizes) - 2) + ["512", "1024"])
     numbers = [p.name for p in function.arguments if p.type in ("float", "double")]
-    made = [_MAKERS.get(p.type.rstrip("*"), "torch.randn({sizes})").format(sizes="512, 1024") for p in pointers]
+    made = [_MAKERS.get(p.type.rstrip("*"), "torch.randn({sizes})").format(sizes=shape) for p in pointers]
     assigned = "".join(f"        self.{name} = {name}\n" for name in numbers)
     constructor = f"    def __init__({', '.join(['self', *numbers])}):\n        super().__init__()\n{assigned}\n"
     return f'''"""The reference: what {function.name} computes, in the KernelBench format."""
@@ -146,7 +151,7 @@ class Model(nn.Module):
 
 
 def get_inputs():
-    return [{", ".join(made) or "torch.randn(512, 1024)"}]
+    return [{", ".join(made) or f"torch.randn({shape})"}]
 
 
 def get_init_inputs():
@@ -165,11 +170,14 @@ def _written(function: Signature, text: str) -> str:
 
 
 def _sizes(tensor: str, count: int, dimensions: int) -> list[str]:
-    if count == dimensions:
+    """Numbers of elements along the tensor's dimensions, whose product is all of them."""
+    if count == dimensions and count > 1:
         return [f"{tensor}.shape[{i}]" for i in range(dimensions)]
     if count == 2:
         return [f"{tensor}.numel() // {tensor}.shape[-1]", f"{tensor}.shape[-1]"]
-    return [f"{tensor}.numel()"] * count
+    own = [f"{tensor}.shape[{i}]" for i in range(min(count - 1, dimensions))]
+    rest = f"{tensor}.shape[{len(own)}:].numel()" if own else f"{tensor}.numel()"
+    return [*own, *["1"] * (count - 1 - len(own)), rest]
 
 
 def _attributes(problem: Path) -> set[str]:

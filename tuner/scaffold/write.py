@@ -13,6 +13,7 @@ from tuner.drafting import drafts
 from tuner.drafting.drafts import Drafted
 from tuner.errors import ConfigError, TemplateError
 from tuner.problem import static
+from tuner.scaffold.includes import included, whole_text
 from tuner.scaffold.source import host_text, launcher, problem_text, template_text
 from tuner.template.shared import read
 
@@ -36,6 +37,8 @@ def new_template(folder: Path, source: Path | None = None, problem: Path | None 
             if file.suffix in (".py", ".cu", ".cpp"):
                 shutil.copy(file, folder)
         return sorted(folder.iterdir())
+    if problem is not None:
+        _require_problem(problem)
     with tempfile.TemporaryDirectory() as made:
         texts = _texts(folder.name.lower(), source, problem or _problem_of(source, Path(made)))
     folder.mkdir(parents=True, exist_ok=True)
@@ -68,7 +71,7 @@ def _require_problem(problem: Path) -> None:
 def _problem_of(source: Path, folder: Path) -> Path:
     """The file of a problem for a source that comes alone."""
     _require_source(source)
-    text = read(source)
+    text = whole_text(source)
     made = folder / "problem.py"
     made.write_text(problem_text(launcher(text, source), text), encoding="utf-8")
     return made
@@ -83,10 +86,9 @@ def _require_source(source: Path) -> None:
 
 def _texts(name: str, source: Path, problem: Path) -> dict[str, str]:
     """The files of a template around a source. Raises ConfigError, TemplateError."""
-    _require_problem(problem)
     _require_source(source)
     name = name if name.isidentifier() else f"kernel_{name}"
-    text, file = read(source), source.name
+    text, file = whole_text(source), source.name
     if file in ("problem.py", "template.py"):
         raise TemplateError(f"{file}: is the name of another part")
     function = launcher(text, source)
@@ -94,5 +96,5 @@ def _texts(name: str, source: Path, problem: Path) -> dict[str, str]:
         "problem.py": read(problem),
         "template.py": template_text(name, file, text, function),
         f"{name}.py": host_text(name, function, text, problem),
-        file: text,
+        **{each.name: read(each) for each in (source, *included(source))},
     }

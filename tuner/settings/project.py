@@ -68,7 +68,8 @@ def template_folders(start: Path) -> dict[str, Path]:
     """Every template that is known by name alone: the project's around `start`, the shipped ones, those from Python.
 
     A project's lie in the folders that `[tool.tuner]` of its pyproject.toml names (`templates = ["kernels"]`), by
-    default kernel_templates/ and kernels/. Raises ConfigError where that cannot be read.
+    default kernel_templates/ and kernels/; outside a project, in these folders of `start`. Raises ConfigError where the
+    file cannot be read.
     """
     root = project_root(start)
     found = (
@@ -76,7 +77,7 @@ def template_folders(start: Path) -> dict[str, Path]:
         | _templates_in(drafts_folder(start))
         | {name: shipped_folder() / name for name in shipped_names()}
     )
-    for place in () if root is None else _places(root):
+    for place in _places(_absolute(start) if root is None else root):
         found |= _templates_in(place)
     return found
 

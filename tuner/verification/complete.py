@@ -50,7 +50,7 @@ def answer(candidate: GuardedModel, case: Case) -> CaseResult:
         result = run_case(candidate, case)
     except REFUSALS as error:
         return raised(case, error)
-    return result.with_note(case.note)
+    return case.told(result)
 
 
 def raised(case: Case, error: Exception) -> CaseResult:

@@ -166,7 +166,7 @@ class Judge:
             return wrong
         if sitting.fault or not verdicts:
             return CaseResult(name=case.name, ok=False, detail=sitting.fault or "no answer was given")
-        return verdicts[-1].with_note(case.note)
+        return case.told(verdicts[-1])
 
     def verdict(self) -> Correctness:
         """Everything that the exam has found."""

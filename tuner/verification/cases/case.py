@@ -33,6 +33,13 @@ class Case:
     may_refuse: bool = False  # whether a clear error is a right answer, too
     note: str = ""  # what the result says beside its verdict
 
+    def told(self, result: CaseResult) -> CaseResult:
+        """The result with what its reader should know of this case."""
+        if result.ok or not self.may_refuse:
+            return result.with_note(self.note)
+        shapes = ", ".join("x".join(map(str, x.shape)) for x in self.inputs)
+        return result.with_addition(f" (inputs {shapes}; a host may refuse these by a RuntimeError)")
+
 
 # A function that makes cases. Where a reference cannot answer, the result that says so stands for the case.
 Makes = Callable[["Draw"], Iterator[Case | CaseResult]]
