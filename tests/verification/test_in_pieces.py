@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from helpers.problems import make_reference, make_suite
+from helpers.problems import make_reference, make_suite, write_problem
 
+from tuner import problem
 from tuner.backends.cpu import Cpu
 from tuner.errors import UnjudgeableError
-from tuner.verification import in_pieces
+from tuner.records import CaseResult
+from tuner.verification import criterion, in_pieces
 from tuner.verification.answers import Answer
 from tuner.verification.cases import Case
 from tuner.verification.complete import winner_cases, with_seed
 from tuner.verification.criterion import judge
 from tuner.verification.exams import agreement
+from tuner.verification.judge import Judge
+from tuner.verification.papers import Perturbation, Values
 from tuner.verification.parameters import State, Tensors
+from tuner.verification.perturbation import perturbed, perturbed_samples
 from tuner.verification.pieces import SHARE, chunks
 from tuner.verification.self_check import self_check
 from tuner.verification.suite import Suite
+
+Change = Callable[[torch.Tensor], torch.Tensor]  # of a right answer
 
 SOFTMAX, ROWS = "return torch.softmax(x * 8, 1)", "torch.rand(96, 512)"
 LOSS, TWO = "return ((x - y) ** 2).mean()", "torch.rand(64, 512), torch.rand(64, 512)"
@@ -212,6 +220,7 @@ import resource, sys, torch
 from pathlib import Path
 from helpers.problems import write_problem
 from tuner import problem
+from tuner import problem
 from tuner.backends.cpu import Cpu
 from tuner.verification.criterion import judge
 from tuner.verification.suite import Suite
@@ -243,3 +252,39 @@ def test_64_megabytes_are_judged_within_the_share(tmp_path: Path) -> None:
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
     assert float(ran.stdout) < SHARE
+
+
+# ---- some samples of a timed run ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def judge_of_softmax(tmp_path: Path, small_memory: None) -> Judge:
+    loaded = write_problem(tmp_path, SOFTMAX, inputs="torch.rand(192, 256)")
+    return Judge(loaded, problem.default_workload(loaded), "cpu", 5, 8.0, tmp_path / "papers")
+
+
+def answered(judge: Judge, change: Change = lambda y: y) -> CaseResult:
+    """The verdict on what a candidate gives for marked values, changed."""
+    plan = judge.plan(4, Values.MARKED)
+    (by,) = (each for each in plan.values if each in judge.secret)
+    (x,) = perturbed(judge.timed_inputs, by)
+    return criterion.judge("timed values", judge.secret[by], change(torch.softmax(x * 8, 1)))
+
+
+def test_some_samples_of_perturbed_inputs_are_theirs(judge_of_softmax: Judge) -> None:
+    for by in (Perturbation(0.37, 0.999), Perturbation(1e-6, 1.0), Perturbation(1 - 1e-6, 0.997)):
+        (x,) = judge_of_softmax.timed_inputs
+        numbers = [0, 3, 190, 191]
+        assert torch.equal(perturbed_samples(x, by, numbers, x.device), perturbed([x], by)[0][numbers])
+
+
+def test_a_large_timed_answer_is_judged_at_some_samples(judge_of_softmax: Judge) -> None:
+    assert answered(judge_of_softmax).ok
+    found = answered(judge_of_softmax, lambda y: y * (torch.arange(192) % 2 * 0.5)[:, None])
+    assert not found.ok and found.error is not None
+
+
+def test_which_samples_is_drawn_each_time(judge_of_softmax: Judge) -> None:
+    """A candidate that leaves a few samples out is found now and then."""
+    verdicts = [answered(judge_of_softmax, lambda y: y * (torch.arange(192) < 180)[:, None]).ok for _ in range(40)]
+    assert 0 < verdicts.count(False) < 40

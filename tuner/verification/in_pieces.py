@@ -16,7 +16,7 @@ from tuner.errors import UnjudgeableError
 from tuner.verification.answers import Answer
 from tuner.verification.criterion import Expectation, ExpectedTensor, OraclePiece, allowed_error, error_of
 from tuner.verification.parameters import State, Tensors
-from tuner.verification.pieces import PIECE_SHARE, SHARE, Piece
+from tuner.verification.pieces import LEAST_SOME, PIECE_SHARE, SHARE, SOME, Chosen, Piece
 from tuner.verification.reference import Reference
 
 GB = 1e9
@@ -98,8 +98,25 @@ def _of_mean(reference: Reference, state: State, inputs: Tensors, shared: tuple[
     return found if all(part.reference_error <= NO_MEAN * part.scale for part in found.parts) else None
 
 
-def _first(part: Expectation, piece: Piece) -> Expectation:
-    """The expectation of all samples as far as the first piece tells: without its values, in the shape of all."""
+def some_of(reference: Reference, inputs: Tensors) -> int:
+    """How many samples stand for all of a large case; 0 where all have to be looked at."""
+    batch, whole = reference.batch, reference.footprint(inputs)
+    if batch is None or not reference.exceeds(inputs) or whole.changes_buffers:
+        return 0
+    samples = batch.size(inputs)
+    some = min(SOME, _step(reference, whole.oracle / samples))
+    return some if LEAST_SOME <= some < samples / 2 else 0
+
+
+def expectation_of_some(reference: Reference, state: State, chosen: Chosen) -> Expectation:
+    """What the answer to all samples has to be at the chosen ones, whose oracle is kept."""
+    part = reference.expectation(state, chosen.inputs)
+    oracle, ties = [y.oracle for y in part.results], [y.ties for y in part.results]
+    return replace(_first(part, chosen), pieces=lambda: [OraclePiece(chosen.of, oracle, ties)])
+
+
+def _first(part: Expectation, piece: Piece | Chosen) -> Expectation:
+    """The expectation of all samples as far as these tell: without its values, in the shape of all."""
     parts = []
     for number, mine in enumerate(part.parts):
         if mine.is_buffer:

@@ -36,6 +36,7 @@ from tuner.verification.papers import (
     Values,
 )
 from tuner.verification.parameters import State, Tensors
+from tuner.verification.pieces import Chosen
 from tuner.verification.preconditions import same_answers
 from tuner.verification.reference import Reference
 from tuner.verification.suite import Outcome, Suite
@@ -340,10 +341,39 @@ class Judge:
         """New values of which the right answer is known."""
         case, by = self.suite.cases[0], perturbation.draw(self.random)
         reference, inputs = self.suite.reference, self.timed_inputs
-        self.secret[by] = in_pieces.expectation(
-            reference, case.state, lambda: perturbation.perturbed(inputs, by, reference.device)
-        )
+        some = in_pieces.some_of(reference, inputs)
+        if some:
+            self.secret[by] = self._of_some(by, some)
+        else:
+            self.secret[by] = in_pieces.expectation(
+                reference, case.state, lambda: perturbation.perturbed(inputs, by, reference.device)
+            )
         return by
+
+    def _of_some(self, by: Perturbation, some: int) -> Expectation:
+        """The expectation of a large answer, at so many samples alone.
+
+        What is allowed is no less than in the first case, which is of all samples and of values as large: libraries
+        choose an algorithm by the size.
+        """
+        case, reference, batch = self.suite.cases[0], self.suite.reference, self.suite.reference.batch
+        assert batch is not None
+        samples = batch.size(self.timed_inputs)
+        numbers = self.random.sample(range(samples), some)
+        whole = perturbation.perturbed([x for k, x in enumerate(self.timed_inputs) if k not in batch.inputs], by)
+        others = iter(whole)
+        inputs = [
+            perturbation.perturbed_samples(x, by, numbers, reference.device)
+            if k in batch.inputs
+            else next(others).to(reference.device)
+            for k, x in enumerate(self.timed_inputs)
+        ]
+        found = in_pieces.expectation_of_some(
+            reference, case.state, Chosen(tuple(numbers), samples, batch.results, inputs)
+        )
+        pairs = list(zip(found.parts, case.expected.parts, strict=True))
+        own = [max(part.reference_error, first.reference_error) for part, first in pairs]
+        return found.with_errors(own, [max(part.allowed, first.allowed) for part, first in pairs])
 
 
 def _state_of(path: Path) -> tuple[int, ...]:

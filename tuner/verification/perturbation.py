@@ -39,6 +39,19 @@ def perturb(x: torch.Tensor, by: Perturbation, out: torch.Tensor, device: torch.
             place.copy_(source)
 
 
+def perturbed_samples(x: torch.Tensor, by: Perturbation, numbers: Sequence[int], device: torch.device) -> torch.Tensor:
+    """Of what `perturb` makes of x, the samples of these numbers, on the device: no more of x is touched."""
+    flat, size = x.reshape(-1), x[0].numel()
+    moved = 1 + int(by.shift * (x.numel() - 1)) if x.numel() > 1 else 0
+    rows = []
+    for number in numbers:
+        start = (number * size + moved) % x.numel()
+        ahead = flat[start : start + size]
+        rows.append(torch.cat((ahead, flat[: size - ahead.numel()])).to(device))
+    some = torch.stack(rows).view(len(numbers), *x.shape[1:])
+    return some * by.factor if x.is_floating_point() and x.numel() > 1 else some
+
+
 def perturbed(
     inputs: Sequence[torch.Tensor], by: Perturbation, device: torch.device | None = None
 ) -> list[torch.Tensor]:

@@ -2,8 +2,8 @@
 
 Verification holds, beside the model and one set of its inputs, at most SHARE of the device's memory. A case that
 would hold more keeps no oracle: pieces of the proved batch are computed when an answer is there to be compared.
-Time is bounded as well: the full size is judged in one case and on one set of values of each timed run, at the
-price of two float64 forwards (one for the expectation, one for the answer) and three eager ones of the reference.
+Time is bounded as well: the full size is judged in one case, at the price of two float64 forwards (one for the
+expectation, one for the answer) and three eager ones of the reference; of a timed run SOME samples, chosen in secret.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from tuner.verification.parameters import Tensors
 SHARE = 0.5  # of the device's memory
 PIECE_SHARE = 1 / 32  # of the device's memory, for a float64 forward of one piece: what a library allocates is unseen
 KEPT = 14  # as many copies of inputs and results lie in memory when nothing is done in pieces
+SOME = 16  # who leaves out a tenth of the samples is found on the first such run with a probability of 0.8
+LEAST_SOME = 4
 CHUNK = 2**21  # elements that are compared at once
 
 
@@ -113,3 +115,24 @@ class Piece:
         if self.dims is None:
             return results
         return [y.narrow(dim, self.start, self.samples) for y, dim in zip(results, self.dims, strict=True)]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Some samples of a case, by their numbers, as `Piece` has those that lie side by side."""
+
+    numbers: tuple[int, ...]
+    all_samples: int
+    dims: tuple[int, ...]
+    inputs: Tensors
+
+    @property
+    def samples(self) -> int:
+        return len(self.numbers)
+
+    def of(self, results: Tensors) -> Tensors:
+        """These samples' part of results of all."""
+        return [
+            y.index_select(dim, torch.tensor(self.numbers, device=y.device))
+            for y, dim in zip(results, self.dims, strict=True)
+        ]
