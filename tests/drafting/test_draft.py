@@ -18,6 +18,7 @@ from tuner.drafting.tracer import Traced
 from tuner.drafting.write import draft
 from tuner.space import Point
 from tuner.template import render
+from tuner.verification.operators import Operators, fallbacks, own_work
 
 Pair = tuple[torch.nn.Module, torch.nn.Module]
 Drafted = Callable[..., Pair]  # the fixture `drafted`
@@ -118,6 +119,19 @@ def test_what_is_found_of_a_row_is_kept_in_float(drafted: Drafted) -> None:
     with torch.no_grad():
         found, wanted = new.half()(x), model.double()(x.double())
     torch.testing.assert_close(found.double(), wanted, atol=4e-3, rtol=0)
+
+
+@pytest.mark.parametrize("size", [8, 7])
+@pytest.mark.parametrize("options", ["", ", is_causal=True", ", attn_mask=torch.relu(x[0, 0])"])
+def test_attention_may_be_computed_by_what_it_is_left_to(
+    drafted: Drafted, tmp_path: Path, options: str, size: int
+) -> None:
+    _, new = drafted(f"F.scaled_dot_product_attention(x, x, x{options})", inputs="torch.randn(2, 3, 8, 8)")
+    x = torch.randn(2, 3, size, size)
+    with torch.no_grad(), Operators() as seen:
+        new(x)
+    leaves = template.load(tmp_path / "drafted").variant("fused_cpu").leaves
+    assert own_work(fallbacks(seen.work, 1), leaves).ok
 
 
 @pytest.mark.parametrize("shape", [(), (1, 1)])

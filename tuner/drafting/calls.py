@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tuner.drafting.graph import Graph, Library, Map, Node, Parameter, Product, Reduce, Ref, View
 from tuner.drafting.scalars import Scalar
@@ -22,6 +22,14 @@ SIGNS = {
     "ne": "!=",
 }
 REDUCTIONS = {"sum": "sum", "max": "amax", "min": "amin", "any": "any", "all": "all"}
+# What PyTorch computes an operator by that has no kernel of its own; which of these, device, sizes and dtype decide.
+WITHIN = {
+    "scaled_dot_product_attention": (
+        *(f"_scaled_dot_product_{name}_attention" for name in ("cudnn", "efficient", "flash")),
+        "_scaled_dot_product_flash_attention_for_cpu", "_fused_sdp_choice", "_safe_softmax", "_softmax", "logical_not",
+        "masked_fill", "mul", "scalar_tensor", "tril", "where",
+    ),
+}  # fmt: skip
 SPECIAL = {"relu": "torch.relu", "gelu": "torch.nn.functional.gelu", "silu": "torch.nn.functional.silu"}
 
 
@@ -142,6 +150,11 @@ def left(node: Node) -> list[str]:
     if isinstance(node, Map) and node.shape:
         return sorted(_functions(node.expression))
     return []
+
+
+def with_inner(leaves: Sequence[str]) -> list[str]:
+    """The operators that are left to PyTorch, and those that it computes these by."""
+    return [name for leaf in leaves for name in (leaf, *WITHIN.get(leaf, ()))]
 
 
 def counted(graph: Graph, path: str, ref: Ref) -> float | None:

@@ -47,7 +47,8 @@ def _variant_text(variant: Variant, dtype: str, leaves: Sequence[str]) -> str:
         lines += ["minimum=(9, 0)", "exact=True"] if variant.few_rows else ["minimum=(8, 0)"]
     lines.append(f'doc="{variant.doc}"')
     if leaves:
-        lines.append(f"leaves={_tuple(leaves)}")
+        short = f"leaves={_tuple(leaves)}"
+        lines.append(short if len(short) <= 111 else _listed("leaves", [f'"{leaf}"' for leaf in leaves]))
     if dtype != "float32":
         lines.append(f"dtypes={_tuple([dtype])}")
     lines.append(_listed("knobs", [space.text(space.knobs) for _, space in variant.found]))

@@ -112,7 +112,7 @@ class _Writer:
         every = [variant for _, variant in variants]
         files = {
             "model_new.py": model_new_text(problem, self.workload),
-            "template.py": template_text(self.name, every, self.dtype, leaves),
+            "template.py": template_text(self.name, every, self.dtype, calls.with_inner(leaves)),
         }
         for part in self.parts:
             if part.functors:
