@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.problems import write_problem
 from tricks import SMALL, problem_path, workload
 
 from tuner import problem
@@ -72,6 +73,13 @@ def test_what_makes_no_difference_is_left_out(tmp_path: Path) -> None:
     found = self_check(loaded, problem.default_workload(loaded), "cpu", seed=1)
     assert found.left_out["missing conv.bias"] == "it makes no difference to the result"
     assert found.missed == []
+
+
+@pytest.mark.parametrize("forward", ["return torch.min(x, x.mean(1, keepdim=True))", "return torch.max(x, other=-x)"])
+def test_the_smaller_of_two_tensors_is_no_reduction(forward: str, tmp_path: Path) -> None:
+    loaded = write_problem(tmp_path, forward)
+    found = self_check(loaded, problem.default_workload(loaded), "cpu", seed=1)
+    assert found.missed == [] and ("short reduction" in found.caught) == ("mean" in forward)
 
 
 @pytest.fixture(scope="module")

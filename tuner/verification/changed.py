@@ -91,6 +91,18 @@ class Calls(TorchFunctionMode):
         return self.change(func, args, kwargs or {})
 
 
+class Reductions(Calls):
+    """Inside, reductions go through `change`; the smaller or larger of two tensors is none."""
+
+    def __init__(self, change: Change) -> None:
+        super().__init__(REDUCTIONS, change)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(isinstance(given, torch.Tensor) for given in (*args[1:], *(kwargs or {}).values())):
+            return func(*args, **(kwargs or {}))
+        return super().__torch_function__(func, types, args, kwargs)
+
+
 def under(what: str, mode: Callable[[], Calls | Normalising]) -> Callable[[nn.Module, Forward], Forward]:
     """A forward under a mode; inapplicable where the reference never calls what the mode changes."""
 

@@ -11,11 +11,11 @@ from torch import nn
 
 from tuner.verification.changed import (
     ACTIVATIONS,
-    REDUCTIONS,
     Calls,
     ChangedModel,
     Forward,
     Inapplicable,
+    Reductions,
     each_tensor,
     under,
     with_norm,
@@ -193,6 +193,6 @@ def mutants(model: nn.Module, batch: Batch | None) -> list[Mutant]:
         Mutant("statistics of the batch", with_norm(_whole_batch)),
         Mutant("statistics of the first group", with_norm(_first_group)),
         Mutant("no activation", under("activation", lambda: Calls(ACTIVATIONS, _no_activation))),
-        Mutant("short reduction", under("reduction", lambda: Calls(REDUCTIONS, _short_reduction))),
+        Mutant("short reduction", under("reduction", lambda: Reductions(_short_reduction))),
         *_ignored_parameters(model),
     ]
