@@ -85,3 +85,9 @@ def test_values_from_python_are_held_to_what_a_config_s_are(tmp_path: Path) -> N
     ):
         with pytest.raises(ConfigError, match=says):
             changed(own, values, {"time_budget_s": "seconds"})
+
+
+def test_every_wrong_key_is_told_in_one_line(config: WriteConfig) -> None:
+    said = fault(config("template: t\ntrials: -3\nsampler: foo\ndtype: bf16"))
+    assert [word for word in ("trials", "sampler", "dtype") if word not in said] == []
+    assert "\n" not in said

@@ -76,3 +76,11 @@ def test_python_of_template_py_has_its_line(faults: Faults, tiny_folder: Path) -
 def test_a_folder_that_is_no_template_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is not a file"):
         static.faults(settings.load(tmp_path))
+
+
+def test_a_host_that_takes_other_inputs_than_forward_is_named(faults: Faults, tiny_folder: Path) -> None:
+    (tiny_folder / "model_new.py").unlink()
+    assert faults() == []
+    edit(tiny_folder / "plain.py", "def plain(model, kernel, x", "def plain(model, kernel, y, x")
+    (fault,) = faults()
+    assert "plain takes 2 inputs after model and kernel; forward in problem.py takes 1" in fault

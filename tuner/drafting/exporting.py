@@ -118,6 +118,9 @@ def _place(loaded: Problem, error: BaseException) -> str:
 def _reason(error: Exception) -> str:
     name, text = type(error).__name__, " ".join(words_of(error).split())
     if "DataDependent" in name or "data-dependent" in text or "Data-dependent" in text:
-        return "forward goes one way or another by the values of a tensor; no draft can follow that"
+        return (
+            "forward goes one way or another by the values of a tensor; no draft can follow that: "
+            "choose by torch.where, or bring a kernel of your own with `tuner new FOLDER --source FILE`"
+        )
     first = text.split(". ")[0][:200]
     return f"forward cannot be exported: {name}: {first}"

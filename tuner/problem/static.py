@@ -68,8 +68,14 @@ def constructor(path: Path, name: str, method: str = "__init__") -> tuple[int, f
     found = arguments(path, name, method)
     if found is None:
         return None
-    most = len(found.posonlyargs) + len(found.args) - 1
-    return most - len(found.defaults), float("inf") if found.vararg else most
+    least, most = positional(found)
+    return least - 1, most - 1
+
+
+def positional(taken: ast.arguments) -> tuple[int, float]:
+    """The least and the most positional arguments of a function."""
+    most = len(taken.posonlyargs) + len(taken.args)
+    return max(0, most - len(taken.defaults)), float("inf") if taken.vararg else most
 
 
 def arguments(path: Path, name: str, method: str = "__init__") -> ast.arguments | None:

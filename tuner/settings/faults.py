@@ -14,11 +14,17 @@ from tuner.settings.model import Settings
 LIMITS = ("too_large", "less_than_equal")  # what a value may be at most
 
 
-def first(error: ValidationError, values: dict[str, Any], path: Path, given_by: dict[str, str]) -> str:
-    """pydantic's first complaint as one line: where, what would be right, what was found."""
-    found_faults = error.errors(include_url=False)
+def line(error: ValidationError, values: dict[str, Any], path: Path, given_by: dict[str, str]) -> str:
+    """pydantic's complaints in one line, the first of each key: where, what would be right, what was found."""
+    by_key: dict[str, list[Any]] = {}
+    for each in error.errors(include_url=False):
+        by_key.setdefault(str(each["loc"][0]), []).append(each)
     # Of a shape the union's first member complains first, whichever was meant; a limit tells more.
-    fault = next((each for each in found_faults if each["type"] in LIMITS), found_faults[0])
+    told = (next((each for each in found if each["type"] in LIMITS), found[0]) for found in by_key.values())
+    return "; ".join(_said(each, values, path, given_by) for each in told)
+
+
+def _said(fault: Any, values: dict[str, Any], path: Path, given_by: dict[str, str]) -> str:
     key = str(fault["loc"][0])
     if fault["type"] == "extra_forbidden":
         return f"{path}: {unknown_key(key)}"

@@ -62,7 +62,7 @@ def load(path: Path, overrides: Mapping[str, str | None] | None = None) -> Setti
     try:
         settings = Settings.model_validate(_tuples(values))
     except ValidationError as error:
-        raise ConfigError(faults.first(error, values, path, given_by)) from None
+        raise ConfigError(faults.line(error, values, path, given_by)) from None
     for key in FILES:
         file = getattr(settings, key)
         if file is not None and not os.path.isfile(file):
@@ -80,7 +80,7 @@ def changed(settings: Settings, values: Mapping[str, Any], names: Mapping[str, s
     try:
         return Settings.model_validate(_tuples(both)).given(Path(settings.template), given_by)
     except ValidationError as error:
-        raise ConfigError(faults.first(error, both, Path("tune"), given_by)) from None
+        raise ConfigError(faults.line(error, both, Path("tune"), given_by)) from None
 
 
 def _one_of_device_and_devices(values: dict[Any, Any], given_by: dict[str, str], sources: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from tuner.settings import resolve
 from tuner.settings.model import Settings
 from tuner.space import Branch, Space
 from tuner.template import Template, Variant
+from tuner.template.shared import host_file
 
 DRAWN = 20  # random points that each constraint is asked about
 
@@ -27,6 +28,7 @@ def faults(settings: Settings) -> list[str]:
     found = template.faults(folder)
     if problem.is_file():
         found += [*static.faults(problem), *_constructors(folder, problem)]
+        found += [] if found else _hosts(template.load(folder), problem)
     if not found:
         try:
             kernel = resolve.checked_template(settings)
@@ -46,6 +48,24 @@ def _constructors(folder: Path, problem: Path) -> list[str]:
         return []
     line = given.args[0].lineno if given.args else 0
     return [f"{path}:{line}: ModelNew takes ({ast.unparse(given)}), Model in {problem.name} ({ast.unparse(wanted)})"]
+
+
+def _hosts(kernel: Template, problem: Path) -> list[str]:
+    """A host function takes a model, a kernel and what forward takes, where no model_new.py hands it something else."""
+    given, found = static.constructor(problem, "Model", "forward"), list[str]()
+    if given is None or (kernel.folder / "model_new.py").is_file():
+        return []
+    for variant in kernel.variants:
+        path = host_file(kernel.folder, variant.host)
+        tree = ast.parse(path.read_bytes())
+        hosts = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == variant.host]
+        for host in hosts[-1:]:
+            least, most = (count - 2 for count in static.positional(host.args))
+            if least > given[1] or most < given[0]:
+                wanted = f"{given[0]}" if given[0] == given[1] else f"{given[0]} to {given[1]}"
+                said = f"takes {least} inputs after model and kernel; forward in {problem.name} takes {wanted}"
+                found.append(f"{path}:{host.lineno}: {host.name} {said}")
+    return list(dict.fromkeys(found))
 
 
 def _space_faults(settings: Settings, kernel: Template, problem: Path) -> list[str]:
