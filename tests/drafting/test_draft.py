@@ -71,6 +71,11 @@ def test_a_triangle_is_computed_from_places_at_any_size(drafted: Drafted) -> Non
     assert same(pair, torch.randn(40, 40)) and same(pair, torch.randn(53, 53))
 
 
+def test_a_diagonal_matrix_is_as_large_as_its_vector_is_long(drafted: Drafted) -> None:
+    pair = drafted("torch.diag(x) @ y", arguments="x, y", inputs="torch.randn(40), torch.randn(40, 24)")
+    assert same(pair, torch.randn(40), torch.randn(40, 24)) and same(pair, torch.randn(53), torch.randn(53, 7))
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 def test_totals_behind_what_they_begin_with_are_one_scan(drafted: Drafted, axis: int) -> None:
     totals = f"torch.cumsum(x.narrow({axis}, 0, x.size({axis}) - 1), dim={axis})"

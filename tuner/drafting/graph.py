@@ -88,10 +88,12 @@ class Constant(Node):
     """A tensor that the model computes from nothing but sizes, or holds as a plain attribute.
 
     `call` is the text of the Python expression that makes it with torch (`torch.arange(8)`), of no names but torch;
-    its dtype is `dtype`, and whoever emits it moves it to the input's device.
+    its dtype is `dtype`, and whoever emits it moves it to the input's device. Its one dimension is as long as that of
+    `along`, where there is one.
     """
 
     call: str
+    along: Ref | None = None
 
     @property
     def is_position(self) -> bool:

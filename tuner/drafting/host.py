@@ -60,6 +60,7 @@ class _Host:
         self.values: dict[Ref, str] = {}
         self.checked: dict[Ref, str] = {}
         self.contiguous: set[Ref] = set()
+        self.lengths: dict[Axis, Ref] = {}  # of constants, and the vectors that tell them
         self.met: set[Ref] = set()  # products whose sizes stand checked
 
     def text(self) -> str:
@@ -70,6 +71,8 @@ class _Host:
         self._constants()
         self._ranks()
         self._mode()
+        for axis, vector in self.lengths.items():
+            self.sizes.known[(axis,)] = self.sizes.of(self.plan.layouts.axes(vector))
         if self.device == "cuda" and any(f.kernel.family in ("rows", "columns") for f in self.functors.values()):
             count = max(_workspace(f) for f in self.functors.values())
             self._line(f"workspace = torch.empty({count}, dtype=torch.uint8, device={self.first}.device)")
@@ -107,8 +110,14 @@ class _Host:
             for axis in axes
         }
         for node in self.graph.nodes:
-            for axis in self.plan.layouts.axes(Ref(node.name)) if isinstance(node, Constant) else ():
-                if axis not in told:
+            if not isinstance(node, Constant):
+                continue
+            for axis in self.plan.layouts.axes(Ref(node.name)):
+                if axis in told:
+                    continue
+                if node.along is not None and told.issuperset(self.plan.layouts.axes(node.along)):
+                    self.lengths[axis] = node.along
+                else:
                     self.sizes.known[(axis,)] = str(axis.size)
                     self.fixed = True
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from tuner.drafting.builder import Full, Value
-from tuner.drafting.graph import Gather, Ref
+from tuner.drafting.graph import Constant, Gather, Ref
 from tuner.drafting.operation import Lowered, Lowering, Operation
+from tuner.drafting.scalars import Scalar
+
+of = Scalar.of
 
 
 def _reshape(op: Operation) -> Lowered:
@@ -107,6 +110,17 @@ def gathered(op: Operation, source: Ref, index: Ref, axis: int, name: str) -> Re
     return builder.add(made, builder.is_batched(index) and axis != 0)
 
 
+def _diagonal_matrix(op: Operation) -> Lowered:
+    """The main diagonal from a vector, zeros elsewhere."""
+    if op.rank(op.x) != 1 or op.get("diagonal", op.get("offset", 0)) != 0 or op.rank(op.x) == len(op.shape):
+        return None
+    builder, vector = op.builder, op.builder.ref(op.x)
+    (size,) = builder.shape(vector)
+    place = Constant("place", (size,), "int64", call=f"torch.arange({size})", along=vector)
+    column, row = builder.add(place), builder.reshape(builder.add(place), (size, 1))
+    return op.map(lambda i, j, x: of("where", of("eq", i, j), x, 0.0), row, column, vector)
+
+
 TABLE: dict[str, Lowering] = {
     **{name: _reshape for name in (
         "view", "_unsafe_view", "reshape", "_reshape_alias", "flatten", "unflatten", "squeeze", "unsqueeze", "ravel",
@@ -117,5 +131,5 @@ TABLE: dict[str, Lowering] = {
     "expand": _expand, "expand_as": _expand, "broadcast_to": _expand, "broadcast_tensors": _broadcast_tensors,
     "slice": _slice, "select": _select, "narrow": _narrow,
     "split": _split, "split_with_sizes": _split, "chunk": _split, "tensor_split": _split, "unbind": _unbind,
-    "gather": _gather,
+    "gather": _gather, "diag": _diagonal_matrix, "diag_embed": _diagonal_matrix,
 }  # fmt: skip
