@@ -74,3 +74,8 @@ def test_who_holds_it_may_take_it_again() -> None:
             pass
         assert not is_free("cuda:7")
     assert is_free("cuda:7")
+
+
+def test_a_search_holds_another_lock_than_a_measurement() -> None:
+    with DeviceLock("cuda:7", whole_search=True), DeviceLock("cuda:7"):
+        assert not is_free("cuda:7")

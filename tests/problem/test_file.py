@@ -11,7 +11,7 @@ import torch
 from helpers.tiny import TINY
 
 from tuner import problem
-from tuner.errors import ProblemError
+from tuner.errors import DeviceFailed, ProblemError
 from tuner.records import TensorSpec, Workload
 
 TEXT = TINY["problem.py"]
@@ -260,6 +260,13 @@ def test_arguments_that_the_reference_refuses_are_named(write: Write) -> None:
 def test_whatever_a_reference_raises_is_a_fault(write: Write, line: str, by: str) -> None:
     loaded = problem.load(write(line, by))
     fault(loaded.path, problem.require_takes, loaded, OWN)
+
+
+def test_a_device_that_is_out_of_memory_is_no_fault_of_the_problem(write: Write) -> None:
+    loaded = problem.load(write(FORWARD, "raise torch.OutOfMemoryError('CUDA out of memory')"))
+    model = problem.reference(loaded, OWN.init, 0)
+    with pytest.raises(DeviceFailed, match="no memory for inputs of shapes"):
+        problem.forward(loaded, model, [torch.rand(2, 3)])
 
 
 @pytest.mark.parametrize("by", ["return x, x", "return [x, (x, x)]", "return x > 0", "return x.argmax(1)"])

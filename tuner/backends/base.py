@@ -60,6 +60,7 @@ class Backend(ABC):
     fresh_benches: ClassVar[bool]  # whether every trial has a process of its own; False where starting one takes long
     small_cases: ClassVar[bool]  # whether all but one verification case use a few samples, forwards being slow
     proof_share: ClassVar[float]  # a time below this share of the physical floor proves a fault of the measurement
+    one_search: ClassVar[bool]  # whether a search needs the device's memory for itself
     steady_ceilings: ClassVar[bool]  # False where other processes lower them, so that two readings are better than one
     cache_bytes: ClassVar[
         int

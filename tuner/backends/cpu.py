@@ -38,6 +38,7 @@ class Cpu(Backend):
     toolkit_name = "compiler"
     has_driver = False
     compiles_beside_measuring = False
+    one_search = False
     fresh_benches = True
     small_cases = True
     proof_share = 0.5  # its ceilings are measured beside other processes and may come out low

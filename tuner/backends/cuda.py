@@ -31,6 +31,7 @@ class Cuda(Backend):
     toolkit_name = "CUDA toolkit"
     has_driver = True
     compiles_beside_measuring = True
+    one_search = True
     fresh_benches = False
     small_cases = False
     proof_share = 1.0

@@ -30,11 +30,15 @@ class DeviceLock:
     A second lock is held while one waits for the first: who has just let go and wants it again queues behind.
     """
 
-    def __init__(self, torch_device: str, say: Callable[[str], None] = lambda text: None) -> None:
+    def __init__(
+        self, torch_device: str, say: Callable[[str], None] = lambda text: None, whole_search: bool = False
+    ) -> None:
+        """With `whole_search` the lock is another one, which a search holds from its first measurement to its last."""
+        kind = "tuner-search" if whole_search else "tuner-device"
         names = [part.replace(":", "-").replace("/", "-") for part in backends.of(torch_device).parts()]
         self.torch_device, self.say, self.waited_s = torch_device, say, 0.0
-        self.locks = [filelock.FileLock(_folder() / f"tuner-device-{name}.lock", mode=0o666) for name in names]
-        self.turns = [filelock.FileLock(_folder() / f"tuner-device-{name}.turn", mode=0o666) for name in names]
+        self.locks = [filelock.FileLock(_folder() / f"{kind}-{name}.lock", mode=0o666) for name in names]
+        self.turns = [filelock.FileLock(_folder() / f"{kind}-{name}.turn", mode=0o666) for name in names]
 
     @property
     def path(self) -> Path:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from tuner.errors import ProblemError
+from tuner.errors import DeviceFailed, ProblemError
 from tuner.problem.results import tensors_of
 from tuner.records import TensorSpec, Workload
 
@@ -204,6 +204,8 @@ def forward(problem: Problem, model: torch.nn.Module, inputs: Sequence[torch.Ten
         result = model(*inputs)
     except BaseException as error:  # the user's own code
         shapes = [list(x.shape) for x in inputs]
+        if type(error).__name__ == "OutOfMemoryError":  # no word about the problem: others may hold the memory
+            raise DeviceFailed(f"{problem.path}: no memory for inputs of shapes {shapes}: {_line(error)}") from error
         raise ProblemError(f"{problem.path}: Model refuses inputs of shapes {shapes}: {_line(error)}") from error
     try:
         odd = next((t for t in tensors_of(result) if not _is_taken(t)), None)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import secrets
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuner import store
+from tuner import backends, store
 from tuner.backends import toolchain
 from tuner.errors import CacheError
+from tuner.execution.device_lock import DeviceLock
 from tuner.execution.job import PREPARE_DEADLINE_S, Job
 from tuner.measurement.protocol import OpenInspector, RequireWorkload
 from tuner.records import Record, Workload
@@ -134,8 +135,17 @@ def tune_one(
 ) -> Outcome:
     """One search and its final on one device of this host, the winner into the cache. Raises TunerError."""
     observer.stage("starting the measuring process")
-    with scratch.subfolder() as folder, closing(Here(asked.job(device), folder, observer, place)) as here:
+    with (
+        scratch.subfolder() as folder,
+        alone(device, observer.stage),
+        closing(Here(asked.job(device), folder, observer, place)) as here,
+    ):
         return tune_at(asked, here, observer, fresh, replace_faster)
+
+
+def alone(device: str, say: Callable[[str], None]) -> AbstractContextManager[object]:
+    """Held while a search goes on where another one beside it would be short of memory, and be blamed for that."""
+    return DeviceLock(device, say, whole_search=True) if backends.of(device).one_search else nullcontext()
 
 
 def tune_at(
