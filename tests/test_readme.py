@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import click
 import pytest
 
+from tuner import settings
 from tuner.cli.main import cli
+from tuner.settings import static
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -83,3 +86,13 @@ def test_every_relative_link_leads_somewhere(link: str) -> None:
         headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
         anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
         assert anchor in anchors, link
+
+
+def test_its_kernel_from_python_is_a_sound_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = re.findall(r"^```python\n(import torch.*?)^```", section("Add a kernel"), re.MULTILINE | re.DOTALL)
+    script = tmp_path / "script.py"  # what is not run is the search
+    script.write_text(block.partition("result =")[0])
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("TUNER_CACHE_DIR", str(tmp_path / "cache"))
+    made = runpy.run_path(str(script))["softmax"]
+    assert static.faults(settings.load(made.folder)) == []
