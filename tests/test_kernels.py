@@ -13,10 +13,11 @@ import pytest
 from helpers.cache import edit, only, without_case
 from helpers.tiny import HERE, Put, changed, text_of
 
-from tuner import kernels, store
+from tuner import kernels, settings, store
 from tuner.backends import toolchain
 from tuner.backends.cpu import Cpu
 from tuner.errors import CacheError, ConfigError
+from tuner.settings import project
 from tuner.store.seal import sealed
 from tuner.template import Template, Variant, render
 
@@ -83,6 +84,18 @@ def test_the_project_goes_before_what_was_shipped(root: Path, put: Put, tiny_fol
     assert module_of(load(tiny_folder)).KERNELS[0].knobs["unroll"] == 1
     put(root, knobs={"unroll": 8})
     assert [k.knobs["unroll"] for k in module_of(load(tiny_folder)).KERNELS] == [8]
+
+
+def test_outside_a_project_what_was_searched_by_its_path_is_found_by_name(
+    root: Path, put: Put, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(project, "project_root", lambda start: None)
+    monkeypatch.delenv("TUNER_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    mine = shutil.copytree(tiny_folder, tmp_path / "kernels" / "tiny")
+    monkeypatch.chdir(tmp_path)
+    put(settings.cache_root(mine, str(mine)))
+    assert kernels.load("tiny", device="cpu").__name__ == "ModelNew"
 
 
 def miss(folder: Path, **options: Any) -> str:

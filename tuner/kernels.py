@@ -118,12 +118,9 @@ def _module(
     template = folder.load(settings.folder_of(name, settings.working_folder()))
     digests = store.Digests(template)
     here = backends.of(backends.resolve(device)).environment()
-    roots = list(
-        {
-            root.resolve(): root
-            for root in (settings.cache_root(settings.working_folder(), name), store.shipped_cache())
-        }.values()
-    )
+    given = (name, str(template.folder))  # outside a project what was searched by its path has a cache of its own
+    places = [*(settings.cache_root(settings.working_folder(), each) for each in given), store.shipped_cache()]
+    roots = list({root.resolve(): root for root in places}.values())
 
     winners: dict[str, Entry] = {}  # by workload; the project's own go before the shipped ones
     misses: list[str] = []
