@@ -176,7 +176,7 @@ def _search(problem: Path, options: Options, folder: Path, running: Running, dea
     found = _json(ended.output)
     row |= _near_best(cache, ended)
     if ended.code != 0:
-        raise Failed(*_fault(ended, problem, "search", options))
+        raise Failed(*_fault(ended, problem, "search", options, cache))
     if not found or not found[0].get("record"):
         raise Failed("failed", "search printed no record")
     row |= figures(found[0])
@@ -196,7 +196,7 @@ def _export_and_verify(
     _keep(folder / "export", ended)
     row["seconds"]["export"] = ended.seconds
     if ended.code != 0:
-        raise Failed(*_fault(ended, problem, "export", options))
+        raise Failed(*_fault(ended, problem, "export", options, folder / "cache"))
     if not options.verify:
         return
     leaves = ["--leaves", ",".join(row["leaves"])] if row["leaves"] else []
@@ -211,7 +211,7 @@ def _export_and_verify(
         row["agrees"] = row["agrees"] and verdict["agrees_with_eager"]
         return
     if not verdict:
-        raise Failed(*_fault(ended, problem, "verify", options))
+        raise Failed(*_fault(ended, problem, "verify", options, folder / "cache"))
     wrong = next((f"case {c['name']}: {c['detail']}" for c in verdict.get("cases", ()) if not c["ok"]), "")
     status = "refused" if verdict["verdict"] == "cannot be judged" else "failed"
     raise Failed(status, f"{verdict['verdict']}: {verdict['reason'] or wrong}")
@@ -230,16 +230,16 @@ def _json(text: str) -> Any:
         return None
 
 
-def _fault(ended: Ended, problem: Path, step: str, options: Options) -> tuple[str, str]:
-    """Status and reason of a command that went wrong.
+def _fault(ended: Ended, problem: Path, step: str, options: Options, cache: Path) -> tuple[str, str]:
+    """Status and reason of a command that went wrong, without the folders that this run had.
 
     A line that begins with the problem's path says what is wrong with the problem: it is refused.
     """
     if ended.code is None:
         return "timeout", f"in {step}, after {ended.seconds:.0f} s of {options.time_limit_s:g} in all"
-    line = ended.last_line.removeprefix("tuner: ")
+    line = ended.last_line.removeprefix("tuner: ").replace(f"{cache}/.drafts/", "")
     if ended.code == 3:
-        return "refused", line
+        return "refused", line.replace(f"{problem}: ", "")
     if ended.code == 2 and line.startswith(str(problem)):
         return "refused", line.removeprefix(str(problem)).lstrip(": ")
     if ended.code == 1 and step == "search":  # nothing right was found: the screen counts what the trials said
