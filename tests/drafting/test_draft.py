@@ -90,6 +90,18 @@ def test_a_slice_refuses_other_sizes_of_what_it_cuts(drafted: Drafted) -> None:
         pair[1](torch.randn(16, 10))
 
 
+@pytest.mark.parametrize(
+    "pool",
+    [
+        "max_pool2d(x, 3, 2, 1", "avg_pool2d(x, 3, 2", "avg_pool2d(x, 3, 2, 1, count_include_pad=False",
+        "avg_pool2d(x, 3, 2, 1, divisor_override=5", "avg_pool2d(x, 3, 2, 1",
+    ],
+)  # fmt: skip
+def test_windows_beyond_the_end_are_there_at_sizes_that_have_them(drafted: Drafted, pool: str) -> None:
+    pair = drafted(f"F.{pool}, ceil_mode=True) * 2", inputs="torch.randn(2, 3, 11, 11)")
+    assert same(pair, torch.randn(2, 3, 11, 11)) and same(pair, torch.randn(2, 3, 12, 14))
+
+
 def test_adaptive_pooling_refuses_other_planes(drafted: Drafted) -> None:
     pair = drafted("F.adaptive_avg_pool2d(x, (7, 5)) * 2", inputs="torch.randn(2, 3, 14, 20)")
     assert same(pair, torch.randn(4, 3, 14, 20))

@@ -33,10 +33,11 @@ def _max_pool(op: Operation) -> Lowered:
 def _avg_pool(op: Operation) -> Lowered:
     count = _spatial(op)
     divisor = op.get("divisor_override")
-    padded = any(_numbers(op["padding"], count))
-    if _rounds_up(op, (1,) * count):
-        return None  # its windows beyond the end have divisors of their own
-    monoid = "sum" if divisor else "mean" if op["count_include_pad"] or not padded else "mean_valid"
+    padded, counted = any(_numbers(op["padding"], count)), op["count_include_pad"]
+    if op["ceil_mode"] and padded and counted and not divisor:
+        return None  # windows beyond the end, of these or other sizes, have divisors of their own
+    plain = not op["ceil_mode"] and (counted or not padded)
+    monoid = "sum" if divisor else "mean" if plain else "mean_valid"
     found = _window(op, monoid, (1,) * count, op.part("sum") if divisor else op.name)
     return op.map(lambda x: of("div", x, divisor), found) if divisor else found
 
@@ -47,21 +48,9 @@ def _window(op: Operation, monoid: str, dilation: Axes, name: str = "") -> Value
     made = Window(
         name or op.name, op.shape, op.dtype, monoid=monoid, operand=x, kernel=kernel,
         stride=_numbers(op.get("stride") or kernel, count), padding=_numbers(op["padding"], count),
-        dilation=dilation, ceil_mode=_rounds_up(op, dilation),
+        dilation=dilation, ceil_mode=bool(op["ceil_mode"]),
     )  # fmt: skip
     return builder.add(made, builder.is_batched(x) and op.rank(x) > count)
-
-
-def _rounds_up(op: Operation, dilation: Axes) -> bool:
-    """Whether there are windows beyond the end: `ceil_mode` makes a difference here."""
-    count = _spatial(op)
-    kernel = _numbers(op["kernel_size"], count)
-    stride, padding = _numbers(op.get("stride") or kernel, count), _numbers(op["padding"], count)
-    plain = [
-        (n + 2 * p - d * (k - 1) - 1) // s + 1
-        for n, k, s, p, d in zip(op.shape_of(op.x)[-count:], kernel, stride, padding, dilation, strict=True)
-    ]
-    return bool(op["ceil_mode"]) and tuple(plain) != op.shape[-count:]
 
 
 def _adaptive(monoid: str) -> Lowering:
