@@ -9,7 +9,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_FROM_PYTHON = ("Kernel", "kernel", "tune")
+_FROM_PYTHON = ("Kernel", "kernel", "tune", "verify")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,7 @@
-"""Kernels from Python: `tuner.kernel(...)` and `tuner.tune(...)`, by the same search, suite and cache."""
+"""Kernels from Python, `tuner.kernel`, `tuner.tune` and `tuner.verify`: by the same search, suite and cache."""
 
 from tuner.api.kernel import Kernel, kernel
 from tuner.api.result import Result, tune
+from tuner.api.verify import Verdict, verify
 
-__all__ = ["Kernel", "Result", "kernel", "tune"]
+__all__ = ["Kernel", "Result", "Verdict", "kernel", "tune", "verify"]

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from tuner.cli.configs import config_argument, given, override
 from tuner.cli.output import json_option, print_json, say
-from tuner.errors import ConfigError, UnjudgeableError
+from tuner.errors import ConfigError
 from tuner.screen import pulse
 
 FORMATS = ("kernelbench", "module", "kernels", "flashinfer", "gpumode", "source")  # the test compares with winners'
@@ -77,35 +77,21 @@ def verify(
 
     Exit code 0: right; 1: wrong; 3: the problem cannot be judged.
     """
-    from tuner import backends
-    from tuner.backends import toolchain
-    from tuner.execution import verdict
+    from tuner import api
     from tuner.screen import tables
-    from tuner.settings import resolve
 
-    verdict.require_file(file)
     left = _leaves(leaves)
-    workload = resolve.stated_workload(problem, _shapes(shapes), _init(init), precision, toolchain.environment())
-    torch_device = backends.resolve(device)
-    correctness, reason = None, ""
-    try:
-        with pulse.telling(say(as_json)) as begin:
-            correctness = verdict.verify(
-                file, problem, workload, torch_device, error_budget, begin, mutants=True, leaves=left
-            )
-        word = "wrong" if correctness.fault else "right"
-    except UnjudgeableError as fault:
-        word, reason = "cannot be judged", str(fault)
-    except verdict.WrongFile as fault:
-        word, reason = "wrong", str(fault)
+    found = api.verify(file, problem, _shapes(shapes), _init(init), device, precision, error_budget, left, say(as_json))
+    correctness = found.correctness
     if as_json:
-        found = correctness.model_dump(mode="json") if correctness else {}
-        print_json({"verdict": word, "ok": word == "right", "reason": reason, "leaves": left, **found})
+        cases = correctness.model_dump(mode="json") if correctness else {}
+        reason = "" if correctness else found.reason
+        print_json({"verdict": found.word, "ok": bool(found), "reason": reason, "leaves": left, **cases})
     else:
         if correctness:
             tables.console().print(tables.cases(correctness))
-        click.echo(": ".join(filter(None, (word.upper() if word != "right" else word, reason))))
-    sys.exit(EXIT_CODES[word])
+        click.echo(": ".join(filter(None, (found.word if found else found.word.upper(), found.reason))))
+    sys.exit(EXIT_CODES[found.word])
 
 
 def _shapes(texts: tuple[str, ...]) -> tuple[tuple[int, ...], ...] | None:
