@@ -129,6 +129,29 @@ def test_a_flipped_weight_does_the_same(how: dict[str, Any]) -> None:
     torch.testing.assert_close(found, wanted)
 
 
+class Turning:
+    """Stands in for a kernel: notes how it is launched, and does what it is to do."""
+
+    def __init__(self) -> None:
+        self.sizes: list[tuple[int, ...]] = []
+
+    def launch(self, symbol: str, x: torch.Tensor, y: torch.Tensor, *sizes: int) -> None:
+        assert symbol == "to_channels_last" and x.is_contiguous()
+        self.sizes.append(sizes)
+        y.copy_(x)
+
+
+@pytest.mark.parametrize("how", [CONVOLUTIONS[0], CONVOLUTIONS[2], TRANSPOSED[4]])
+def test_an_input_may_be_brought_into_channels_last_memory_by_a_kernel(how: dict[str, Any]) -> None:
+    kernel = Turning()
+    found, wanted = convolved(how, "cpu", layout="channels_last", kernel=kernel)
+    torch.testing.assert_close(found, wanted)
+    (sizes,) = kernel.sizes
+    assert sizes == (2, 4, math.prod((7, 9, 6)[: len(how["stride"])]))
+    convolved(how, "cpu", layout="contiguous", kernel=kernel)
+    assert len(kernel.sizes) == 1
+
+
 # ---- on a CUDA device --------------------------------------------------------------------------------
 
 
@@ -280,7 +303,16 @@ class TestOnCuda:
             pytest.skip("stride 1 alone")
         if form == "flipped" and "output_padding" not in how:
             pytest.skip("transposed ones alone")
-        for layout in ("contiguous", "channels_last"):
+        for layout, kernel in (("contiguous", None), ("channels_last", None), ("channels_last", HOST.kernel)):
             with torch.backends.cudnn.flags(allow_tf32=False):
-                found, wanted = convolved(how, "cuda", layout=layout, form=form, benchmark=True)
+                found, wanted = convolved(how, "cuda", layout=layout, form=form, benchmark=True, kernel=kernel)
             torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+    @pytest.mark.parametrize("channels", [1, 3, 4, 8, 17, 32, 48, 64, 100, 256])
+    @pytest.mark.parametrize("positions", [1, 63, 64, 1000, 4100])
+    @pytest.mark.parametrize("offset", [0, 1])
+    def test_an_input_in_channels_last_memory(self, channels: int, positions: int, offset: int) -> None:
+        x = torch.randn(3 * channels * positions + offset, device="cuda")[offset:].view(3, channels, positions)
+        y = torch.full((3, positions, channels), math.nan, device="cuda")
+        HOST.kernel.launch("to_channels_last", x, y, 3, channels, positions)
+        assert torch.equal(y, x.mT)

@@ -79,6 +79,7 @@ def _convolution(node: Product, device: str, knobs: str, last: bool) -> list[str
     choices = ['layout="channels_last"' if last else f'layout=knobs["{knobs}layout"]']
     if device == "cuda":
         choices += [f'{name}=knobs["{knobs}{name}"]' for name in ("form", "benchmark", "tf32")]
+        choices.append(f'kernel=kernel if knobs["{knobs}turn"] else None')
     elif can_flip(node):
         choices.append(f'form=knobs["{knobs}form"]')
     return [*sizes, *choices]

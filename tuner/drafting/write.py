@@ -96,6 +96,8 @@ class _Part:
         if variant.device == "cuda" and any(map(calls.is_split, self.plan.products)):
             includes = ["products/finish.cuh", "products/split.cuh"]
             includes += ["products/few_rows.cuh"] if variant.few_rows else []
+        if variant.device == "cuda" and any(node.is_convolution for node in self.plan.products):
+            includes.append("products/channels_last.cuh")
         where = "On a GPU" if variant.device == "cuda" else "On the CPU"
         title = f"{where}: knobs and schedules of the kernels in {self.header}."
         return source(title, variant.device, schedules, includes, self.header)

@@ -99,6 +99,7 @@ def convolution_knobs(prefix="", device="cuda", can_flip=False, channels=64, lay
             Knob("form", ("torch", "cudnn", *flipped), first, "who computes the convolution, and as what"),
             Knob("benchmark", (False, True), True, "let cuDNN time its algorithms at the first call"),
             Knob("tf32", (False, True), not few, "let cuDNN use TF32 where PyTorch's flag does"),
+            Knob("turn", (False, True), False, "bring the input into channels-last memory by a kernel of our own"),
         ),
     )
 
@@ -111,11 +112,15 @@ def convolution_constraints(prefix="", device="cuda"):
     def knob(k, name):
         return getattr(k, prefix + name)
 
+    def turns(k, f):
+        return not knob(k, "turn") or getattr(k, f"{prefix}layout", "channels_last") == "channels_last"
+
     return (
         Constraint(
             f"{prefix}cuDNN's choices where it is called",
             lambda k, f: knob(k, "form") != "torch" or (not knob(k, "benchmark") and knob(k, "tf32")),
         ),
+        Constraint(f"{prefix}a turn where the memory changes", turns),
     )
 
 
