@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+
 import pytest
 from tricks import CONTROL, Court
 
@@ -57,3 +60,17 @@ def test_a_candidate_is_timed_as_it_is_built_for_the_workload_whatever_was_asked
     """The last papers are of other sizes, for which it is built anew."""
     right.examine(complete=True)
     assert len(right.samples(3, Values.MARKED)) == 3
+
+
+@pytest.mark.parametrize(("uneven", "is_steady"), [((5.0, 1.2, 9.0), True), ((1.6, 5.0, 1.7), False)])
+def test_what_else_the_machine_does_is_not_held_against_a_candidate(
+    right: Examination, monkeypatch: pytest.MonkeyPatch, uneven: tuple[float, ...], is_steady: bool
+) -> None:
+    others = itertools.cycle(uneven)
+
+    def samples(forwards: int, values: Values, uneven: bool = False) -> list[float]:
+        return [next(others) if uneven else 1.0]
+
+    monkeypatch.setattr(right, "samples", samples)
+    with contextlib.nullcontext() if is_steady else pytest.raises(Untrusted, match="values of other scales"):
+        right.require_steady()

@@ -38,7 +38,6 @@ class DeviceLock:
         names = [part.replace(":", "-").replace("/", "-") for part in backends.of(torch_device).parts()]
         self.torch_device, self.say, self.waited_s = torch_device, say, 0.0
         self.locks = [filelock.FileLock(_folder() / f"{kind}-{name}.lock", mode=0o666) for name in names]
-        self.turns = [filelock.FileLock(_folder() / f"{kind}-{name}.turn", mode=0o666) for name in names]
 
     @property
     def path(self) -> Path:
@@ -49,18 +48,19 @@ class DeviceLock:
         held = 0
         try:
             # in the same order everywhere, so that no two wait for each other
-            for lock, turn in zip(self.locks, self.turns, strict=True):
-                self._acquire(lock, turn)
+            for lock in self.locks:
+                self._acquire(lock)
                 held += 1
         except BaseException:
             self._release(held)
             raise
         return self
 
-    def _acquire(self, lock: filelock.BaseFileLock, turn: filelock.BaseFileLock) -> None:
+    def _acquire(self, lock: filelock.BaseFileLock) -> None:
         if lock.is_locked:  # held already: nobody else's turn is meant
             lock.acquire()
             return
+        turn = filelock.FileLock(Path(lock.lock_file).with_suffix(".turn"), mode=0o666)
         began, waits = time.monotonic(), False
         try:
             for each in (turn, lock):
