@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Everything that is measured on the GPU, in parts that each end within ten minutes:
-#   benchmarks/h200.sh tests | search | winners | figures   [output folder [configs, default all]]
-# Leaves logs and, for `search`, the winners with their ledgers in the output folder.
+#   benchmarks/h200.sh tests | search | winners | figures | suites   [output folder [configs, default all]]
+# Leaves logs and, for `search`, the winners with their ledgers in the output folder. `suites` takes all GPUs there are,
+# and goes on from the rows in the output folder: again until both levels are done.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 part=${1:-} out=${2:-/tmp/h200}
@@ -25,8 +26,20 @@ figures)
   timeout 120 python3 benchmarks/fused_part.py
   timeout 300 python3 benchmarks/throughput.py
   ;;
+suites)
+  gpus=$(seq -s, -f 'cuda:%g' 0 $(($(nvidia-smi -L | wc -l) - 1)))
+  until=$((SECONDS + 560))
+  for level in level2 level1; do
+    timeout -s TERM $((until - SECONDS)) python3 benchmarks/suite.py "benchmarks/problems/$level" --seconds-each 15 \
+      --final-budget-s 3 --search-only --device "$gpus" --jobs 2 --warm 20 --again failed,timeout \
+      --output "$out/suite-$level" --work "$out/work-$level" > "$out/suite-$level.log" 2>&1
+    tail -12 "$out/suite-$level.md"
+    [ $SECONDS -lt $((until - 60)) ] || break
+  done
+  tar czf "$out/logs.tgz" "$out"/*.log $(find "$out"/work-* -name '*.log')
+  ;;
 *)
-  echo "usage: benchmarks/h200.sh tests|search|winners|figures [folder]" >&2
+  echo "usage: benchmarks/h200.sh tests|search|winners|figures|suites [folder]" >&2
   exit 2
   ;;
 esac
