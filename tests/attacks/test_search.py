@@ -42,5 +42,6 @@ def test_a_template_that_skips_work_when_it_is_timed_wins_nothing(tmp_path: Path
     host = "if skips(): return torch.empty_like(x)"
     project = Project(tmp_path / "project", CONFIG, top=top, host=host)
     code, out, err = project.run("search", "tiny.yaml")
-    assert (code, "Traceback" in out + err) == (2, False), (out, err)
+    # 1: every trial was found out when it was timed; 2: one came into the final, where it does not hold
+    assert code in (1, 2) and "Traceback" not in out + err, (out, err)
     assert not list(project.cache.glob("**/record.json"))
