@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,20 @@ def test_a_product_and_an_input_that_would_be_broadcast_are_refused(
     assert same(pair, torch.randn(3, 3, 5, 5), torch.randn(3, 4, 5, 5))
     with pytest.raises(RuntimeError, match=r"does not broadcast|stands where"):
         pair[1](torch.randn(2, 3, 6, 6), torch.randn(other))
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize(
+    "of", ["F.cross_entropy(x, y)", "F.log_softmax(x, 1)", "torch.logsumexp(x, 1)", "x.softmax(1)"]
+)
+def test_what_is_not_finite_comes_through_as_pytorch_has_it(drafted: Drafted, of: str, value: float) -> None:
+    two = "torch.randn(4, 40), torch.randint(0, 40, (4,))"
+    pair = drafted(of, **({"arguments": "x, y", "inputs": two} if "y" in of else {"inputs": "torch.randn(4, 40)"}))
+    for where in (slice(3, 5), slice(0, 40)):
+        x = torch.randn(4, 40)
+        x[1, where] = value
+        found, wanted = (model(x, *([torch.tensor([0, 7, 1, 39])] if "y" in of else [])) for model in pair[::-1])
+        torch.testing.assert_close(found, wanted, equal_nan=True)
 
 
 def test_places_that_a_divider_does_not_reach_are_refused(tmp_path: Path) -> None:

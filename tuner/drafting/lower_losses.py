@@ -114,7 +114,8 @@ def _cross_entropy(op: Operation) -> Lowered:
     picked, own = _picked(op, x, target, axis)
 
     def loss(p: Scalar, t: Scalar, m: Scalar, s: Scalar) -> Scalar:
-        return of("where", of("eq", t, op["ignore_index"]), 0.0, of("sub", of("log_sum_exp", m, s), p))
+        likely = of("sub", of("sub", p, m), of("log", s))  # as log_softmax has it: NaN where a class is infinite
+        return of("where", of("eq", t, op["ignore_index"]), 0.0, of("neg", likely))
 
     return _over_classes(op, builder.map(op.part("each"), loss, picked, own, largest, total), own, axis)
 
