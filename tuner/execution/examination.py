@@ -39,7 +39,7 @@ CLOSE = 1.05  # within this multiple of the best it is measured again, interleav
 SURVIVOR_SAMPLES, CLOSE_SAMPLES = 10, 30
 SURVIVOR_S, CLOSE_S = 2.0, 4.0  # where one forward takes long, this much time instead of that many samples
 BENIGN = 1.5  # a candidate that is slower by more on other values was timed on values that suited it
-STEADY_TRIES = (3, 9)  # samples of either kind of values; noise gets a second look
+STEADY_TRIES = (3, 9, 27)  # samples of either kind of values; noise gets a second look, and a third
 
 ServiceT_co = TypeVar("ServiceT_co", covariant=True)
 
