@@ -192,6 +192,18 @@ def test_what_is_not_finite_comes_through_as_pytorch_has_it(drafted: Drafted, of
         torch.testing.assert_close(found, wanted, equal_nan=True)
 
 
+@pytest.mark.parametrize("at", [0, 5, 15])
+def test_a_running_mean_of_an_infinite_value_is_infinite(drafted: Drafted, at: int) -> None:
+    pair = drafted("self.layer(x)", layer="nn.BatchNorm1d(8)")
+    x = torch.randn(16, 8)
+    x[at] = torch.tensor([math.inf, -math.inf] * 4)
+    for model in pair:
+        model(x)
+    (wanted, found) = (model.state_dict() for model in pair)
+    torch.testing.assert_close(found["layer.running_mean"], wanted["layer.running_mean"])
+    torch.testing.assert_close(found["layer.running_var"], wanted["layer.running_var"], equal_nan=True)
+
+
 def test_places_that_a_divider_does_not_reach_are_refused(tmp_path: Path) -> None:
     loaded = write_problem(tmp_path, "return (x + x.mean(0)).softmax(1)", inputs="torch.randn(2, 3, 5)")
     workload = problem.default_workload(loaded)

@@ -229,20 +229,21 @@ struct MomentsState {
   using Value = float;
   static constexpr bool ORDERED = false;
   double sum, square;  // of v - pivot
-  float pivot;         // the first value that came
+  float pivot;         // the first value that came, 0 where that is not finite: the mean of an infinite value is infinite
   unsigned count;
 
   TUNER_INLINE static MomentsState identity() { return {0.0, 0.0, 0.0f, 0}; }
   template <int K>
   TUNER_INLINE void add(const float (&v)[K], long long, long long) {
+    const float first = fabsf(v[0]) < monoid::infinity ? v[0] : 0.0f;
     float d[K], squares[K];
     TUNER_UNROLL
-    for (int j = 0; j < K; j++) d[j] = v[j] - v[0];
+    for (int j = 0; j < K; j++) d[j] = v[j] - first;
     const float chunk = monoid::sum_of(d), middle = chunk * (1.0f / K);
     TUNER_UNROLL
     for (int j = 0; j < K; j++) squares[j] = (d[j] - middle) * (d[j] - middle);
-    if (count == 0) pivot = v[0];
-    const double moved = chunk + K * (static_cast<double>(v[0]) - pivot);
+    if (count == 0) pivot = first;
+    const double moved = chunk + K * (static_cast<double>(first) - pivot);
     sum += moved;
     square += monoid::sum_of(squares) + moved * moved * (1.0 / K);
     count += K;
