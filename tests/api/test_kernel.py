@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 import tuner
-from tuner import settings, template
+from tuner import problem, settings, template
 from tuner.api import Kernel, kernel
 from tuner.errors import ConfigError
 from tuner.settings import static
@@ -30,6 +32,35 @@ extern "C" int softmax(const float* x, float* out, long long n, long long c, voi
   }
   return 0;
 }
+"""
+
+
+class Scaled(torch.nn.Module):
+    def __init__(self, scale: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((1,), scale))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x * self.weight).softmax(1)
+
+
+class Elsewhere(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> Any:
+        return template.load(Path("x")), x
+
+
+PROBLEM = """\
+import torch
+class Model(torch.nn.Module):
+    def __init__(self, scale):
+        super().__init__()
+        self.scale = scale
+    def forward(self, rows):
+        return (rows * self.scale).softmax(1)
+def get_inputs():
+    return [torch.rand(8, 16)]
+def get_init_inputs():
+    return [1.0]
 """
 
 
@@ -92,11 +123,50 @@ def test_a_folder_is_such_a_kernel(project: Path) -> None:
         ({"name": "No"}, "name: 'No' is not a lower-case identifier"),
         ({"inputs": lambda n, c: [torch.randn(n, 3)]}, "inputs: c is no size of a tensor"),
         ({"reference": lambda x: project(x)}, "reference: uses project"),
+        ({"reference": 3}, "^reference: wants a function, a torch.nn.Module class or a problem file, not 3$"),
+        ({"reference": int}, "^reference: wants a function, a torch.nn.Module class or a problem file, not <class"),
+        ({"reference": torch.nn.ReLU()}, "^reference: wants a function, a torch.nn.Module class or a problem file"),
+        ({"reference": Elsewhere}, "^reference: uses Path, which"),
+        ({"reference": Scaled, "init": (1.0, 2.0)}, r"^reference: Scaled: init=\(1.0, 2.0\): too many"),
+        ({"init": (1.0,)}, "^init: is for a reference that is a class$"),
+        ({"inputs": None}, "^inputs: wanted, unless reference is a problem file$"),
     ],
 )
 def test_what_cannot_be_a_kernel_is_one_line(project: Path, changed: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         softmax(**changed)
+
+
+@pytest.mark.parametrize(("init", "weight"), [((), 1.0), ((3.0,), 3.0)])
+def test_its_reference_is_a_class(project: Path, init: tuple[float, ...], weight: float) -> None:
+    made = softmax(
+        reference=Scaled, init=init, arguments=lambda model, x, out: (x, out, *x.shape, model.weight.numel())
+    )
+    assert static.faults(settings.load(made.folder)) == []
+    found = problem.load(made.folder / "problem.py")
+    model, x = found.model(*found.get_init_inputs()), torch.randn(3, 5)
+    torch.testing.assert_close(model(x), (x * weight).softmax(1))
+    launched: list[Any] = []
+    names: dict[str, Any] = {"torch": torch, "aligned": lambda x: x}
+    exec((made.folder / "softmax.py").read_text(), names)
+    kernel_ = SimpleNamespace(launch=lambda *given: launched.append(given))
+    names["softmax"](model, kernel_, x)
+    assert launched[0][3:] == (3, 5, 1)
+
+
+def test_its_reference_is_a_problem_file(project: Path) -> None:
+    (project / "mine.py").write_text(PROBLEM)
+    for path in ("mine.py", project / "mine.py"):
+        made = softmax(reference=path, inputs=None, constraints={"whole": lambda k, f: f.size0_1 % k.unroll == 0})
+        assert static.faults(settings.load(made.folder)) == []
+        assert template.load(made.folder).axes([], [(8, 16)]) == {"size0_0": 8, "size0_1": 16}
+        assert (made.folder / "problem.py").read_text() == PROBLEM
+
+
+def test_inputs_take_the_place_of_a_problem_files_own(project: Path) -> None:
+    (project / "mine.py").write_text(PROBLEM)
+    found = problem.load(softmax(reference="mine.py").folder / "problem.py")
+    assert problem.default_workload(found).inputs[0].shape == (61, 67)
 
 
 @pytest.mark.slow

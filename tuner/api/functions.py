@@ -6,7 +6,7 @@ import ast
 import builtins
 import inspect
 import linecache
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 
 from tuner.errors import ConfigError
@@ -23,6 +23,34 @@ def as_function(function: Callable[..., Any], name: str, role: str) -> str:
     node.name, node.decorator_list, node.returns = name, [], None
     for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs):
         argument.annotation = None
+    return ast.unparse(node) + "\n"
+
+
+def as_class(given: type, name: str, role: str) -> str:
+    """The text of a class of modules, as `class NAME`. Raises ConfigError, which names `role`."""
+    code = getattr(given.__dict__.get("forward"), "__code__", None)
+    if code is None:
+        raise ConfigError(f"{role}: {given.__name__} defines no forward of its own")
+    tree = ast.parse("".join(linecache.getlines(code.co_filename)))
+    nodes = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        and node.name == given.__name__
+        and any(isinstance(n, ast.FunctionDef) and _is_of(n, code) for n in node.body)
+    ]
+    if len(nodes) != 1:
+        raise ConfigError(f"{role}: the text of {given.__name__} is not to be had; write it in a file or in a notebook")
+    node = nodes[0]
+    node.name, node.decorator_list = name, []
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Name) and inner.id == given.__name__:
+            inner.id = name
+        elif isinstance(inner, ast.arg):
+            inner.annotation = None
+        elif isinstance(inner, ast.FunctionDef):
+            inner.returns = None
+    _require_self_contained(node, role, {name})
     return ast.unparse(node) + "\n"
 
 
@@ -69,11 +97,11 @@ def _is_of(node: ast.Lambda | ast.FunctionDef, code: Any) -> bool:
     return all(first <= place <= last for place in places if place != (code.co_firstlineno, 0))
 
 
-def _require_self_contained(node: ast.Lambda | ast.FunctionDef, role: str) -> None:
+def _require_self_contained(node: ast.AST, role: str, own: Set[str] = frozenset()) -> None:
     names = [n for n in ast.walk(node) if isinstance(n, ast.Name)]
     bound = {n.id for n in names if not isinstance(n.ctx, ast.Load)} | {
         n.arg for n in ast.walk(node) if isinstance(n, ast.arg)
     }
     bound |= {a.asname or a.name for n in ast.walk(node) if isinstance(n, ast.Import) for a in n.names}
-    for name in sorted({n.id for n in names} - bound - _KNOWN - set(dir(builtins))):
+    for name in sorted({n.id for n in names} - bound - own - _KNOWN - set(dir(builtins))):
         raise ConfigError(f"{role}: uses {name}, which other processes do not have; it may use torch, nn and math")

@@ -10,6 +10,7 @@ from typing import Any
 
 from tuner import kernels, problem, template
 from tuner.api.functions import arguments_of, as_expression, as_function
+from tuner.api.reference import Reference, read
 from tuner.api.result import Result, run
 from tuner.errors import ConfigError
 from tuner.scaffold import dtypes
@@ -19,7 +20,6 @@ from tuner.settings import changed, load, python_templates, working_folder
 from tuner.space import Choice
 
 Function = Callable[..., Any]
-_FIRST, _STEP = 61, 6  # sizes that a problem has by default, all different: 61, 67, 73, ...
 
 
 class Kernel:
@@ -82,20 +82,26 @@ class Kernel:
 def kernel(
     source: str | Path,
     symbol: str,
-    reference: Function,
-    inputs: Function,
+    reference: Function | type | str | Path,
+    inputs: Function | None = None,
+    *,
     outputs: Function,
     arguments: Function,
     knobs: Mapping[str, Sequence[Choice]],
     constraints: Mapping[str, Function] | None = None,
     name: str = "",
+    init: Sequence[Any] = (),
 ) -> Kernel:
     """A kernel from its source and a few functions, which may use torch, nn and math.
 
     `symbol` is the launcher, called with what `arguments(*inputs, *outputs)` returns, and the stream. `inputs(*sizes)`
     makes a list of tensors, `outputs(*inputs)` room for the results, `reference(*inputs)` the right ones. `knobs` maps
     a knob to its choices; `constraints` maps a rule's name to `lambda k, f: ...`, where k has the knobs and f the sizes
-    by the names of `inputs`' parameters. Raises TunerError.
+    by the names of `inputs`' parameters.
+
+    `reference` may also be a torch.nn.Module class, constructed with `init`, or the path of a problem file, whose
+    inputs need not be given: `f` then has the sizes by place, size0_1 the second of the first input. Where the first
+    parameter of `outputs` or `arguments` is named `model`, it is given the model, for its weights. Raises TunerError.
     """
     source = Path(source)
     if source.suffix not in (".cu", ".cpp") or not source.is_file():
@@ -103,10 +109,11 @@ def kernel(
     name = name or source.stem.lower()
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise ConfigError(f"name: {name!r} is not a lower-case identifier")
+    given = read(reference, inputs, init)
     texts = {
-        "problem.py": _problem(reference, inputs),
-        f"{name}.py": _host(name, symbol, reference, inputs, outputs, arguments),
-        "template.py": _template(name, source, inputs, knobs, constraints or {}),
+        "problem.py": given.text,
+        f"{name}.py": _host(name, symbol, given, outputs, arguments),
+        "template.py": _template(name, source, given, knobs, constraints or {}),
     }
     folder = python_templates(working_folder()) / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -117,37 +124,24 @@ def kernel(
     return Kernel(folder, inputs)
 
 
-def _problem(reference: Function, inputs: Function) -> str:
-    given = ", ".join(arguments_of(reference))
-    sizes = [_FIRST + _STEP * i for i in range(len(arguments_of(inputs)))]
-    return (
-        "import math\n\nimport torch\nimport torch.nn as nn\n\n\n"
-        f"{as_function(reference, 'reference', 'reference')}\n\n"
-        f"{as_function(inputs, 'inputs_of', 'inputs')}\n\n"
-        f"class Model(nn.Module):\n    def forward(self, {given}):\n        return reference({given})\n\n\n"
-        f"def get_inputs():\n    return inputs_of({', '.join(map(str, sizes))})\n\n\n"
-        "def get_init_inputs():\n    return []\n"
-    )
-
-
-def _host(name: str, symbol: str, reference: Function, inputs: Function, outputs: Function, arguments: Function) -> str:
-    given = ", ".join(arguments_of(reference))
-    aligned = "".join(f"    {x} = aligned({x})\n" for x in arguments_of(reference))
+def _host(name: str, symbol: str, reference: Reference, outputs: Function, arguments: Function) -> str:
+    given = ", ".join(reference.arguments)
+    aligned = "".join(f"    {x} = aligned({x})\n" for x in reference.arguments)
+    first, then = ("model, " if arguments_of(f)[:1] == ["model"] else "" for f in (outputs, arguments))
     return (
         f"{as_function(outputs, f'{name}_outputs', 'outputs')}\n\n"
         f"{as_function(arguments, f'{name}_arguments', 'arguments')}\n\n"
-        f"def {name}(model, kernel, {given}):\n{_guard(name, arguments_of(reference), inputs)}{aligned}"
-        f"    results = {name}_outputs({given})\n"
+        f"def {name}(model, kernel, {given}):\n{_guard(name, reference)}{aligned}"
+        f"    results = {name}_outputs({first}{given})\n"
         "    several = results if isinstance(results, (list, tuple)) else [results]\n"
-        f'    kernel.launch("{symbol}", *{name}_arguments({given}, *several))\n'
+        f'    kernel.launch("{symbol}", *{name}_arguments({then}{given}, *several))\n'
         "    return results\n"
     )
 
 
-def _guard(name: str, given: Sequence[str], inputs: Function) -> str:
+def _guard(name: str, reference: Reference) -> str:
     """A refusal of inputs that no sizes are of: another number of dimensions, or one size that is two numbers."""
-    names, (shapes, _) = arguments_of(inputs), _made(inputs)
-    called = {_FIRST + _STEP * i: size for i, size in enumerate(names)}
+    called, given, shapes = reference.sizes, reference.arguments, reference.shapes
     first: dict[str, str] = {}
     differ = []
     for tensor, shape in zip(given, shapes, strict=False):
@@ -164,13 +158,13 @@ def _guard(name: str, given: Sequence[str], inputs: Function) -> str:
 def _template(
     name: str,
     source: Path,
-    inputs: Function,
+    given: Reference,
     knobs: Mapping[str, Sequence[Choice]],
     constraints: Mapping[str, Function],
 ) -> str:
     text = whole_text(source)
     known = defaults_of(text, source.name)
-    shapes, floats = _made(inputs)
+    floats = given.floats
     has_element = dtypes.has_element(text) and set(floats) <= set(dtypes.OF_ELEMENT)
     taken = dtypes.OF_ELEMENT if has_element else floats or ("float32",)
     lines = []
@@ -183,7 +177,7 @@ def _template(
     ]
     return (
         "from tuner.space import Constraint, Knob\nfrom tuner.template import Variant\n\n\n"
-        f"def axes(init, shapes):\n    return {{{_axes(arguments_of(inputs), shapes)}}}\n\n\n"
+        f"def axes(init, shapes):\n    return {_axes(given)}\n\n\n"
         f'VARIANTS = (\n    Variant(\n        name="{name}",\n'
         f'        device="{"cuda" if source.suffix == ".cu" else "cpu"}",\n        source="{source.name}",\n'
         f"{dtypes.arguments(taken, len(floats) > 1)}"
@@ -191,21 +185,14 @@ def _template(
     )
 
 
-def _made(inputs: Function) -> tuple[list[tuple[int, ...]], tuple[str, ...]]:
-    """The shapes of the inputs, of sizes that all differ, and the dtypes of the floating-point ones."""
-    sizes = [_FIRST + _STEP * i for i in range(len(arguments_of(inputs)))]
-    made = list(inputs(*sizes))
-    names = [str(x.dtype).removeprefix("torch.") for x in made if x.is_floating_point()]
-    return [tuple(x.shape) for x in made], tuple(dict.fromkeys(names))
-
-
-def _axes(names: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> str:
-    """Each parameter of `inputs` as the size of the inputs that it is."""
+def _axes(given: Reference) -> str:
+    """Each parameter of `inputs` as the size of the inputs that it is; without that, every size by its place."""
+    if not given.sizes:
+        return '{f"size{i}_{j}": size for i, shape in enumerate(shapes) for j, size in enumerate(shape)}'
     found = []
-    for i, name in enumerate(names):
-        size = _FIRST + _STEP * i
-        at = next(((j, shape.index(size)) for j, shape in enumerate(shapes) if size in shape), None)
+    for size, name in given.sizes.items():
+        at = next(((j, shape.index(size)) for j, shape in enumerate(given.shapes) if size in shape), None)
         if at is None:
             raise ConfigError(f"inputs: {name} is no size of a tensor that it makes; write a template folder instead")
         found.append(f'"{name}": shapes[{at[0]}][{at[1]}]')
-    return ", ".join(found)
+    return f"{{{', '.join(found)}}}"
