@@ -41,7 +41,7 @@ from tuner import settings
         ("template: t\nseed: -1", "seed: should be greater than or equal to 0"),
         ("template: t\nsampler: grid", "sampler: should be 'gaussian', 'tpe', 'random' or 'exhaustive', not 'grid'"),
         ("template: t\nprecision: fp16", "precision: should be 'match', 'ieee' or 'tf32', not 'fp16'"),
-        ("template: t\ndtype: float16", "dtype: should be 'float32', not 'float16'"),
+        ("template: t\ndtype: half", "dtype: should be 'float16', 'bfloat16', 'float32' or 'float64', not 'half'"),
         ("template: t\ndevice: gpu", "device: should be auto, cuda, cuda:N, cpu or cpu:A-B, not 'gpu'"),
         ('template: t\ndevice: "cpu\\n"', "device: should be auto, cuda, cuda:N, cpu or cpu:A-B"),
         ("template: t\nbaselines: [eagre]", "baselines.0: should be 'eager'"),

@@ -82,8 +82,9 @@ MIXED = Workload.model_validate(
         ("init: [3]\nshapes: [[[4, 3], [4]]]\n", ("float16", "int64")),
         ("shapes: [[[4, 3], [4], [1]]]\n", ("float16", "int64", "float32")),
         ("dtype: float32\n", ("float32", "int64")),
+        ("dtype: bfloat16\n", ("bfloat16", "int64")),
     ],
-    ids=["nothing said", "shapes and arguments said", "more inputs than there are", "named"],
+    ids=["nothing said", "shapes and arguments said", "more inputs than there are", "named", "a smaller one named"],
 )
 def test_an_input_keeps_its_own_dtype_unless_one_is_named_for_floating_ones(
     config: WriteConfig, monkeypatch: pytest.MonkeyPatch, text: str, dtypes: tuple[str, ...]

@@ -82,8 +82,8 @@ class Settings(BaseModel):
         ),
     ] = None
     dtype: Annotated[
-        Literal["float32"] | None,
-        Field(description="of floating-point inputs; default: each input's own in the problem"),
+        Literal["float16", "bfloat16", "float32", "float64"] | None,
+        Field(description="of floating-point inputs, where no parameter is of another; default: the problem's own"),
     ] = None
     trials: Annotated[int, Field(ge=1, description="trials of a search")] = 200
     time_budget_s: Annotated[Seconds | None, Field(description="stop a search after that long")] = None
