@@ -7,6 +7,7 @@ import subprocess
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.tiny import MakeRecord, changed
@@ -176,3 +177,24 @@ def test_a_source_that_the_winner_was_not_built_of_is_refused(tiny: Template, ma
 def test_parameters_whose_names_clash_get_names_of_their_own() -> None:
     state = tuple((name, TensorSpec(shape=(1,))) for name in ("x", "a.b", "a_b"))
     assert form.arguments(Interface(IO.inputs, state, ())) == (["x"], ["x_", "a_b", "a_b_"])
+
+
+@pytest.mark.parametrize("name", ["flashinfer", "gpumode"])
+@pytest.mark.parametrize(("size", "training", "refused"), [(8, True, ""), (9, True, "arguments"), (8, False, "mode")])
+def test_a_function_is_asked_about_its_own_constructor_call_and_mode_alone(
+    made: Callable[[str], Form], name: str, size: int, training: bool, refused: str, tmp_path: Path
+) -> None:
+    torch, each = pytest.importorskip("torch"), made(name)
+    for path, text in each.files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    probe: dict[str, Any] = {}
+    exec(each.probe.replace(form.PLACE, str(tmp_path)), probe)
+    called = "custom_kernel" if name == "gpumode" else "tuned"
+    setattr(probe["exported"], called, lambda *given: "answered")
+    model = probe["ModelNew"](size).train(training)
+    if not refused:
+        assert model(torch.ones(4, size)) == "answered"
+        return
+    with pytest.raises(RuntimeError, match=f"other {refused} than its own"):
+        model(torch.ones(4, size))

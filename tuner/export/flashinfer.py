@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tuner.export.form import FUNCTION, Form, Interface, arguments, identifier
+from tuner.export.form import FUNCTION, ONE_CALL, Form, Interface, arguments, identifier
 from tuner.export.kernelbench import ExportError
 from tuner.records import Record, TensorSpec
 from tuner.template import Template
@@ -57,7 +57,8 @@ def form(
         f"definitions/tuner/{name}.json": _text(definition),
         f"solutions/tuner/{name}/{name}_tuner.json": _text(solution),
     }
-    return Form(files=files, probe=_PROBE.replace("@SOLUTION@", list(files)[1]), check=check)
+    probe = _PROBE.replace("@SOLUTION@", list(files)[1]) + ONE_CALL.replace("@CALL@", _CALL)
+    return Form(files=files, probe=probe, check=check)
 
 
 def check(folder: Path) -> None:
@@ -126,9 +127,6 @@ with open(os.path.join("@PLACE@", "@SOLUTION@")) as file:
 exported = types.ModuleType("exported")
 exec(compile(solution["sources"][0]["content"], "main.py", "exec"), exported.__dict__)
 preload = exported.preload
-
-
-class ModelNew(exported.ModelNew):
-    def forward(self, *inputs):
-        return exported.tuned(*inputs, *self.state_dict(keep_vars=True).values())
 """
+
+_CALL = "exported.tuned(*inputs, *self.state_dict(keep_vars=True).values())"

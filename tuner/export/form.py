@@ -150,3 +150,20 @@ def _called(inputs, state):
             own.data = given
         return model(*inputs)
 '''
+
+# What a probe of such a form defines after `exported`, the module. The function is of one constructor call and mode:
+# asked about another it would answer for the wrong model, so its probe refuses, as a host refuses inputs.
+ONE_CALL = """\
+
+
+class ModelNew(exported.ModelNew):
+    def __init__(self, *init):
+        super().__init__(*init)
+        self._refused = "arguments" if json.dumps(init) != json.dumps(exported.INIT) else ""
+        self._mode = self.training
+
+    def forward(self, *inputs):
+        if self._refused or self.training != self._mode:
+            raise RuntimeError(f"a function is of one constructor call: other {self._refused or 'mode'} than its own")
+        return @CALL@
+"""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tuner.export.form import FUNCTION, LOADED, Form, Interface, arguments
+from tuner.export.form import FUNCTION, LOADED, ONE_CALL, Form, Interface, arguments
 from tuner.records import Record
 from tuner.template.render import Candidate
 
@@ -23,7 +23,8 @@ def form(records: Sequence[Record], candidate: Candidate, interface: Interface) 
             _CUSTOM.format(names=", ".join([*inputs, *state]), count=len(inputs)),
         ]
     )
-    return Form(files={"submission.py": text}, probe=LOADED + _PROBE)
+    probe = f"import json\n{LOADED}{_PROBE}{ONE_CALL.replace('@CALL@', _CALL)}"
+    return Form(files={"submission.py": text}, probe=probe)
 
 
 _CUSTOM = '''
@@ -36,9 +37,6 @@ def custom_kernel(data):
 _PROBE = """\
 exported = _file("submission.py")
 preload = exported.preload
-
-
-class ModelNew(exported.ModelNew):
-    def forward(self, *inputs):
-        return exported.custom_kernel((*inputs, *self.state_dict(keep_vars=True).values()))
 """
+
+_CALL = "exported.custom_kernel((*inputs, *self.state_dict(keep_vars=True).values()))"
