@@ -79,6 +79,20 @@ def test_a_whole_report_is_drawn_without_a_word_on_the_console(tmp_path: Path, p
     assert console == []
 
 
+@needs_browser
+@pytest.mark.slow
+def test_a_suites_table_is_no_wider_than_paper(tmp_path: Path) -> None:
+    long: Row = {
+        **SUITE[0],
+        "problem": "level2/38_avg_pool_conv_transpose3d_clamp_softmax_multiply",
+        "reason": "x" * 90,
+    }
+    page = report.html([], [("level 2", [long])])
+    on_paper = page.replace("@media print", "@media all")
+    said, _ = looked_at(on_paper, tmp_path, 720)  # A4 within its margins
+    assert on_paper != page and said.endswith("WIDE false")
+
+
 def test_a_page_fetches_nothing(tmp_path: Path, put: Put) -> None:
     page = report.html([searched(tmp_path, put)])
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=[\"\']?(https?:)?//", page)
