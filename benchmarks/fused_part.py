@@ -125,7 +125,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     ceilings = backends.of(torch_device).ceilings()
 
     loaded = problem.load(resolve.problem_path(wanted, kernel))
-    reference: Any = problem.reference(loaded, workload.init, 0).to(torch_device)
+    reference: Any = problem.reference(loaded, workload, 0).to(torch_device)
     with torch.no_grad():
         for parameter in reference.group_norm.parameters():
             parameter.normal_()

@@ -45,10 +45,19 @@ def test_a_slug_shows_every_dtype_where_they_differ() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"init": (4,)}, {"inputs": (TensorSpec(shape=(2, 4)),)}, {"precision": "ieee"}, {"init": (3, (1, 8))}]
-)
+    "changes",
+    [
+        {"init": (4,)}, {"inputs": (TensorSpec(shape=(2, 4)),)}, {"precision": "ieee"}, {"init": (3, (1, 8))},
+        {"cast": "float16"},
+    ],
+)  # fmt: skip
 def test_every_part_of_a_workload_is_in_its_slug(changes: dict[str, Any]) -> None:
     assert workload(**changes).slug != workload().slug
+
+
+def test_a_workload_that_casts_nothing_is_written_as_before_there_was_casting() -> None:
+    assert set(workload().model_dump(mode="json")) == {"init", "inputs", "precision"}
+    assert workload(cast="float16").model_dump(mode="json")["cast"] == "float16"
 
 
 def test_a_slug_is_a_short_plain_name_whatever_the_shapes() -> None:
@@ -77,9 +86,24 @@ def test_a_workload_s_transitions_change_one_thing() -> None:
     assert one.with_init(one.init) == one.with_batch(2) == one
 
 
+def test_another_dtype_is_of_floating_point_inputs_and_of_the_model() -> None:
+    one = workload(inputs=(TensorSpec(shape=(2, 3)), TensorSpec(shape=(2,), dtype="int64")))
+    short = one.in_dtype("bfloat16")
+    assert (short.dtypes, short.cast, short.dtype) == (("bfloat16", "int64"), "bfloat16", "bfloat16")
+    assert short.with_batch(7).cast == "bfloat16"
+    integers = one.with_inputs([TensorSpec(shape=(2,), dtype="int64")])
+    assert integers.in_dtype("float16").dtype == "float16"
+
+
+@pytest.mark.parametrize("dtype", [None, "float32"])
+def test_what_is_of_a_dtype_already_is_the_same_workload(dtype: Any) -> None:
+    assert workload().in_dtype(dtype) == workload()
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
+        lambda one: one.in_dtype("int64"),
         lambda one: one.with_batch(-1),
         lambda one: one.with_precision("fast"),
         lambda one: one.with_init(3.5),

@@ -13,14 +13,25 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from tuner.space import Point
 
 Precision = Literal["match", "ieee", "tf32"]
-FLOATING = ("float64", "float32", "float16", "bfloat16")
+Floating = Literal["float16", "bfloat16", "float32", "float64"]
+FLOATING = get_args(Floating)
 EXAM_SEEDS = 3  # sets of values on which a complete exam asks the cases of a trial
 FiniteMs = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -48,11 +59,21 @@ class TensorSpec(Stored):
 
 
 class Workload(Stored):
-    """What is tuned for: the constructor's arguments, the inputs and the precision class."""
+    """What is tuned for: the constructor's arguments, the inputs, the precision class, and `cast`.
+
+    That is the dtype which the model, parameters and buffers, is cast to once it is constructed, as `model.to(dtype)`
+    does; None leaves it as its constructor makes it. `problem.construct` is what does it.
+    """
 
     init: tuple[Any, ...]
     inputs: tuple[TensorSpec, ...]
     precision: Precision = "match"
+    cast: Floating | None = None
+
+    @model_serializer(mode="wrap")
+    def _cast_where_there_is_one(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A workload that casts nothing is written, and named, as it was when there was no casting."""
+        return {key: value for key, value in plain(self).items() if key != "cast" or value is not None}
 
     @field_validator("init")
     @classmethod
@@ -67,8 +88,8 @@ class Workload(Stored):
 
     @property
     def dtype(self) -> str:
-        """The dtype of the first input that has a floating-point one, else float32: what parameters are of."""
-        return next((dtype for dtype in self.dtypes if dtype in FLOATING), "float32")
+        """What parameters are of: `cast`, else the dtype of the first floating-point input, else float32."""
+        return self.cast or next((dtype for dtype in self.dtypes if dtype in FLOATING), "float32")
 
     @property
     def each_dtype(self) -> tuple[str, ...]:
@@ -92,6 +113,17 @@ class Workload(Stored):
     def with_inputs(self, inputs: Iterable[TensorSpec]) -> Workload:
         """The same constructor arguments for other inputs."""
         return self._with(inputs=tuple(inputs))
+
+    def in_dtype(self, dtype: Floating | None) -> Workload:
+        """The same problem in another dtype: floating-point inputs are of it, and the model is cast to it.
+
+        As it is with None, and with float32 where inputs are of that, for constructors make nothing else by themselves.
+        """
+        own = {self.dtype, *(each for each in self.dtypes if each in FLOATING)}
+        if dtype is None or own == {dtype} == {"float32"}:
+            return self
+        inputs = [TensorSpec(shape=s.shape, dtype=dtype if s.dtype in FLOATING else s.dtype) for s in self.inputs]
+        return self._with(inputs=tuple(inputs), cast=dtype)
 
     def with_precision(self, precision: Precision) -> Workload:
         """The same problem in another precision class."""

@@ -9,7 +9,7 @@ import pytest
 
 from tuner import backends, problem
 from tuner.measurement.floor import floor
-from tuner.records import Floor, TensorSpec, Workload
+from tuner.records import Floating, Floor, TensorSpec, Workload
 
 LINEAR = """\
 import torch
@@ -44,8 +44,8 @@ def floor_on(tmp_path: Path) -> FloorOn:
     path = tmp_path / "problem.py"
     path.write_text(LINEAR)
 
-    def floor_on(torch_device: str, batch: int = 4) -> Floor:
-        workload = Workload(init=(8, 16), inputs=(TensorSpec(shape=(batch, 8)),))
+    def floor_on(torch_device: str, batch: int = 4, dtype: Floating | None = None) -> Floor:
+        workload = Workload(init=(8, 16), inputs=(TensorSpec(shape=(batch, 8)),)).in_dtype(dtype)
         return floor(problem.load(path), workload, CEILINGS, backends.of(torch_device))
 
     return floor_on
@@ -55,6 +55,10 @@ def test_everything_is_moved_once(floor_on: FloorOn) -> None:
     found = floor_on("cuda:0")
     assert found.bytes == 4 * (INPUT + WEIGHT + BIAS + RESULT)
     assert found.memory_ms == pytest.approx(found.bytes / 10e9 * 1e3)
+
+
+def test_in_half_the_bytes_half_is_moved(floor_on: FloorOn) -> None:
+    assert 2 * floor_on("cuda:0", dtype="bfloat16").bytes == floor_on("cuda:0").bytes
 
 
 def test_operations_go_at_the_fastest_rate(floor_on: FloorOn) -> None:

@@ -230,8 +230,38 @@ def test_inputs_that_cannot_be_had_are_a_fault(write: Write, by: str) -> None:
 
 def test_parameters_follow_their_seed(write: Write) -> None:
     loaded = problem.load(write("torch.arange(1.0, size + 1)", "torch.randn(size)"))
-    one, again, other = (problem.reference(loaded, (8,), seed).get_parameter("weight") for seed in (3, 3, 4))
+    one, again, other = (problem.reference(loaded, OWN, seed).get_parameter("weight") for seed in (3, 3, 4))
     assert torch.equal(one, again) and not torch.equal(one, other)
+
+
+def test_a_reference_is_cast_with_its_parameters_and_buffers(write: Write) -> None:
+    line = "super().__init__()"
+    buffer = "self.register_buffer('seen', torch.zeros(1)); self.register_buffer('count', torch.tensor(0))"
+    loaded = problem.load(write(line, f"{line}; {buffer}"))
+    model = problem.reference(loaded, OWN.in_dtype("bfloat16"), 0)
+    kinds = {name: value.dtype for name, value in model.state_dict().items()}
+    assert kinds == {"weight": torch.bfloat16, "seen": torch.bfloat16, "count": torch.int64}
+    assert (
+        problem.forward(loaded, model, problem.inputs(loaded, OWN.in_dtype("bfloat16"), 0, None)).dtype == kinds["seen"]
+    )
+
+
+def test_inputs_in_another_dtype_are_the_problem_s_own_values(write: Write) -> None:
+    loaded = problem.load(write(INPUTS, "return [torch.rand(4, 8).softmax(1), torch.arange(3)]"))
+    own = problem.default_workload(loaded)
+    (x, index), (y, same) = (problem.inputs(loaded, one, 3, None) for one in (own, own.in_dtype("float16")))
+    assert torch.equal(y, x.half()) and torch.equal(same, index)
+
+
+def test_parameters_of_another_dtype_than_the_inputs_are_refused_unless_cast(write: Write) -> None:
+    loaded = problem.load(write(INPUTS, "return [torch.rand(4, 8).half()]"))
+    own = problem.default_workload(loaded)
+    said = fault(loaded.path, problem.require_parameters, loaded, problem.require_takes(loaded, own), own)
+    assert "parameter weight is of float32" in said and said.endswith(
+        "`dtype: float16` in a config casts the model, too"
+    )
+    cast = own.in_dtype("float16")
+    problem.require_parameters(loaded, problem.require_takes(loaded, cast), cast)
 
 
 def test_what_the_reference_takes_passes(write: Write) -> None:
@@ -264,7 +294,7 @@ def test_whatever_a_reference_raises_is_a_fault(write: Write, line: str, by: str
 
 def test_a_device_that_is_out_of_memory_is_no_fault_of_the_problem(write: Write) -> None:
     loaded = problem.load(write(FORWARD, "raise torch.OutOfMemoryError('CUDA out of memory')"))
-    model = problem.reference(loaded, OWN.init, 0)
+    model = problem.reference(loaded, OWN, 0)
     with pytest.raises(DeviceFailed, match="no memory for inputs of shapes"):
         problem.forward(loaded, model, [torch.rand(2, 3)])
 

@@ -24,6 +24,17 @@ def test_the_likest_search_comes_first(tmp_path: Path) -> None:
     assert [len(trials) for trials in found] == [30, 20]
 
 
+def test_a_search_of_a_model_that_is_cast_is_further_from_one_that_is_not(tmp_path: Path) -> None:
+    write_search(tmp_path, trials=30, name="tiny-b")
+    cast = write_search(tmp_path, trials=20, name="tiny-a")
+    outline = read_outline(cast)
+    assert outline is not None
+    write(outline_path(cast), outline.model_copy(update={"workload": WORKLOAD.in_dtype("float16")}))
+    own = tmp_path / ".runs" / "tiny-own.jsonl"
+    assert [len(trials) for trials in related(own, "tiny", WORKLOAD, HERE, ONE)] == [30, 20]
+    assert [len(trials) for trials in related(own, "tiny", WORKLOAD.in_dtype("float16"), HERE, ONE)] == [20, 30]
+
+
 def test_a_search_is_not_related_to_itself(tmp_path: Path) -> None:
     assert related(write_search(tmp_path), "tiny", WORKLOAD, HERE, ONE) == []
 

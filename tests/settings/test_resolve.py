@@ -92,6 +92,7 @@ def test_an_input_keeps_its_own_dtype_unless_one_is_named_for_floating_ones(
     monkeypatch.setattr(resolve, "own_workload", lambda problem, environment: MIXED)
     (found,) = resolve.workloads(settings.load(config(f"template: gn_mean\n{text}")), Path("problem.py"), {})
     assert found.dtypes == dtypes
+    assert found.cast == (text.removeprefix("dtype: ").strip() if text.startswith("dtype") else None)
 
 
 def test_stated_shapes_keep_the_inputs_own_dtypes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,6 +128,7 @@ def test_a_model_is_constructed_as_kernelbench_does() -> None:
     workload = Workload(init=(3,), inputs=(TensorSpec(shape=(4, 3)),))
     one, again, other = (construct(Drawn, workload, seed).get_parameter("weight") for seed in (3, 3, 4))
     assert torch.equal(one, again) and not torch.equal(one, other)
+    assert construct(Drawn, workload.in_dtype("float64"), 3).get_parameter("weight").dtype == torch.float64
 
 
 def test_of_large_results_only_the_last_call_s_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from tuner.drafting.graph import Constant, Graph, Node, Ref, View
 from tuner.drafting.interpret import doubled, interpret
 from tuner.drafting.trace import Trace, traced
 from tuner.errors import ProblemError
-from tuner.problem import Problem, sizes
+from tuner.problem import Problem, construct, sizes
 from tuner.records import TensorSpec, Workload
 from tuner.verification.answers import Answer
 from tuner.verification.reference import Reference
@@ -115,7 +115,7 @@ def _elements(problem: Problem, workload: Workload) -> int:
     inputs = sum(math.prod(spec.shape) for spec in workload.inputs)
     with torch.no_grad(), torch.device("meta"):
         try:
-            model = problem.model(*workload.init)
+            model = construct(problem.model, workload)
         except Exception:  # it reads values: it is built in earnest, as it was when it was traced
             return inputs
     return inputs + sum(x.numel() for x in (*model.parameters(), *model.buffers()))

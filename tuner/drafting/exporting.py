@@ -53,7 +53,7 @@ def export(loaded: Problem, workload: Workload) -> tuple[ExportedProgram, torch.
 def _exported(loaded: Problem, workload: Workload, device: str) -> tuple[ExportedProgram, torch.nn.Module]:
     import torch
 
-    model = problem.reference(loaded, workload.init, SEED)
+    model = problem.reference(loaded, workload, SEED)
     given = tuple(torch.empty(spec.shape, dtype=getattr(torch, spec.dtype), device=device) for spec in workload.inputs)
     with _numbers_stay_numbers():
         program = torch.export.export(model, given, strict=False)

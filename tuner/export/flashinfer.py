@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tuner.export.form import FUNCTION, ONE_CALL, Form, Interface, arguments, identifier
+from tuner.export.form import ONE_CALL, Form, Interface, arguments, function, identifier, placed
 from tuner.export.kernelbench import ExportError
 from tuner.records import Record, TensorSpec
 from tuner.template import Template
@@ -34,7 +34,7 @@ def form(
     source = "\n\n".join(
         [
             candidate.text.rstrip("\n"),
-            f"INIT = {record.workload.init!r}\n{FUNCTION.rstrip()}",
+            function(record.workload),
             f"def tuned({', '.join([*inputs, *state])}):\n"
             f"    return _called([{', '.join(inputs)}], [{', '.join(state)}])\n",
         ]
@@ -97,6 +97,7 @@ def _definition(name: str, template: Template, record: Record, interface: Interf
         "outputs": {name: tensor(name, spec) for name, spec in zip(results, interface.outputs, strict=True)},
         "reference": reference.rstrip("\n") + _REFERENCE.format(
             inputs=", ".join(inputs), all=", ".join([*inputs, *state]), init=record.workload.init,
+            placed=placed(record.workload, f"{inputs[0]}.device"),
             state="{" + ", ".join(f"{n!r}: {a}" for n, a in zip(names, state, strict=True)) + "}",
         ),
         "tags": [f"precision:{record.workload.precision}"],
@@ -113,7 +114,7 @@ _REFERENCE = """
 
 def run({all}):
     with torch.no_grad():
-        model = Model(*{init!r})
+        model = Model(*{init!r}).to({placed})
         return torch.func.functional_call(model, {state}, ({inputs},))
 """
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tuner.export.kernelbench import ExportError, losers
-from tuner.records import Record, TensorSpec
+from tuner.records import Record, TensorSpec, Workload
 
 PLACE = "@PLACE@"  # in a probe: the folder where the files lie while they are judged
 
@@ -134,8 +134,18 @@ def _file(name):
 
 '''
 
-# A model whose parameters are those that it is called with, for forms that are functions.
-FUNCTION = '''\
+
+def placed(workload: Workload, device: str) -> str:
+    """What `.to(...)` of a model is given in a text: a device, in that text's words, and the dtype of a cast."""
+    return device if workload.cast is None else f"{device}, torch.{workload.cast}"
+
+
+def function(workload: Workload) -> str:
+    """`_called`: a model whose parameters are those that it is called with, for forms that are functions."""
+    return f"INIT = {workload.init!r}\n{_FUNCTION.replace('@PLACED@', placed(workload, 'device')).rstrip()}"
+
+
+_FUNCTION = '''\
 _KEPT = {}
 
 
@@ -143,7 +153,7 @@ def _called(inputs, state):
     """ModelNew on these inputs with these parameters and buffers, in the order of its state_dict."""
     device = inputs[0].device
     if device not in _KEPT:
-        _KEPT[device] = ModelNew(*INIT).to(device)
+        _KEPT[device] = ModelNew(*INIT).to(@PLACED@)
     model = _KEPT[device]
     with torch.no_grad():
         for own, given in zip(model.state_dict(keep_vars=True).values(), state):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tuner.export.form import FUNCTION, LOADED, ONE_CALL, Form, Interface, arguments
+from tuner.export.form import LOADED, ONE_CALL, Form, Interface, arguments, function
 from tuner.records import Record
 from tuner.template.render import Candidate
 
@@ -19,7 +19,7 @@ def form(records: Sequence[Record], candidate: Candidate, interface: Interface) 
     text = "\n\n".join(
         [
             candidate.text.rstrip("\n"),
-            f"INIT = {records[0].workload.init!r}\n{FUNCTION.rstrip()}",
+            function(records[0].workload),
             _CUSTOM.format(names=", ".join([*inputs, *state]), count=len(inputs)),
         ]
     )

@@ -33,11 +33,18 @@ def test_file(package: str, records: Sequence[Record]) -> str:
     first = records[0]
     device = first.environment.device_kind
     cases = [
-        (tuple((spec.shape, spec.dtype) for spec in record.workload.inputs), record.workload.init) for record in records
+        (
+            tuple((spec.shape, spec.dtype) for spec in record.workload.inputs),
+            record.workload.init,
+            record.workload.cast,
+            _TOLERANCES.get(record.workload.dtype, 1e-4),
+        )
+        for record in records
     ]
     return _TEST.format(package=package, device=device, cases=cases)
 
 
+_TOLERANCES = {"float16": 1e-2, "bfloat16": 1e-2}  # KernelBench's; 1e-4 for the others
 _NAMES = "ModelNew, preload = exported.ModelNew, exported.preload\n"
 
 _PROJECT = """\
@@ -81,12 +88,13 @@ CASES = {cases!r}
 
 
 @pytest.mark.skipif(DEVICE == "cuda" and not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize(("inputs", "init"), CASES)
-def test_agrees_with_the_reference(inputs, init):
+@pytest.mark.parametrize(("inputs", "init", "cast", "tolerance"), CASES)
+def test_agrees_with_the_reference(inputs, init, cast, tolerance):
     torch.manual_seed(0)
-    reference, model = Model(*init).to(DEVICE).eval(), ModelNew(*init).to(DEVICE).eval()
+    dtype = getattr(torch, cast) if cast else None
+    reference, model = (made(*init).to(DEVICE, dtype).eval() for made in (Model, ModelNew))
     model.load_state_dict(reference.state_dict())
     xs = [torch.rand(shape, device=DEVICE).to(getattr(torch, dtype)) for shape, dtype in inputs]
     with torch.no_grad():
-        torch.testing.assert_close(model(*xs), reference(*xs), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(model(*xs), reference(*xs), rtol=tolerance, atol=tolerance)
 '''

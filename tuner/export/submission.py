@@ -66,7 +66,8 @@ def _one(record: Record) -> list[str]:
         f"## Input {shapes} {record.workload.dtype_names}",
         "",
         f"Constructor arguments: {', '.join(map(str, record.workload.init))}. "
-        f"Precision class `{record.workload.precision}`: {_PRECISIONS[record.workload.precision]}.",
+        + (f"The model is cast, `.to(torch.{record.workload.cast})`. " if record.workload.cast else "")
+        + f"Precision class `{record.workload.precision}`: {_PRECISIONS[record.workload.precision]}.",
         "",
         "| | median ms | quartiles | speed-up of ModelNew | 95 % interval |",
         "|---|---|---|---|---|",

@@ -34,7 +34,7 @@ class Baseline:
         torch_device = backend.torch_device
         self.report = report
         loaded = problem.load(path)
-        model: Any = problem.reference(loaded, workload.init, seed).to(torch_device)
+        model: Any = problem.reference(loaded, workload, seed).to(torch_device)
         # Compile in this process: a pool of Inductor's would outlive it by its semaphores.
         os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
         torch.backends.cudnn.benchmark = way.endswith("_benchmark")

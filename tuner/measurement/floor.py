@@ -20,7 +20,7 @@ def floor(loaded: Problem, workload: Workload, ceilings: dict[str, float], backe
     for any precision: a kernel may split its operands, so no slower rate would be a floor.
     """
     with torch.no_grad(), torch.device("meta"):
-        model = problem.reference(loaded, workload.init, 0)
+        model = problem.reference(loaded, workload, 0)
         fake = [torch.empty(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in workload.inputs]
         with FlopCounterMode(display=False) as counter:
             result = model(*fake)

@@ -3,6 +3,7 @@
 from tuner.problem.file import (
     Problem,
     alike,
+    construct,
     default_workload,
     execute,
     forward,
@@ -17,6 +18,7 @@ from tuner.problem.results import structure_of, tensors_of
 __all__ = [
     "Problem",
     "alike",
+    "construct",
     "default_workload",
     "execute",
     "forward",

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner.errors import DeviceFailed, ProblemError
 from tuner.problem.results import tensors_of
-from tuner.records import TensorSpec, Workload
+from tuner.records import FLOATING, TensorSpec, Workload
 
 if TYPE_CHECKING:
     import torch
@@ -74,32 +74,53 @@ def default_workload(problem: Problem) -> Workload:
     return Workload(init=tuple(init), inputs=specs)
 
 
-def reference(problem: Problem, init: Sequence[Any], seed: int) -> torch.nn.Module:
+def construct(make: Callable[..., torch.nn.Module], workload: Workload) -> torch.nn.Module:
+    """What `make`, a Model or a ModelNew, constructs for a workload, in the dtype that the workload casts models to.
+
+    All models are made here, the reference's and the candidate's, so that no two are of different dtypes.
+    """
+    import torch
+
+    model = make(*workload.init)
+    return model if workload.cast is None else model.to(getattr(torch, workload.cast))
+
+
+def reference(problem: Problem, workload: Workload, seed: int) -> torch.nn.Module:
     """The reference on the CPU, its parameters drawn from `seed`, in the mode that its constructor leaves it in.
 
-    Raises ProblemError when Model refuses these arguments.
+    Raises ProblemError when Model refuses the workload's arguments.
     """
     import torch
 
     torch.manual_seed(seed)
     try:
-        return problem.model(*init)
+        return construct(problem.model, workload)
     except BaseException as error:
-        raise ProblemError(f"{problem.path}: Model refuses init {list(init)}: {_line(error)}") from error
+        raise ProblemError(f"{problem.path}: Model refuses init {list(workload.init)}: {_line(error)}") from error
 
 
 def inputs(
     problem: Problem, workload: Workload, seed: int, device: str | None, drawn_on: str = "cpu"
 ) -> list[torch.Tensor]:
-    """Inputs for `workload`: the problem's own where shapes and dtypes are its own, else values like them.
+    """Inputs for `workload`: the problem's own where the shapes are its own, else values like them.
+
+    Floating-point ones are converted to the workload's dtypes.
 
     They are drawn on `drawn_on`, a GPU in a small part of the time, and end on `device`, or with None where they
     were drawn. A get_inputs that cannot be had there is drawn on the CPU.
     """
+    import torch
+
     own = _drawn(problem, seed, drawn_on)
-    if [_spec(x) for x in own] != [(spec.shape, spec.dtype) for spec in workload.inputs]:
+    if [_kind(*_spec(x)) for x in own] != [_kind(spec.shape, spec.dtype) for spec in workload.inputs]:
         own = alike(own, workload.inputs)
-    return [x.to(device or own[0].device) for x in own]
+    given = zip(own, workload.inputs, strict=True)
+    return [x.to(device or own[0].device, getattr(torch, spec.dtype)) for x, spec in given]
+
+
+def _kind(shape: tuple[int, ...], dtype: str) -> tuple[tuple[int, ...], str]:
+    """Equal for tensors of which one is the other in another floating-point dtype."""
+    return shape, "float" if dtype in FLOATING else dtype
 
 
 def _drawn(problem: Problem, seed: int, device: str) -> list[torch.Tensor]:
@@ -226,14 +247,14 @@ def require_takes(problem: Problem, workload: Workload) -> torch.nn.Module:
 
     try:
         with torch.no_grad(), torch.device("meta"):
-            model = reference(problem, workload.init, 0)
+            model = reference(problem, workload, 0)
             forward(problem, model, [torch.empty(s.shape, dtype=getattr(torch, s.dtype)) for s in workload.inputs])
             return model
     except ProblemError as fault:
         if not _only_on_meta(fault):
             raise
         with torch.no_grad():
-            model = reference(problem, workload.init, 0)
+            model = reference(problem, workload, 0)
             forward(problem, model, inputs(problem, workload, 0, "cpu"))
             return model
 
@@ -243,9 +264,11 @@ def require_parameters(problem: Problem, model: torch.nn.Module, workload: Workl
     for name, parameter in model.named_parameters():
         dtype = str(parameter.dtype).removeprefix("torch.")
         if dtype != workload.dtype:
+            mends = parameter.is_floating_point() and workload.dtype != "float32"
             raise ProblemError(
                 f"{problem.path}: parameter {name} is of {dtype}; kernels take parameters of {workload.dtype} beside "
                 f"inputs of {workload.dtype_names}"
+                + (f"; `dtype: {workload.dtype}` in a config casts the model, too" if mends else "")
             )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tuner.problem.file import Problem, alike
+from tuner.problem.file import Problem, alike, construct
 from tuner.problem.results import tensors_of
 from tuner.records import Workload
 
@@ -24,7 +24,7 @@ def takes(problem: Problem, workload: Workload) -> bool:
     """Whether the reference takes a workload and its result has elements, tried on the meta device."""
     try:
         with torch.no_grad(), torch.device("meta"):
-            model = problem.model(*workload.init)
+            model = construct(problem.model, workload)
             result = model(*[torch.empty(s.shape, dtype=getattr(torch, s.dtype)) for s in workload.inputs])
         return all(t.numel() > 0 for t in tensors_of(result))
     except Exception:  # the user's own code, asked for what it may not be made for
@@ -80,7 +80,7 @@ def _runs(problem: Problem, workload: Workload, own: Sequence[torch.Tensor]) -> 
     and before PyTorch 2.12 a kernel larger than its input."""
     try:
         with torch.no_grad():
-            problem.model(*workload.init)(*alike(own, workload.inputs))
+            construct(problem.model, workload)(*alike(own, workload.inputs))
     except Exception:  # the user's own code, asked for what it may not be made for
         return False
     return True
@@ -126,4 +126,4 @@ def whole_init(problem: Problem, workload: Workload) -> tuple[Any, ...]:
 
 def _meta(problem: Problem, workload: Workload) -> nn.Module:
     with torch.device("meta"):
-        return problem.model(*workload.init)
+        return construct(problem.model, workload)

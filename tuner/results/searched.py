@@ -179,4 +179,5 @@ def _is_of(searched: Searched, one: Settings) -> bool:
         (one.input_shapes is None or workload.shapes in one.input_shapes)
         and (one.init is None or workload.with_init(one.init) == workload)
         and workload.precision == one.precision
+        and one.dtype in (None, workload.dtype)
     )

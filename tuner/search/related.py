@@ -59,4 +59,4 @@ def _apart(outline: Outline, workload: Workload, environment: Environment) -> in
 
 def _differing(one: Any, other: Any) -> int:
     left, right = one.model_dump(), other.model_dump()
-    return sum(left[key] != right[key] for key in left)
+    return sum(left.get(key) != right.get(key) for key in {*left, *right})

@@ -100,10 +100,11 @@ def asked(
     environment = toolchain.environment()
     problem = resolve.problem_path(settings, template)
     workloads = resolve.workloads(settings, problem, environment)
-    with settings.blame("shapes"):
+    with settings.blame("dtype" if settings.dtype else "shapes"):
         for workload in workloads:
             for device in devices:
                 template.require_takes(workload.dtypes, settings.variants, device)
+    with settings.blame("shapes"):
         _refuse_early(workloads, problem, template, environment)
     return [Asked(settings, template, problem, workload, cache, environment) for workload in workloads]
 

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, 
 from pydantic_core import PydanticCustomError
 
 from tuner.errors import ConfigError, TunerError
-from tuner.records import Precision
+from tuner.records import Floating, Precision
 from tuner.space import Choice
 
 SCHEMA_FILE = "schema.json"
@@ -82,8 +82,8 @@ class Settings(BaseModel):
         ),
     ] = None
     dtype: Annotated[
-        Literal["float16", "bfloat16", "float32", "float64"] | None,
-        Field(description="of floating-point inputs, where no parameter is of another; default: the problem's own"),
+        Floating | None,
+        Field(description="of floating-point inputs, parameters and buffers; default: the problem's own"),
     ] = None
     trials: Annotated[int, Field(ge=1, description="trials of a search")] = 200
     time_budget_s: Annotated[Seconds | None, Field(description="stop a search after that long")] = None

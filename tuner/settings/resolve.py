@@ -10,7 +10,7 @@ from typing import Any
 from tuner import backends, template
 from tuner.execution.job import PREPARE_DEADLINE_S
 from tuner.measurement.protocol import DeviceEnvironment, OpenInspector, OpenMachine, OwnWorkload
-from tuner.records import FLOATING, Environment, Precision, TensorSpec, Workload
+from tuner.records import Environment, Floating, Precision, TensorSpec, Workload
 from tuner.settings import Settings, folder_of
 from tuner.template import Template
 from tuner.workers.worker import Worker
@@ -61,11 +61,23 @@ def problem_path(settings: Settings, kernel: Template) -> Path:
 def workloads(settings: Settings, problem: Path, environment: Mapping[str, str]) -> list[Workload]:
     """The workloads that a config asks for; what it leaves out, dtypes too, is the problem's own."""
     own = own_workload(problem, environment)
-    init = own.init if settings.init is None else settings.init
-    cast = settings.dtype
-    dtypes = [cast if cast is not None and dtype in FLOATING else dtype for dtype in own.dtypes]
-    inputs = [_inputs(each, dtypes) for each in settings.input_shapes or (own.shapes,)]
-    return [Workload(init=tuple(init), inputs=each, precision=settings.precision) for each in inputs]
+    return [
+        _stated(own, shapes, settings.init, settings.precision, settings.dtype)
+        for shapes in settings.input_shapes or (None,)
+    ]
+
+
+def _stated(
+    own: Workload,
+    shapes: Sequence[tuple[int, ...]] | None,
+    init: Sequence[Any] | None,
+    precision: Precision,
+    dtype: Floating | None,
+) -> Workload:
+    """A workload of this precision; shapes, constructor arguments and dtype that are None are the problem's own."""
+    inputs = own.inputs if shapes is None else _inputs(shapes, own.dtypes)
+    stated = Workload(init=own.init if init is None else tuple(init), inputs=inputs, precision=precision)
+    return stated.in_dtype(dtype)
 
 
 def _inputs(shapes: Sequence[tuple[int, ...]], dtypes: Sequence[str]) -> tuple[TensorSpec, ...]:
@@ -86,11 +98,10 @@ def stated_workload(
     init: Sequence[Any] | None,
     precision: Precision,
     environment: Mapping[str, str],
+    dtype: Floating | None = None,
 ) -> Workload:
-    """One workload of the problem's own dtypes; shapes and constructor arguments that are None are its own, too."""
-    own = own_workload(problem, environment)
-    inputs = own.inputs if shapes is None else _inputs(shapes, own.dtypes)
-    return Workload(init=own.init if init is None else tuple(init), inputs=inputs, precision=precision)
+    """One workload of a problem; shapes, constructor arguments and dtype that are None are the problem's own."""
+    return _stated(own_workload(problem, environment), shapes, init, precision, dtype)
 
 
 def here(torch_device: str, toolchain: Mapping[str, str]) -> Environment:

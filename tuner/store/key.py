@@ -38,7 +38,7 @@ class Key:
             template=template,
             init=json.dumps(workload.model_dump(mode="json")["init"]),
             shapes=", ".join("x".join(map(str, shape)) for shape in workload.shapes),
-            dtype=workload.dtype_names,
+            dtype=workload.dtype_names + (f", model {workload.cast}" if workload.cast else ""),
             precision=workload.precision,
             device_name=environment.device_name,
             capability=".".join(map(str, environment.capability)),

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tuner import problem
 from tuner.backends import Backend
 from tuner.records import Workload
 from tuner.verification.answers import Answer
@@ -37,9 +38,12 @@ REFUSALS = (RuntimeError, ValueError, NotImplementedError)  # how a candidate sa
 
 
 def construct(model_new: Callable[..., nn.Module], workload: Workload, seed: int) -> nn.Module:
-    """A candidate's model on the CPU, constructed as KernelBench does: parameters from `seed`, mode as it is left."""
+    """A candidate's model on the CPU, constructed as KernelBench does: parameters from `seed`, mode as it is left.
+
+    It is cast where the workload says so.
+    """
     torch.manual_seed(seed)
-    return model_new(*workload.init)
+    return problem.construct(model_new, workload)
 
 
 class GuardedModel:

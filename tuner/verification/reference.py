@@ -61,7 +61,7 @@ class Reference:
         self.problem, self.workload = loaded, workload
         self.backend, self.device = backends.of(device), torch.device(device)
         self.seed, self.error_budget, self.training = seed, error_budget, training
-        self.model = problem.reference(loaded, workload.init, seed).to(self.device)
+        self.model = problem.reference(loaded, workload, seed).to(self.device)
         if training is not None:
             self.model.train(training)
         self.state = {k: v.detach().clone() for k, v in self.model.state_dict().items()}

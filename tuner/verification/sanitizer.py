@@ -18,6 +18,7 @@ import torch
 from tuner import backends, problem
 from tuner.problem import sizes
 from tuner.records import CaseResult, Workload
+from tuner.verification.guarded_model import construct
 from tuner.workers import processes
 
 TIMEOUT_S = 150.0
@@ -98,8 +99,7 @@ class Sanitizing:
 def forward_once(path: str, workload: str, file: str, device: str) -> None:
     """What runs under the tool: two forwards of a candidate."""
     loaded, wanted = problem.load(Path(path)), Workload.model_validate_json(workload)
-    torch.manual_seed(0)
-    model = problem.execute(Path(file), "tuner_candidate").ModelNew(*wanted.init).to(device)
+    model = construct(problem.execute(Path(file), "tuner_candidate").ModelNew, wanted, 0).to(device)
     inputs = problem.inputs(loaded, wanted, 0, device)
     with torch.no_grad():
         for _ in range(2):
