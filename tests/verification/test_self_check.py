@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -52,6 +53,18 @@ def test_every_honest_model_passes(name: str) -> None:
 def test_what_a_problem_has_no_place_for_is_left_out_with_the_reason() -> None:
     assert checked("gn_mean").left_out == {"no activation": "the reference calls no activation"}
     assert checked("relu_gn").left_out == {"short reduction": "the reference calls no reduction"}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_a_rounding_to_bfloat16_is_a_mutant_where_the_error_budget_does_not_allow_it(
+    tmp_path: Path, dtype: Literal["float16", "float64"]
+) -> None:
+    torch.set_num_threads(1)
+    layer = "nn.Sequential(nn.Linear(64, 64), nn.BatchNorm1d(64))"
+    loaded = write_problem(tmp_path, "return F.gelu(self.layer(x))", layer=layer, inputs="torch.randn(16, 64)")
+    found = self_check(loaded, problem.default_workload(loaded).in_dtype(dtype), "cpu", seed=3)
+    assert found.missed == []
+    assert "bf16" in (found.left_out if dtype == "float16" else found.caught)
 
 
 def test_what_makes_no_difference_is_left_out(tmp_path: Path) -> None:

@@ -148,9 +148,17 @@ def _no_mutant(mutant: Mutant, reference: Reference, cases: Sequence[Case]) -> s
         return "it changes no bit of the result"
     if mutant.name == "TF32 operands":
         return None if _runs_in_fp32(reference, cases[0]) else "the reference runs in TF32 itself"
+    if mutant.name == "bf16" and _is_allowed(torch.bfloat16, reference):
+        return f"a rounding to bfloat16 is within the error budget of {reference.workload.dtype}"
     if mutant.rounding or any(_differs(mutant, reference, reference.double, case, EQUAL) for case in own):
         return None
     return "it makes no difference to the result"
+
+
+def _is_allowed(dtype: torch.dtype, reference: Reference) -> bool:
+    """Whether a rounding to `dtype` is no more than the error budget allows of the reference's own."""
+    own: torch.dtype = getattr(torch, reference.workload.dtype)
+    return torch.finfo(dtype).eps <= reference.error_budget * torch.finfo(own).eps
 
 
 def _differs(mutant: Mutant, reference: Reference, model: nn.Module, case: Case, share: float) -> bool:
