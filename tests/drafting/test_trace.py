@@ -139,6 +139,18 @@ def test_batch_norm_in_training_mode_changes_its_buffers(traced: Trace) -> None:
     assert isinstance(reduction, Reduce) and reduction.axes == (0,)
 
 
+def test_buffers_of_a_short_dtype_are_rounded_where_they_are_stored(traced: Trace) -> None:
+    graph = traced("return self.layer(x)", layer="nn.BatchNorm1d(8).bfloat16()", inputs="torch.randn(16, 8).bfloat16()")
+    assert [graph[ref].dtype for _, ref in graph.updates][:2] == ["bfloat16", "bfloat16"]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_an_rms_norm_of_a_short_dtype_has_the_epsilon_of_float32(traced: Trace, dtype: str) -> None:
+    given = f"torch.randn(16, 8).to(torch.{dtype})"
+    graph = traced("return self.layer(x)", layer=f"nn.RMSNorm(8).to(torch.{dtype})", inputs=given)
+    assert str(2.0**-23) in str(graph.nodes)
+
+
 def test_an_operator_without_a_node_is_left_to_pytorch(traced: Trace) -> None:
     graph = traced("return torch.sort(x, dim=1)[0] * 2 + F.scaled_dot_product_attention(x, x, x)")
     left = [node for node in graph.nodes if isinstance(node, Library)]
