@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from helpers.problems import write_problem
 
+from tuner import template
 from tuner.drafting.drafts import Drafted, drafted
+from tuner.records import Floating
 
 EDITED = "is taken as edited"
 
@@ -30,14 +32,23 @@ def project(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "project"))
 
 
-def asked(root: Path, said: list[str]) -> Drafted:
-    return drafted(root / "problem.py", root / "drafts", os.environ, said.append)
+def asked(root: Path, said: list[str], dtype: Floating | None = None) -> Drafted:
+    return drafted(root / "problem.py", root / "drafts", os.environ, said.append, dtype)
 
 
 def test_a_draft_is_kept(project: Path) -> None:
     said: list[str] = []
     assert (asked(project, said).folder / "template.py").is_file()
     assert said == []
+
+
+def test_a_dtype_has_a_draft_of_its_own(project: Path) -> None:
+    said: list[str] = []
+    own, short = asked(project, said).folder, asked(project, said, "bfloat16").folder
+    assert said == [f"drafting {project / 'problem.py'} in bfloat16"]
+    assert short.name == own.name.replace("problem_", "problem_bfloat16_")
+    taken = [{v.dtypes for v in template.load(folder).variants} for folder in (own, short)]
+    assert taken == [{("float32",)}, {("bfloat16",)}]
 
 
 @pytest.mark.parametrize("name", ["fused.hpp", "notes.txt", "inner/mine.cuh"])

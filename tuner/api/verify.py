@@ -12,7 +12,7 @@ from tuner import backends
 from tuner.backends import toolchain
 from tuner.errors import ConfigError, UnjudgeableError
 from tuner.execution import verdict
-from tuner.records import Correctness, Precision
+from tuner.records import FLOATING, Correctness, Floating, Precision
 from tuner.screen import pulse
 from tuner.settings import resolve
 
@@ -44,19 +44,23 @@ def verify(
     error_budget: float = 8.0,
     leaves: Sequence[str] = (),
     say: Callable[[str], None] | None = None,
+    dtype: Floating | None = None,
 ) -> Verdict:
     """Judge whether the ModelNew of `file` computes what the Model of `problem` does.
 
     `shapes` has one for each input; they and `init`, the constructor's arguments, are the problem's own where they are
     left out. `leaves` are operators that the file may leave to PyTorch. `say` is told what goes on; by default stderr
-    is. Raises TunerError for what the user can mend.
+    is. With `dtype` floating-point inputs are of it, and both models are cast to it. Raises TunerError for what the
+    user can mend.
     """
     file, problem = Path(file), Path(problem)
     verdict.require_file(file)
     if precision not in get_args(Precision):
         raise ConfigError(f"precision: {precision!r} is not one of {', '.join(get_args(Precision))}")
+    if dtype not in (None, *FLOATING):
+        raise ConfigError(f"dtype: {dtype!r} is not one of {', '.join(FLOATING)}")
     given = None if shapes is None else tuple(map(tuple, shapes))
-    workload = resolve.stated_workload(problem, given, init, precision, toolchain.environment())
+    workload = resolve.stated_workload(problem, given, init, precision, toolchain.environment(), dtype)
     where = backends.resolve(device)
     try:
         with pulse.telling(say or _to_stderr) as begin:

@@ -76,15 +76,16 @@ def _row(entry: Entry) -> list[str]:
 
 @cache.command("why")
 @config_argument
-@override("device")
+@override("device", "dtype")
 @json_option
-def cache_why(config: Path, device: str | None, as_json: bool) -> None:
+def cache_why(config: Path, device: str | None, dtype: str | None, as_json: bool) -> None:
     """Say for each shape of CONFIG whether the cache answers for this device, and if not, which field differs."""
     from tuner import settings
     from tuner.store import audit
 
-    config = given(config, say(as_json)).config
-    one = settings.load(config, {"device": device})
+    options = {"device": device, "dtype": dtype}
+    config = given(config, say(as_json), options).config
+    one = settings.load(config, options)
     answers = audit.why(one, settings.cache_root(config, one.template))
     if as_json:
         print_json(

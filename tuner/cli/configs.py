@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tuner.template import Template
 
 OPTIONS = ("device", "devices", "trials", "time_budget_s", "patience", "least_gain", "sampler", "seed", "precision",
-           "error_budget", "variants", "baselines", "final_budget_s", "problem", "warm")  # fmt: skip
+           "dtype", "error_budget", "variants", "baselines", "final_budget_s", "problem", "warm")  # fmt: skip
 HELPS = {
     "device": "auto, cuda, cuda:N, cpu or cpu:A-B",
     "devices": "share the searches out: all, or such as cuda:0,cuda:1 or cpu:0-3,cpu:4-7",
@@ -28,6 +28,7 @@ HELPS = {
     "least_gain": "stop when less than that part of the time is expected to be saved; 0: never",
     "sampler": "gaussian, tpe, random or exhaustive",
     "precision": "match, ieee or tf32",
+    "dtype": "cast inputs and model to it: float16, bfloat16, float32 or float64",
     "variants": "only these, separated by commas",
     "warm": "a T4 file whose best points are measured first",
     "baselines": "of eager, eager_benchmark, compile, compile_benchmark, max_autotune",
@@ -93,8 +94,10 @@ class Given:
             fault.args = (str(fault).replace(str(self.draft.folder / "problem.py"), str(self.typed)),)
 
 
-def given(path: Path, say: Callable[[str], None]) -> Given:
+def given(path: Path, say: Callable[[str], None], options: Mapping[str, str | None] | None = None) -> Given:
     """A CONFIG argument; a problem file stands for its draft, which is made where there is none.
+
+    With a dtype among the options, or in its variable, that is the draft of the problem cast to it.
 
     Raises ConfigError, ProblemError and TemplateError.
     """
@@ -108,8 +111,9 @@ def given(path: Path, say: Callable[[str], None]) -> Given:
     if path.is_file():
         for fault in static.faults(path):
             raise ConfigError(fault)
+    dtype = settings.given_dtype(options or {})
     with pulse.telling(say) as begin:
-        draft = drafts.drafted(path, settings.drafts_folder(path), toolchain.environment(), begin)
+        draft = drafts.drafted(path, settings.drafts_folder(path), toolchain.environment(), begin, dtype)
     return Given(path, draft.folder, draft)
 
 
@@ -120,7 +124,7 @@ def read_all(
     found, faults = [], []
     for path in paths:
         try:
-            one = given(path, say)
+            one = given(path, say, options)
             with one.named():
                 found.append((one, read(one.config, options)[0]))
         except TunerError as fault:

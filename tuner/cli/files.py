@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from tuner.cli.configs import config_argument, given, override
 from tuner.cli.output import json_option, print_json, say
 from tuner.errors import ConfigError
+from tuner.records import FLOATING
 from tuner.screen import pulse
 
 FORMATS = ("kernelbench", "module", "kernels", "flashinfer", "gpumode", "source")  # the test compares with winners'
@@ -23,7 +24,7 @@ EXIT_CODES = {"right": 0, "wrong": 1, "cannot be judged": 3}
 @config_argument
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="the file (or folder) to write")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="kernelbench", help="what it is written as")
-@override("device", "precision")
+@override("device", "precision", "dtype")
 @click.option("--force", is_flag=True, help="write it even when it is no faster than eager")
 @click.option("--backward", type=click.Choice(["reference"]), help="a file that trains: gradients are the reference's")
 @json_option
@@ -32,6 +33,7 @@ def export(
     output: Path,
     device: str | None,
     precision: str | None,
+    dtype: str | None,
     force: bool,
     backward: str | None,
     form: str,
@@ -41,8 +43,9 @@ def export(
     from tuner import settings
     from tuner.export import winners
 
-    config = given(config, say(as_json)).config
-    one = settings.load(config, {"device": device, "precision": precision})
+    options = {"device": device, "precision": precision, "dtype": dtype}
+    config = given(config, say(as_json), options).config
+    one = settings.load(config, options)
     cache = settings.cache_root(config, one.template)
     with pulse.telling(say(as_json)) as begin:
         written = winners.export_winners(one, cache, output, force, begin, backward is not None, form)
@@ -59,6 +62,7 @@ def export(
 @click.option("--init", help="constructor arguments as JSON, such as '[3, 24, 3, 8]'")
 @click.option("--device", default="auto", help="auto, cuda, cuda:N or cpu")
 @click.option("--precision", default="match", type=click.Choice(["match", "ieee", "tf32"]))
+@click.option("--dtype", type=click.Choice(FLOATING), help="cast floating-point inputs and both models to it")
 @click.option("--error-budget", default=8.0, type=click.FloatRange(min=0, min_open=True, max=1e6))
 @click.option("--leaves", help="operators that FILE may leave to PyTorch, separated by commas, such as gelu,sum")
 @json_option
@@ -69,6 +73,7 @@ def verify(
     init: str | None,
     device: str,
     precision: Any,
+    dtype: Any,
     error_budget: float,
     leaves: str | None,
     as_json: bool,
@@ -81,7 +86,9 @@ def verify(
     from tuner.screen import tables
 
     left = _leaves(leaves)
-    found = api.verify(file, problem, _shapes(shapes), _init(init), device, precision, error_budget, left, say(as_json))
+    found = api.verify(
+        file, problem, _shapes(shapes), _init(init), device, precision, error_budget, left, say(as_json), dtype
+    )
     correctness = found.correctness
     if as_json:
         cases = correctness.model_dump(mode="json") if correctness else {}

@@ -18,6 +18,7 @@ import filelock
 from tuner.drafting.tracer import OpenTracer, TracedWorkload, TraceProblem
 from tuner.drafting.write import Draft, draft
 from tuner.errors import CacheError, ProblemError, TemplateError
+from tuner.records import Floating
 from tuner.template.shared import read
 from tuner.workers.worker import Worker
 
@@ -47,15 +48,22 @@ class _Seal:
     leaves: tuple[str, ...]
 
 
-def drafted(problem: Path, root: Path, environment: Mapping[str, str], say: Callable[[str], None]) -> Drafted:
+def drafted(
+    problem: Path,
+    root: Path,
+    environment: Mapping[str, str],
+    say: Callable[[str], None],
+    dtype: Floating | None = None,
+) -> Drafted:
     """The draft of a problem in `root`, made anew where the problem or the way of drafting is another than then.
 
-    One that was edited since it was written is taken as it is. Raises ProblemError and TemplateError.
+    With `dtype` it is of the problem cast to that, a draft of its own. One that was edited since it was written is
+    taken as it is. Raises ProblemError and TemplateError.
     """
     text = _problem_text(problem)
-    folder = root / _name(problem, text)
+    folder = root / _name(problem, text, dtype)
     with _alone_in(root, folder.name, say):
-        return _kept_or_made(problem, folder, environment, say)
+        return _kept_or_made(problem, folder, environment, say, dtype)
 
 
 @contextlib.contextmanager
@@ -77,7 +85,13 @@ def _alone_in(root: Path, name: str, say: Callable[[str], None]) -> Iterator[Non
         lock.release()
 
 
-def _kept_or_made(problem: Path, folder: Path, environment: Mapping[str, str], say: Callable[[str], None]) -> Drafted:
+def _kept_or_made(
+    problem: Path,
+    folder: Path,
+    environment: Mapping[str, str],
+    say: Callable[[str], None],
+    dtype: Floating | None,
+) -> Drafted:
     seal = _seal(folder)
     if seal is not None:
         found = Drafted(folder, seal.plan, seal.kernels, seal.leaves)
@@ -88,17 +102,19 @@ def _kept_or_made(problem: Path, folder: Path, environment: Mapping[str, str], s
             return found
     elif (folder / "template.py").is_file():
         raise TemplateError(f"{folder}: holds a template without its {SEAL}; move it away, for a draft comes there")
-    say(f"drafting {problem}")
-    return write(problem, folder, environment)
+    say(f"drafting {problem}" + (f" in {dtype}" if dtype else ""))
+    return write(problem, folder, environment, dtype)
 
 
-def write(problem: Path, folder: Path, environment: Mapping[str, str]) -> Drafted:
-    """Draft a problem into `folder`, all of it or nothing; a folder that is there is replaced.
+def write(problem: Path, folder: Path, environment: Mapping[str, str], dtype: Floating | None = None) -> Drafted:
+    """Draft a problem, cast to `dtype` where one is given, into `folder`: all of it or nothing.
+
+    A folder that is there is replaced.
 
     Raises ProblemError for what cannot be traced, TemplateError for what cannot be drafted.
     """
     text = _problem_text(problem)
-    made = _made(problem, text, folder.name, environment)
+    made = _made(problem, text, folder.name, environment, dtype)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as place:
         new = Path(place) / "new"
@@ -115,9 +131,9 @@ def write(problem: Path, folder: Path, environment: Mapping[str, str]) -> Drafte
     return Drafted(folder, made.plan, made.kernels, made.leaves)
 
 
-def _made(problem: Path, text: str, name: str, environment: Mapping[str, str]) -> Draft:
+def _made(problem: Path, text: str, name: str, environment: Mapping[str, str], dtype: Floating | None) -> Draft:
     with Worker(OpenTracer(problem.absolute()), environment) as worker:
-        workload = worker.call(TracedWorkload(), TRACE_DEADLINE_S)
+        workload = worker.call(TracedWorkload(), TRACE_DEADLINE_S).in_dtype(dtype)
         traced = worker.call(TraceProblem(workload), TRACE_DEADLINE_S)
     if traced.differing:
         raise TemplateError(f"{problem}: what was traced differs from the model at {'; '.join(traced.differing)}")
@@ -133,10 +149,11 @@ def _problem_text(problem: Path) -> str:
     return read(problem)
 
 
-def _name(problem: Path, text: str) -> str:
-    """A template's name that says which problem it is of."""
+def _name(problem: Path, text: str, dtype: Floating | None) -> str:
+    """A template's name that says which problem it is of, and the dtype that this is cast to."""
     stem = re.sub(r"\W+", "_", problem.stem).strip("_").lower() or "problem"
-    return f"{stem if stem[0].isalpha() else f'p{stem}'}_{_hash(text)[:8]}"
+    cast = f"{dtype}_" if dtype else ""
+    return f"{stem if stem[0].isalpha() else f'p{stem}'}_{cast}{_hash(text)[:8]}"
 
 
 def _seal(folder: Path) -> _Seal | None:

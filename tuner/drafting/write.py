@@ -41,9 +41,10 @@ def draft(name: str, traced: Traced, workload: Workload, source: str) -> Draft:
 
     Raises TemplateError for what cannot be drafted.
     """
-    dtype = next((d for d in workload.dtypes if d in FLOATING), None)
-    if dtype is None:
-        raise TemplateError(f"{name}: inputs are {workload.dtype_names}; drafts are made for {', '.join(FLOATING)}")
+    dtype: str | None = workload.cast or next((d for d in workload.dtypes if d in FLOATING), None)
+    if dtype not in FLOATING:
+        given = workload.cast or workload.dtype_names
+        raise TemplateError(f"{name}: inputs are {given}; drafts are made for {', '.join(FLOATING)}")
     graph = parted(free_biases(shortened(traced.graph)))
     parts = [_Part("fused", plan(graph))]
     last = last_plan(graph)

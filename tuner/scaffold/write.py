@@ -13,6 +13,7 @@ from tuner.drafting import drafts
 from tuner.drafting.drafts import Drafted
 from tuner.errors import ConfigError, TemplateError
 from tuner.problem import static
+from tuner.records import Floating
 from tuner.scaffold.includes import included, whole_text
 from tuner.scaffold.source import host_text, launcher, problem_text, template_text
 from tuner.template.shared import read
@@ -47,11 +48,14 @@ def new_template(folder: Path, source: Path | None = None, problem: Path | None 
     return sorted(folder.iterdir())
 
 
-def new_draft(folder: Path, problem: Path) -> Drafted:
-    """Draft a template for a problem into `folder`. Raises ConfigError, ProblemError and TemplateError."""
+def new_draft(folder: Path, problem: Path, dtype: Floating | None = None) -> Drafted:
+    """Draft a template for a problem, cast to `dtype` where one is given, into `folder`.
+
+    Raises ConfigError, ProblemError and TemplateError.
+    """
     _require_free(folder)
     _require_problem(problem)
-    return drafts.write(problem, folder, toolchain.environment())
+    return drafts.write(problem, folder, toolchain.environment(), dtype)
 
 
 def _require_free(folder: Path) -> None:

@@ -11,7 +11,7 @@ from tuner.settings.project import (
     template_folders,
     working_folder,
 )
-from tuner.settings.sources import changed, load
+from tuner.settings.sources import changed, given_dtype, load
 
 __all__ = [
     "SCHEMA_FILE",
@@ -21,6 +21,7 @@ __all__ = [
     "changed",
     "drafts_folder",
     "folder_of",
+    "given_dtype",
     "json_schema",
     "json_schema_text",
     "load",

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tuner.errors import ConfigError
+from tuner.records import Floating
 from tuner.settings import faults, yaml
 from tuner.settings.model import Settings
 from tuner.settings.project import working_folder
@@ -37,11 +38,8 @@ def load(path: Path, overrides: Mapping[str, str | None] | None = None) -> Setti
     given_by = {str(key): f"{path}: {key}" for key in values}
     in_file = set(given_by)
     for key in Settings.model_fields:
-        variable = f"TUNER_{key.upper()}"
-        option = (overrides or {}).get(key)
-        flag = f"--{key.replace('_', '-')}"
-        text, place = (option, flag) if option is not None else (os.environ.get(variable), variable)
-        if text is None or (option is None and text == ""):
+        text, place = _override(key, overrides or {})
+        if text is None:
             continue
         values[key] = _parse_override(key, text, place)
         given_by[key] = place
@@ -68,6 +66,23 @@ def load(path: Path, overrides: Mapping[str, str | None] | None = None) -> Setti
         if file is not None and not os.path.isfile(file):
             raise ConfigError(f"{given_by[key]}: no such file: {file}")
     return settings.given(path, given_by)
+
+
+def _override(key: str, overrides: Mapping[str, str | None]) -> tuple[str | None, str]:
+    """The text of a key's option, else of its variable, and which of them it is; None where neither is given."""
+    option, variable = overrides.get(key), f"TUNER_{key.upper()}"
+    if option is not None:
+        return option, f"--{key.replace('_', '-')}"
+    return os.environ.get(variable) or None, variable
+
+
+def given_dtype(overrides: Mapping[str, str | None]) -> Floating | None:
+    """The dtype that an option or a variable names, for what has no config yet. Raises ConfigError."""
+    text, place = _override("dtype", overrides)
+    try:
+        return Settings.model_validate({"template": "any", "dtype": text}).dtype
+    except ValidationError as error:
+        raise ConfigError(faults.line(error, {"dtype": text}, Path(place), {"dtype": place})) from None
 
 
 def changed(settings: Settings, values: Mapping[str, Any], names: Mapping[str, str]) -> Settings:
