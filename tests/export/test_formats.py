@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from tuner.errors import TunerError
 from tuner.export import flashinfer, form, gpumode, kernelbench, kernels, module, source
 from tuner.export.form import Form, Interface
 from tuner.export.winners import FORMATS
-from tuner.records import Record, TensorSpec
+from tuner.records import Floating, Record, TensorSpec, Workload
 from tuner.template import Template, render
 
 IO = Interface(
@@ -172,6 +173,35 @@ def test_a_source_that_the_winner_was_not_built_of_is_refused(tiny: Template, ma
     with pytest.raises(kernelbench.ExportError, match="not what the winner was built of"):
         source.form(tiny, [changed(other)], render.candidate(tiny, [render.tuned_for(
             make_record().point, other.workload, other.environment)]))  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_a_function_is_of_a_model_in_the_dtype_that_the_winner_is_cast_to(dtype: Floating) -> None:
+    torch = pytest.importorskip("torch")
+    names: dict[str, Any] = {"ModelNew": lambda size: torch.nn.Linear(size, size), "torch": torch}
+    exec(form.function(Workload(init=(8,), inputs=(TensorSpec(shape=(4, 8)),)).in_dtype(dtype)), names)
+    wanted = getattr(torch, dtype)
+    weight, bias, x = torch.ones(8, 8, dtype=wanted), torch.ones(8, dtype=wanted), torch.ones(4, 8, dtype=wanted)
+    assert torch.equal(names["_called"]([x], [weight, bias]), torch.full((4, 8), 9.0, dtype=wanted))
+
+
+def test_a_package_s_test_casts_both_models_and_allows_what_the_dtype_takes(
+    tiny: Template, make_record: MakeRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reference stands for the kernel; the test runs as it is written."""
+    record = make_record()
+    short = changed(record, workload=record.workload.in_dtype("float16"))
+    (tmp_path / "reference.py").write_text(tiny.problem.read_text())
+    (tmp_path / "tiny_in_half.py").write_text("from reference import Model as ModelNew\n")
+    test = tmp_path / "test_half.py"
+    test.write_text(
+        module.test_file("tiny_in_half", [short]).replace(
+            "    with torch.no_grad()", "    assert model.weight.dtype == torch.float16\n    with torch.no_grad()"
+        )
+    )
+    assert "(8,), 'float16', 0.01)" in test.read_text()
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(test)]
+    assert subprocess.run(command, cwd=tmp_path, check=False).returncode == 0
 
 
 def test_parameters_whose_names_clash_get_names_of_their_own() -> None:
