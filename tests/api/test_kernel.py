@@ -180,6 +180,45 @@ def test_it_is_tuned_called_and_exported(project: Path, needs_compiler: None) ->
     torch.testing.assert_close(Kernel(made.folder)(x), x.softmax(1))
 
 
+TIMES = """\
+#include "numerics/element.hpp"
+#ifndef UNROLL
+#define UNROLL 2
+#endif
+extern "C" int times(const Element* x, const Element* weight, Element* out, long long n, void*) {
+  for (long long i = 0; i < n; i++) out[i] = to_element(to_float(x[i]) * to_float(*weight) + UNROLL * 0);
+  return 0;
+}
+"""
+
+
+class Times(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((1,), 0.3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.weight
+
+
+@pytest.mark.slow
+def test_a_class_with_weights_is_tuned_and_called_in_another_dtype(project: Path, needs_compiler: None) -> None:
+    Path("times.cpp").write_text(TIMES)
+    made = kernel(
+        source="times.cpp",
+        symbol="times",
+        reference=Times,
+        inputs=lambda n, c: [torch.randn(n, c)],
+        outputs=lambda x: torch.empty_like(x),
+        arguments=lambda model, x, out: (x, model.weight, out, x.numel()),
+        knobs={"unroll": [1, 2]},
+    )
+    result = made.tune(dtype="bfloat16", trials=1, device="cpu", final_budget_s=1.0, baselines=("eager",))
+    assert result.best is not None and result.best.workload.cast == "bfloat16"
+    x = torch.randn(61, 67).bfloat16()
+    assert torch.equal(made(x), x * torch.tensor([0.3]).bfloat16())
+
+
 def bfloat16(source: str = SOURCE, **changed: Any) -> Kernel:
     Path("softmax.cpp").write_text(source)
     return softmax(inputs=lambda n, c: [torch.randn(n, c).bfloat16()], **changed)

@@ -34,7 +34,7 @@ class Kernel:
         if not (self.folder / "template.py").is_file():
             raise ConfigError(f"{folder}: no template.py in it")
         template.load(self.folder)
-        self._model: Any = None
+        self._models: dict[Any, Any] = {}  # by dtype
 
     def tune(
         self,
@@ -56,19 +56,24 @@ class Kernel:
             values["shapes"] = given_shapes
         given = {key: value for key, value in values.items() if value is not None}
         settings = changed(load(self.folder), given, {"time_budget_s": "seconds"})
-        self._model = None
+        self._models.clear()
         return run(settings, self.folder)
 
     def __call__(self, *inputs: Any) -> Any:
         """The winner's result, of a model with the problem's own constructor arguments.
 
+        It is cast where its parameters are of another dtype than the inputs.
+
         Raises CacheError where nothing was tuned for this device.
         """
-        if self._model is None:
+        dtype = next((x.dtype for x in inputs if x.is_floating_point()), None)  # what parameters are of, too
+        if dtype not in self._models:
             device = "cuda" if inputs[0].device.type == "cuda" else "cpu"
             model_new = kernels.load(str(self.folder), device=device)
-            self._model = model_new(*problem.load(self.folder / "problem.py").get_init_inputs()).to(inputs[0].device)
-        return self._model(*inputs)
+            model = model_new(*problem.load(self.folder / "problem.py").get_init_inputs()).to(inputs[0].device)
+            cast = any(parameter.dtype != dtype for parameter in model.parameters())
+            self._models[dtype] = model.to(dtype) if cast and dtype else model
+        return self._models[dtype](*inputs)
 
     def save(self, folder: str | Path) -> Path:
         """Write the template's folder, for `tuner search FOLDER` and to be edited. Raises ConfigError where one is."""
