@@ -26,18 +26,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-WIDEST = 16  # combinations of a variant
+WIDEST = 32  # combinations of a variant
 AWAY = 1e-3  # of eager's largest value: more is said to differ
 
 
 @dataclass
 class Row:
-    """One problem. Times in ms; `difference` is the best combination's; `choice` says which that is."""
+    """One problem. Times in ms; `difference` is the best combination's; `choice` says which that is; `each` has all."""
 
     problem: str
     eager: float = math.nan
@@ -45,6 +45,7 @@ class Row:
     best: float = math.nan
     difference: float = math.nan
     choice: str = ""
+    each: dict[str, float] = field(default_factory=dict)
     kernels: int = 0
     fault: str = ""
 
@@ -162,10 +163,11 @@ def measure(problem: Path, name: str, kernels: int, variants: list[list[Path]]) 
             if away > AWAY:
                 row.fault = row.fault or f"{file.stem} differs by {away:.1e}"
                 continue
+            row.each[f"{file.stem.rpartition('_')[0]} {choice_of(file)}"] = taken
             if file.stem.endswith("_0") and not taken >= row.first:
                 row.first = taken
             if not taken >= row.best:
-                row.best, row.difference, row.choice = taken, away, file.stem
+                row.best, row.difference, row.choice = taken, away, choice_of(file)
     return row
 
 
@@ -208,16 +210,14 @@ def main() -> None:
             jobs = []
             for number, file in enumerate(files):
                 folder = Path(place) / f"p{number}_{re.sub(r'[^A-Za-z0-9]+', '_', file.stem).lower()}"
-                jobs.append((file, folder, pool.submit(prepare, file, folder, limits)))
-            for file, folder, job in jobs:
+                jobs.append((file, pool.submit(prepare, file, folder, limits)))
+            for file, job in jobs:
                 name = f"{file.parent.name}/{file.stem}"
                 if time.monotonic() - began > asked.stop_after:
                     print(f"stopped before {name}", flush=True)
                     break
                 kernels, variants, fault = job.result()
                 row = measure(file, name, kernels, variants) if variants else Row(name, fault=fault)
-                if row.choice:
-                    row.choice = choice_of(folder / f"{row.choice}.py")
                 rows.append(row)
                 print(line(row), flush=True)
                 torch.cuda.empty_cache()
