@@ -11,7 +11,7 @@ import torch
 from tuner.template import render
 from tuner.template.shared import inline_includes
 
-C_TYPES = {torch.float32: "float", torch.float16: "half", torch.bfloat16: "bfloat16"}
+C_TYPES = {torch.float32: "float", torch.float16: "half", torch.bfloat16: "bfloat16", torch.float64: "double"}
 Launch = Callable[..., None]
 
 

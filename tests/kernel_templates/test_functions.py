@@ -27,16 +27,14 @@ MOST = 3e38  # the largest magnitude compared: beyond it, one order of operation
 Functions = Callable[..., torch.Tensor]
 
 
-def source() -> str:
+def source(kind: str = "float") -> str:
     """A loop over arrays for each function, one a line."""
-    inputs = (
-        "const float* __restrict a, const float* __restrict b, const float* __restrict c, const float* __restrict d"
-    )
+    inputs = ", ".join(f"const {kind}* __restrict {letter}" for letter in "abcd")
     lines = ['#include "numerics/functions.hpp"']
     for name, count in FUNCTIONS.items():
         arguments = ", ".join(f"{letter}[i]" for letter in "abcd"[:count])
         lines.append(
-            f'extern "C" void f_{name}({inputs}, float* __restrict y, long long n) '
+            f'extern "C" void f_{name}({inputs}, {kind}* __restrict y, long long n) '
             f"{{ for (long long i = 0; i < n; i++) y[i] = fn::{name}({arguments}); }}"
         )
     return "\n".join(lines) + "\n"
@@ -45,9 +43,19 @@ def source() -> str:
 @pytest.fixture(scope="module")
 def functions() -> Functions:
     """Calls a function by name, on tensors of one shape and numbers."""
+    return called("float")
+
+
+@pytest.fixture(scope="module")
+def wide_functions() -> Functions:
+    """The same in double."""
+    return called("double")
+
+
+def called(kind: str) -> Functions:
     if not toolchain.compiler():
         pytest.skip("no C++ compiler")
-    library = toolchain.build(source(), FLAGS)
+    library = toolchain.build(source(kind), FLAGS)
 
     def call(name: str, x: torch.Tensor, *others: torch.Tensor | float) -> torch.Tensor:
         given = [x, *(o if isinstance(o, torch.Tensor) else torch.full_like(x, o) for o in others)]
@@ -159,6 +167,21 @@ def test_a_function_is_as_exact_as_it_says(name: str, functions: Functions) -> N
     allowed = units * spacing(wanted.float()) + absolute * (1 + X.abs().double())
     excess = torch.where(is_normal, error - allowed, -1.0)
     assert excess.max() <= 0, f"{name}({X[excess.argmax()].item()!r})"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_function_in_double_is_pytorch_s(name: str, wide_functions: Functions) -> None:
+    """Where its terms cancel, PyTorch's own is as far off."""
+    others, function, *_ = CASES[name]
+    x = torch.cat([torch.linspace(-width, width, 4001, dtype=torch.float64) for width in (1e-3, 1.0, 10.0, 110.0)])
+    x = torch.cat([x, torch.tensor([0.0, -0.0, math.inf, -math.inf, math.nan], dtype=torch.float64)])
+    given = [x.roll(1234) if isinstance(o, torch.Tensor) else o for o in others]
+    tensors = [o if isinstance(o, torch.Tensor) else torch.full_like(x, o) for o in given]
+    if name == "exp_less":
+        wanted = (x - others[0]).exp()
+    else:
+        wanted = function(x, *(tensors if name in ("pow", "log_sum_exp", "where") else given)).double()
+    torch.testing.assert_close(wide_functions(name, x, *given), wanted, rtol=1e-13, atol=1e-13, equal_nan=True)
 
 
 @pytest.mark.parametrize("name", CASES)

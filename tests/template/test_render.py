@@ -92,8 +92,8 @@ def test_a_source_that_names_no_dtype_gets_none(tiny: template.Template) -> None
 def test_a_dtype_that_no_element_has_is_refused(tiny: template.Template, tiny_folder: Path) -> None:
     with (tiny_folder / "plain.cpp").open("a") as file:
         file.write('#include "numerics/element.hpp"\n')
-    with pytest.raises(TemplateError, match="TUNER_DTYPE is one of float32, float16, bfloat16"):
-        render.candidate(tiny, [replace(tuned(), dtype="float64")])
+    with pytest.raises(TemplateError, match="TUNER_DTYPE is one of float32, float16, bfloat16, float64"):
+        render.candidate(tiny, [replace(tuned(), dtype="int8")])
 
 
 def test_different_points_give_different_texts(tiny: template.Template) -> None:

@@ -102,7 +102,12 @@ import weakref
 import torch
 import torch.nn as nn
 """
-_C_TYPES = {"float32": "float", "float16": "half", "bfloat16": "bfloat16"}  # what TUNER_DTYPE may be
+_C_TYPES = {
+    "float32": "float",
+    "float16": "half",
+    "bfloat16": "bfloat16",
+    "float64": "double",
+}  # what TUNER_DTYPE may be
 _REGISTERED = "ModelNew = registered(ModelNew)\n"
 
 

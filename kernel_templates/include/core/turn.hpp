@@ -47,3 +47,9 @@ inline void turn(const float* from, long long from_stride, float* to, long long 
     for (int c = 0; c < columns; c++) to[c * to_stride + r] = from[r * from_stride + c];
   }
 }
+
+inline void turn(const double* from, long long from_stride, double* to, long long to_stride, int rows, int columns) {
+  for (int r = 0; r < rows; r++) {
+    for (int c = 0; c < columns; c++) to[c * to_stride + r] = from[r * from_stride + c];
+  }
+}

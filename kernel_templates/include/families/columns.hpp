@@ -11,13 +11,13 @@
 
 // `count` positions of `side` columns to room[u * B + position], and back; positions lie `inner` apart.
 template <int B, int W>
-inline void turn_in(const float* from, long long inner, int count, int side, float* room) {
+inline void turn_in(const Real* from, long long inner, int count, int side, Real* room) {
   turn(from, inner, room, B, count, side);
 }
 
 template <int B, int W, class T>
-inline void turn_in(const T* from, long long inner, int count, int side, float* room) {
-  float some[8 * W];
+inline void turn_in(const T* from, long long inner, int count, int side, Real* room) {
+  Real some[8 * W];
   for (int first = 0; first < count; first += 8) {
     const int here = std::min(8, count - first);
     for (int j = 0; j < here; j++) floats_of(from + (first + j) * inner, some + j * W, side);
@@ -26,13 +26,13 @@ inline void turn_in(const T* from, long long inner, int count, int side, float* 
 }
 
 template <int B, int W>
-inline void turn_out(const float* made, float* to, long long inner, int count, int side) {
+inline void turn_out(const Real* made, Real* to, long long inner, int count, int side) {
   turn(made, B, to, inner, side, count);
 }
 
 template <int B, int W, class T>
-inline void turn_out(const float* made, T* to, long long inner, int count, int side) {
-  float some[8 * W];
+inline void turn_out(const Real* made, T* to, long long inner, int count, int side) {
+  Real some[8 * W];
   for (int first = 0; first < count; first += 8) {
     const int here = std::min(8, count - first);
     turn(made + first, B, some, W, side, here);
@@ -58,7 +58,7 @@ struct ColumnsLayout {
   }
 
   template <int B>
-  const float* load(const Element* p, Tile tile, long long i, int count, float* room) const {
+  const Real* load(const Element* p, Tile tile, long long i, int count, Real* room) const {
     const Element* from = p + address(tile, i);
     if (inner == 1) return floats_of(from, room, count);
     turn_in<B, W>(from, inner, count, tile.count, room);
@@ -66,7 +66,7 @@ struct ColumnsLayout {
   }
 
   template <int B>
-  void store(const float* made, Element* p, Tile tile, long long i, int count) const {
+  void store(const Real* made, Element* p, Tile tile, long long i, int count) const {
     Element* to = p + address(tile, i);
     if (inner == 1) return store_floats(made, to, count);
     turn_out<B, W>(made, to, inner, count, tile.count);

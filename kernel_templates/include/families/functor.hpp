@@ -38,6 +38,8 @@
 //
 // An item may depend on what rounds closed before found; a family that keeps items computes them once, before round 0,
 // so what it uses of the row is what row() read.
+//
+// Where it says float, it is double where the elements are: Real of numerics/element.hpp.
 #pragma once
 #include <cstddef>
 #include <tuple>

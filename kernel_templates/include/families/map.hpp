@@ -16,12 +16,12 @@
 // Elements [i, end) of a row, the first at `address`; B of them at most.
 template <int B, bool ONCE, class F>
 TUNER_APART void map_block(const F& f, const typename F::Row& row, Index i, Index end, long long address) {
-  float room[places(F::INPUTS)][sizeof(Element) < sizeof(float) ? B : 1], made[places(F::RESULTS)][B];
-  const float* held[places(F::INPUTS)] = {};
+  Real room[places(F::INPUTS)][sizeof(Element) < sizeof(Real) ? B : 1], made[places(F::RESULTS)][B];
+  const Real* held[places(F::INPUTS)] = {};
   const int count = static_cast<int>(end - i);
   for (int k = 0; k < F::INPUTS; k++) held[k] = floats_of(f.input[k] + address, room[k], count);
   for (Index at = i; at < end; at++) {
-    float in[places(F::INPUTS)], out[places(F::RESULTS)];
+    Real in[places(F::INPUTS)], out[places(F::RESULTS)];
     for (int k = 0; k < F::INPUTS; k++) in[k] = held[k][at - i];
     f.map(row, at, in, out);
     for (int k = 0; k < F::RESULTS; k++) made[k][at - i] = out[k];

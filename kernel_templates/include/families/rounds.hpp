@@ -160,11 +160,11 @@ class RoundsOnCpu {
   // ---- a block ----
 
   struct Inputs {
-    float room[places(F::INPUTS)][SIDE * B];
-    const float* held[places(F::INPUTS)];
+    Real room[places(F::INPUTS)][SIDE * B];
+    const Real* held[places(F::INPUTS)];
   };
 
-  using Made = float[places(F::RESULTS)][SIDE * B];
+  using Made = Real[places(F::RESULTS)][SIDE * B];
 
   void load(Tile tile, long long i, int count, Inputs& inputs) const {
     for (int k = 0; k < F::INPUTS; k++) {
@@ -173,11 +173,11 @@ class RoundsOnCpu {
   }
 
   template <Items FROM>
-  static Item item_at(const F& f, const Row& row, Index i, const float* const* held, Index at, const Item* kept) {
+  static Item item_at(const F& f, const Row& row, Index i, const Real* const* held, Index at, const Item* kept) {
     if constexpr (FROM == Items::kept) {
       return kept[at];
     } else {
-      float in[places(F::INPUTS)];
+      Real in[places(F::INPUTS)];
       for (int k = 0; k < F::INPUTS; k++) in[k] = held[k][at];
       return f.item(row, i, in);
     }
@@ -188,7 +188,7 @@ class RoundsOnCpu {
                                      Item* __restrict kept) {
     const F f = functor;  // nobody else's: what is written cannot be part of it
     const Row row = of;
-    const float* held[places(F::INPUTS)];
+    const Real* held[places(F::INPUTS)];
     for (int k = 0; k < F::INPUTS; k++) held[k] = inputs.held[k] + u * B;
     for (Index at = i; at < end; at++) kept[at - i] = item_at<Items::computed>(f, row, at, held, at - i, nullptr);
   }
@@ -199,7 +199,7 @@ class RoundsOnCpu {
                                      const Item* __restrict kept, typename State<K>::Value* __restrict values) {
     const F f = functor;
     const Row row = of;
-    const float* held[places(F::INPUTS)];
+    const Real* held[places(F::INPUTS)];
     for (int k = 0; k < F::INPUTS; k++) held[k] = inputs.held[k] + u * B;
     for (Index at = i; at < end; at++) {
       values[at - i] = f.lift(Round<K>(), row, at, item_at<FROM>(f, row, at, held, at - i, kept));
@@ -212,10 +212,10 @@ class RoundsOnCpu {
                                       const Item* __restrict kept, Made& __restrict made) {
     const F f = functor;
     const Row row = of;
-    const float* held[places(F::INPUTS)];
+    const Real* held[places(F::INPUTS)];
     for (int k = 0; k < F::INPUTS; k++) held[k] = inputs.held[k] + u * B;
     for (Index at = i; at < end; at++) {
-      float out[places(F::RESULTS)];
+      Real out[places(F::RESULTS)];
       f.results(row, at, item_at<FROM>(f, row, at, held, at - i, kept), out);
       for (int k = 0; k < F::RESULTS; k++) (made[k] + u * B)[at - i] = out[k];
     }

@@ -27,17 +27,17 @@ struct RowsLayout {
   }
 
   template <int B>
-  const float* load(const Element* p, Tile tile, long long i, int count, float* room) const {
+  const Real* load(const Element* p, Tile tile, long long i, int count, Real* room) const {
     if (segments == 1) return floats_of(p + tile.first * length + i, room, count);
     each_run(tile.first, i, count, [&](long long address, int first, int here) {
-      const float* found = floats_of(p + address, room + first, here);
-      if (found != room + first) std::memcpy(room + first, found, sizeof(float) * here);
+      const Real* found = floats_of(p + address, room + first, here);
+      if (found != room + first) std::memcpy(room + first, found, sizeof(Real) * here);
     });
     return room;
   }
 
   template <int B>
-  void store(const float* made, Element* p, Tile tile, long long i, int count) const {
+  void store(const Real* made, Element* p, Tile tile, long long i, int count) const {
     if (segments == 1) return store_floats(made, p + tile.first * length + i, count);
     each_run(tile.first, i, count,
              [&](long long address, int first, int here) { store_floats(made + first, p + address, here); });

@@ -1,13 +1,14 @@
 // Running sums and products along an axis on the CPU, with maps before and after.
 //
-// The axis is innermost: a row's sums run in vectors of eight floats, and from vector to vector in double; its products
-// in double throughout. Else: columns side by side run in double.
+// The axis is innermost: a row's sums run in vectors of eight floats, and from vector to vector in double; its products,
+// and what is double, in double throughout. Else: columns side by side run in double.
 //
 // Schedule, as cpu_space.py has it: threads, grain, block.
 #pragma once
 #include "core/vectorised.hpp"  // ahead of all others
 
 #include <algorithm>
+#include <type_traits>
 
 #include "core/parallel.hpp"
 #include "core/turn.hpp"
@@ -36,25 +37,25 @@ inline Floats<8> sums_within(Floats<8> v) {
 
 // In place, values[0, count) become what runs over them, after `carry`; there is room for whole vectors. Returns what
 // all come to.
-template <class F>
-inline double scan_values(float* values, int count, double carry) {
-  if constexpr (F::product) {
+template <class F, class T>
+inline double scan_values(T* values, int count, double carry) {
+  if constexpr (F::product || std::is_same_v<T, double>) {
     for (int j = 0; j < count; j++) {
-      float& value = values[F::reverse ? count - 1 - j : j];
+      T& value = values[F::reverse ? count - 1 - j : j];
       const double before = carry;
-      carry *= value;
-      value = static_cast<float>(F::exclusive ? before : carry);
+      carry = F::product ? carry * value : carry + value;
+      value = static_cast<T>(F::exclusive ? before : carry);
     }
   } else {
     const int vectors = (count + 7) / 8;
     for (int j = count; j < vectors * 8; j++) values[j] = 0.0f;
     for (int j = 0; j < vectors; j++) {
-      float* const at = values + 8 * (F::reverse ? vectors - 1 - j : j);
+      T* const at = values + 8 * (F::reverse ? vectors - 1 - j : j);
       const Floats<8> through = sums_within<F::reverse>(load<8>(at)), nothing{};
       Floats<8> own = through;
       if constexpr (F::exclusive && F::reverse) own = TUNER_MIX(through, nothing, 1, 2, 3, 4, 5, 6, 7, 8);
       if constexpr (F::exclusive && !F::reverse) own = TUNER_MIX(through, nothing, 8, 0, 1, 2, 3, 4, 5, 6);
-      store<8>(at, own + static_cast<float>(carry));
+      store<8>(at, own + static_cast<T>(carry));
       carry += through[F::reverse ? 0 : 7];
     }
   }
@@ -65,20 +66,20 @@ template <int B, class F>
 void scan_row(const F& f, long long r, long long length) {
   const auto row = f.row(static_cast<Index>(r));
   double carry = F::product ? 1.0 : 0.0;
-  float room[places(F::INPUTS)][B], values[B + 8], made[B];
-  const float* held[places(F::INPUTS)] = {};
+  Real room[places(F::INPUTS)][B], values[B + 8], made[B];
+  const Real* held[places(F::INPUTS)] = {};
   for (long long done = 0; done < length; done += B) {
     const int count = static_cast<int>(std::min<long long>(B, length - done));
     const auto i = static_cast<Index>(F::reverse ? length - done - count : done), end = i + count;
     for (int k = 0; k < F::INPUTS; k++) held[k] = floats_of(f.input[k] + r * length + i, room[k], count);
     for (Index at = i; at < end; at++) {
-      float in[places(F::INPUTS)];
+      Real in[places(F::INPUTS)];
       for (int k = 0; k < F::INPUTS; k++) in[k] = held[k][at - i];
       values[at - i] = f.lift(row, at, in);
     }
     carry = scan_values<F>(values, count, carry);
     for (Index at = i; at < end; at++) {
-      float in[places(F::INPUTS)], out[1];
+      Real in[places(F::INPUTS)], out[1];
       for (int k = 0; k < F::INPUTS; k++) in[k] = held[k][at - i];
       f.results(row, at, in, values[at - i], out);
       made[at - i] = out[0];
@@ -92,8 +93,8 @@ template <int B, class F>
 void scan_columns(const F& f, long long first, int count, long long length, long long inner) {
   typename F::Row rows[B];
   double running[B];
-  float room[places(F::INPUTS)][B], made[B];
-  const float* held[places(F::INPUTS)] = {};
+  Real room[places(F::INPUTS)][B], made[B];
+  const Real* held[places(F::INPUTS)] = {};
   for (int w = 0; w < count; w++) rows[w] = f.row(static_cast<Index>(first + w));
   for (int w = 0; w < count; w++) running[w] = F::product ? 1.0 : 0.0;
   const long long outer = first / inner, start = outer * length * inner + (first - outer * inner);
@@ -101,11 +102,11 @@ void scan_columns(const F& f, long long first, int count, long long length, long
     const auto i = static_cast<Index>(F::reverse ? length - 1 - done : done);
     for (int k = 0; k < F::INPUTS; k++) held[k] = floats_of(f.input[k] + start + i * inner, room[k], count);
     for (int w = 0; w < count; w++) {
-      float in[places(F::INPUTS)], out[1];
+      Real in[places(F::INPUTS)], out[1];
       for (int k = 0; k < F::INPUTS; k++) in[k] = held[k][w];
       const double before = running[w], now = run_on<F>(before, static_cast<double>(f.lift(rows[w], i, in)));
       running[w] = now;
-      f.results(rows[w], i, in, static_cast<float>(F::exclusive ? before : now), out);
+      f.results(rows[w], i, in, static_cast<Real>(F::exclusive ? before : now), out);
       made[w] = out[0];
     }
     store_floats(made, f.result[0] + start + i * inner, count);

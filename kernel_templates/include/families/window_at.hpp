@@ -9,6 +9,7 @@
 #include "core/divide.hpp"
 #include "core/portable.hpp"
 #include "families/functor.hpp"
+#include "numerics/element.hpp"
 
 // mean divides by the window's places, padding included but not what lies beyond it; mean_valid by those of the plane.
 enum class Pool { max, sum, mean, mean_valid };
@@ -38,27 +39,27 @@ struct WindowAxis {
   static constexpr int padding = Geometry::padding[AXIS], dilation = Geometry::dilation[AXIS];
 };
 
-TUNER_INLINE float minus_infinity() { return -__builtin_huge_valf(); }
+TUNER_INLINE Real minus_infinity() { return -__builtin_huge_valf(); }
 
 // The larger one; NaN wins.
-TUNER_INLINE float larger(float a, float b) {
+TUNER_INLINE Real larger(Real a, Real b) {
 #ifdef __CUDA_ARCH__
-  float wins;
+  Real wins;
   asm("max.NaN.f32 %0, %1, %2;" : "=f"(wins) : "f"(a), "f"(b));
   return wins;
 #else
-  const float found = a > b ? a : b;
+  const Real found = a > b ? a : b;
   return a != a ? a : found;
 #endif
 }
 
 template <class Geometry>
-TUNER_INLINE float pool_nothing() {
+TUNER_INLINE Real pool_nothing() {
   return Geometry::pool == Pool::max ? minus_infinity() : 0.0f;
 }
 
 template <class Geometry>
-TUNER_INLINE float pool_both(float a, float b) {
+TUNER_INLINE Real pool_both(Real a, Real b) {
   return Geometry::pool == Pool::max ? larger(a, b) : a + b;
 }
 
@@ -81,23 +82,23 @@ TUNER_INLINE int window_count(Index o, Index size) {
 
 // The window's value, of what its elements come to.
 template <class Geometry>
-TUNER_INLINE float pool_end(const PlaneSizes& sizes, Index d, Index h, Index w, float value) {
+TUNER_INLINE Real pool_end(const PlaneSizes& sizes, Index d, Index h, Index w, Real value) {
   if constexpr (Geometry::pool == Pool::mean || Geometry::pool == Pool::mean_valid) {
     const int count = window_count<Geometry, 0>(d, sizes.depth) * window_count<Geometry, 1>(h, sizes.height) *
                       window_count<Geometry, 2>(w, sizes.width);
-    return value / static_cast<float>(count);
+    return value / static_cast<Real>(count);
   } else {
     return value;
   }
 }
 
-// value(i), the float to be pooled of element i of the plane, pooled over the window of the result at (d, h, w).
+// value(i), the Real to be pooled of element i of the plane, pooled over the window of the result at (d, h, w).
 template <class Geometry, class Value>
-TUNER_INLINE float window_at(const PlaneSizes& sizes, Index d, Index h, Index w, Value value) {
+TUNER_INLINE Real window_at(const PlaneSizes& sizes, Index d, Index h, Index w, Value value) {
   using Depth = WindowAxis<Geometry, 0>;
   using Height = WindowAxis<Geometry, 1>;
   using Width = WindowAxis<Geometry, 2>;
-  float found = pool_nothing<Geometry>();
+  Real found = pool_nothing<Geometry>();
   for (int kd = 0; kd < Depth::kernel; kd++) {
     const Index z = static_cast<Index>(window_start<Geometry, 0>(d) + kd * Depth::dilation);
     if (z >= sizes.depth) continue;  // a negative one, too
@@ -116,14 +117,14 @@ TUNER_INLINE float window_at(const PlaneSizes& sizes, Index d, Index h, Index w,
 
 // The same of result i_out.
 template <class Geometry, class Value>
-TUNER_INLINE float window_at(const PlaneSizes& sizes, Index i_out, Value value) {
+TUNER_INLINE Real window_at(const PlaneSizes& sizes, Index i_out, Value value) {
   const Index line = i_out / sizes.out_width, w = i_out - line * sizes.out_width;
   const Index d = line / sizes.out_height, h = line - d * sizes.out_height;
   return window_at<Geometry>(sizes, d, h, w, value);
 }
 
 template <class Geometry, class Value>
-TUNER_INLINE float window_at(const WindowPlane& plane, Index i_out, Value value) {
+TUNER_INLINE Real window_at(const WindowPlane& plane, Index i_out, Value value) {
   const Index line = plane.by_width.quotient(i_out), w = i_out - line * plane.sizes.out_width;
   const Index d = plane.by_height.quotient(line), h = line - d * plane.sizes.out_height;
   return window_at<Geometry>(plane.sizes, d, h, w, value);

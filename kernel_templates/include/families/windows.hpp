@@ -37,14 +37,14 @@ class WindowsOnCpu {
   const F f;
   const PlaneSizes sizes;
   long long plane, out_plane;  // elements
-  std::vector<float> counts;   // of a window along the width: what a mean divides by
+  std::vector<Real> counts;   // of a window along the width: what a mean divides by
 
  public:
   WindowsOnCpu(const F& functor, const PlaneSizes& of) : f(functor), sizes(of), counts(of.out_width) {
     plane = 1LL * sizes.depth * sizes.height * sizes.width;
     out_plane = 1LL * sizes.out_depth * sizes.out_height * sizes.out_width;
     for (Index w = 0; w < sizes.out_width; w++) {
-      counts[w] = static_cast<float>(window_count<Geometry, 2>(w, sizes.width));
+      counts[w] = static_cast<Real>(window_count<Geometry, 2>(w, sizes.width));
     }
   }
 
@@ -67,7 +67,7 @@ class WindowsOnCpu {
  private:
   // A thread's own memory: what is pooled of a tile, a line of it with its padding, and a line of results.
   struct Room {
-    std::vector<float> tile, line, found;
+    std::vector<Real> tile, line, found;
     explicit Room(const WindowsOnCpu& of) {
       const PlaneSizes& s = of.sizes;
       const long long deep = (Schedule::slices - 1LL) * Depth::stride + (Depth::kernel - 1LL) * Depth::dilation + 1;
@@ -95,21 +95,21 @@ class WindowsOnCpu {
         const int around = mean ? window_count<Geometry, 0>(static_cast<Index>(d), sizes.depth) *
                                       window_count<Geometry, 1>(static_cast<Index>(h), sizes.height) : 1;
         const long long i = (d * sizes.out_height + h) * sizes.out_width;
-        map_after(f, row, r * out_plane, static_cast<Index>(i), static_cast<float>(around), room.found.data());
+        map_after(f, row, r * out_plane, static_cast<Index>(i), static_cast<Real>(around), room.found.data());
       }
     }
   }
 
   // Elements [i, last) of the plane at `address`.
-  static void map_before(const F& f, const typename F::Row row, long long address, Index i, Index last, float* to) {
-    float room[places(F::INPUTS)][B], values[B];
-    const float* held[places(F::INPUTS)] = {};
+  static void map_before(const F& f, const typename F::Row row, long long address, Index i, Index last, Real* to) {
+    Real room[places(F::INPUTS)][B], values[B];
+    const Real* held[places(F::INPUTS)] = {};
     while (i < last) {
       const int count = static_cast<int>(std::min<Index>(B, last - i));
       const Index end = i + count;
       for (int k = 0; k < F::INPUTS; k++) held[k] = floats_of(f.input[k] + address + i, room[k], count);
       for (Index at = i; at < end; at++) {
-        float in[places(F::INPUTS)];
+        Real in[places(F::INPUTS)];
         for (int k = 0; k < F::INPUTS; k++) in[k] = held[k][at - i];
         values[at - i] = f.before(row, at, in);
       }
@@ -121,7 +121,7 @@ class WindowsOnCpu {
   // Over depth and height, each column of the line of results (d, h).
   void pool_line(long long d, long long h, const WindowSpan<Geometry, 0>& z, const WindowSpan<Geometry, 1>& y,
                  Room& room) const {
-    float* __restrict line = room.line.data() + Width::padding;
+    Real* __restrict line = room.line.data() + Width::padding;
     const Index width = sizes.width;
     bool first = true;
     for (int kd = 0; kd < Depth::kernel; kd++) {
@@ -130,7 +130,7 @@ class WindowsOnCpu {
       for (int kh = 0; kh < Height::kernel; kh++) {
         const long long over = h * Height::stride - Height::padding + kh * Height::dilation;
         if (over < y.begin || over >= y.end) continue;
-        const float* more = room.tile.data() + ((at - z.begin) * (y.end - y.begin) + over - y.begin) * width;
+        const Real* more = room.tile.data() + ((at - z.begin) * (y.end - y.begin) + over - y.begin) * width;
         if (first) {
           std::copy(more, more + width, line);
         } else {
@@ -142,26 +142,26 @@ class WindowsOnCpu {
     if (first) std::fill(line, line + width, pool_nothing<Geometry>());  // a window of padding alone
   }
 
-  void pool_width(const float* line, float* __restrict found) const {
+  void pool_width(const Real* line, Real* __restrict found) const {
     const Index outs = sizes.out_width;
     for (Index w = 0; w < outs; w++) found[w] = line[w * Width::stride];
     for (int k = 1; k < Width::kernel; k++) {
-      const float* more = line + k * Width::dilation;
+      const Real* more = line + k * Width::dilation;
       for (Index w = 0; w < outs; w++) found[w] = pool_both<Geometry>(found[w], more[w * Width::stride]);
     }
   }
 
   // A line of results of the plane at `address`; `around` is what a mean divides by beside the width's counts.
-  void map_after(const F& f, const typename F::Row row, long long address, Index i, float around,
-                 const float* found) const {
-    float made[places(F::RESULTS)][B];
-    const float* divisors = counts.data();
+  void map_after(const F& f, const typename F::Row row, long long address, Index i, Real around,
+                 const Real* found) const {
+    Real made[places(F::RESULTS)][B];
+    const Real* divisors = counts.data();
     for (const Index last = i + sizes.out_width; i < last;) {
       const int count = static_cast<int>(std::min<Index>(B, last - i));
       const Index end = i + count;
       for (Index at = i; at < end; at++) {
-        float out[places(F::RESULTS)];
-        const float pooled = mean ? found[at - i] / (around * divisors[at - i]) : found[at - i];
+        Real out[places(F::RESULTS)];
+        const Real pooled = mean ? found[at - i] / (around * divisors[at - i]) : found[at - i];
         f.after(row, at, pooled, out);
         for (int k = 0; k < F::RESULTS; k++) made[k][at - i] = out[k];
       }

@@ -10,8 +10,9 @@
 #include <immintrin.h>
 #endif
 
-// `count` elements from `from` on, as floats: themselves where they are floats, else in `room`.
+// `count` elements from `from` on, as Reals: themselves where they are Reals, else in `room`.
 inline const float* floats_of(const float* from, float*, int) { return from; }
+inline const double* floats_of(const double* from, double*, int) { return from; }
 
 inline const float* floats_of(const bfloat16* from, float* room, int count) {
   for (int j = 0; j < count; j++) room[j] = to_float(from[j]);
@@ -29,7 +30,10 @@ inline const float* floats_of(const half* from, float* room, int count) {
   return room;
 }
 
-inline void store_floats(const float* from, float* to, int count) { std::memcpy(to, from, sizeof(float) * count); }
+template <class T>
+inline void store_floats(const T* from, T* to, int count) {
+  std::memcpy(to, from, sizeof(T) * count);
+}
 
 inline void store_floats(const float* from, bfloat16* to, int count) {
   for (int j = 0; j < count; j++) to[j] = from_float<bfloat16>(from[j]);
@@ -71,11 +75,11 @@ inline void past_caches() {
 }
 
 template <bool ONCE>
-inline void store_block(const float* from, Element* to, int count) {
+inline void store_block(const Real* from, Element* to, int count) {
   if constexpr (!ONCE) {
     store_floats(from, to, count);
-  } else if constexpr (sizeof(Element) == sizeof(float)) {
-    stream_bytes(from, to, static_cast<long long>(sizeof(float)) * count);
+  } else if constexpr (sizeof(Element) == sizeof(Real)) {
+    stream_bytes(from, to, static_cast<long long>(sizeof(Real)) * count);
   } else {
     Element short_ones[256];
     for (int begin = 0; begin < count; begin += 256) {

@@ -1,4 +1,5 @@
-// The type of tensors' elements, which TUNER_DTYPE names: float, half or bfloat16. Kernels compute in float.
+// The type of tensors' elements, which TUNER_DTYPE names: float, half, bfloat16, or on the CPU double. Kernels compute in
+// Real: in float, and where the elements are double, in double.
 //
 // A candidate defines TUNER_DTYPE ahead of the source, by the dtype that it was tuned for. On the CPU the short types
 // are structs of their bits, whose conversions are plain arithmetic without branches: loops of them become vectors.
@@ -11,6 +12,8 @@
 #include <cstring>
 #endif
 
+#include <type_traits>
+
 #include "core/portable.hpp"
 
 #ifndef TUNER_DTYPE
@@ -18,10 +21,14 @@
 #endif
 
 TUNER_INLINE float to_float(float x) { return x; }
+TUNER_INLINE double to_float(double x) { return x; }  // to a Real, as the others
 
-// A float as the nearest T, halves to even.
 template <class T>
-TUNER_INLINE T from_float(float x) {
+using RealOf = std::conditional_t<std::is_same_v<T, double>, double, float>;
+
+// A Real as the nearest T, halves to even.
+template <class T>
+TUNER_INLINE T from_float(RealOf<T> x) {
   return x;
 }
 
@@ -97,5 +104,6 @@ inline bfloat16 from_float<bfloat16>(float x) {
 #endif
 
 using Element = TUNER_DTYPE;
+using Real = RealOf<Element>;
 
-TUNER_INLINE Element to_element(float x) { return from_float<Element>(x); }
+TUNER_INLINE Element to_element(Real x) { return from_float<Element>(x); }

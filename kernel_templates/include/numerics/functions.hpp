@@ -12,6 +12,7 @@
 #define TUNER_FUNCTION TUNER_INLINE
 #else
 #include "numerics/elementary.hpp"
+#include "numerics/wide.hpp"
 #endif
 
 namespace fn {
@@ -27,7 +28,14 @@ TUNER_FUNCTION float tanh(float x) { return tanhf(x); }
 TUNER_FUNCTION float erf(float x) { return erff(x); }
 TUNER_FUNCTION float rsqrt(float x) { return rsqrtf(x); }
 #else
-using namespace elementary;
+using elementary::erf;  // beside those in double
+using elementary::exp;
+using elementary::exp2;
+using elementary::expm1;
+using elementary::log;
+using elementary::log1p;
+using elementary::log2;
+using elementary::tanh;
 TUNER_FUNCTION float rsqrt(float x) { return 1.0f / sqrtf(x); }
 #endif
 

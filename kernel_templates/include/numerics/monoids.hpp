@@ -2,13 +2,13 @@
 // compiler, the CPU. Rounds of families/functor.hpp are made of them.
 //
 // A state is small and trivially copyable, and has
-//   Value                       what it takes: a float, or a struct of them
+//   Value                       what it takes: a Real (numerics/element.hpp), or a struct of them
 //   ORDERED                     whether positions matter; otherwise `first` and `step` below may be anything
 //   identity()                  of no values
 //   add(v, first, step)         takes v[0..K) at once, v[j] being at position first + j * step of its row
 //   merge(a, b)                 of both; either may be the identity. Associative up to rounding.
 // Many values at once are cheaper and more exact than one at a time. What grows over a row (a sum) is kept in double;
-// only a chunk of K values is summed in float.
+// only a chunk of K values is summed in Real.
 //
 // NaN and Inf come out as PyTorch's reductions give them: a maximum or minimum is NaN where any value is, a NaN is the
 // first of all for ArgMaxState and ArgMinState; moments of Inf are NaN, as are all results of a norm.
@@ -18,14 +18,15 @@
 #include <cmath>
 
 #include "core/portable.hpp"
+#include "numerics/element.hpp"
 
 namespace monoid {
 
-constexpr float infinity = HUGE_VALF;
+constexpr Real infinity = HUGE_VALF;
 
-TUNER_INLINE float larger(float a, float b) {  // NaN wins
+TUNER_INLINE Real larger(Real a, Real b) {  // NaN wins
 #ifdef __CUDA_ARCH__
-  float m;
+  Real m;
   asm("max.NaN.f32 %0, %1, %2;" : "=f"(m) : "f"(a), "f"(b));
   return m;
 #else
@@ -33,9 +34,9 @@ TUNER_INLINE float larger(float a, float b) {  // NaN wins
 #endif
 }
 
-TUNER_INLINE float smaller(float a, float b) {  // NaN wins
+TUNER_INLINE Real smaller(Real a, Real b) {  // NaN wins
 #ifdef __CUDA_ARCH__
-  float m;
+  Real m;
   asm("min.NaN.f32 %0, %1, %2;" : "=f"(m) : "f"(a), "f"(b));
   return m;
 #else
@@ -47,12 +48,12 @@ TUNER_INLINE float smaller(float a, float b) {  // NaN wins
 
 // v[0..K) added up in pairs: the error grows with the logarithm of K.
 template <int K>
-TUNER_INLINE float sum_of(const float (&v)[K]) {
+TUNER_INLINE Real sum_of(const Real (&v)[K]) {
   if constexpr (K == 1) {
     return v[0];
   } else {
     constexpr int half = (K + 1) / 2;
-    float pairs[half];
+    Real pairs[half];
     TUNER_UNROLL
     for (int j = 0; j < half; j++) pairs[j] = 2 * j + 1 < K ? v[2 * j] + v[2 * j + 1 < K ? 2 * j + 1 : 0] : v[2 * j];
     return sum_of(pairs);
@@ -60,16 +61,16 @@ TUNER_INLINE float sum_of(const float (&v)[K]) {
 }
 
 template <int K>
-TUNER_INLINE float largest_of(const float (&v)[K]) {
-  float m = v[0];
+TUNER_INLINE Real largest_of(const Real (&v)[K]) {
+  Real m = v[0];
   TUNER_UNROLL
   for (int j = 1; j < K; j++) m = larger(m, v[j]);
   return m;
 }
 
 template <int K>
-TUNER_INLINE float smallest_of(const float (&v)[K]) {
-  float m = v[0];
+TUNER_INLINE Real smallest_of(const Real (&v)[K]) {
+  Real m = v[0];
   TUNER_UNROLL
   for (int j = 1; j < K; j++) m = smaller(m, v[j]);
   return m;
@@ -79,12 +80,12 @@ TUNER_INLINE float smallest_of(const float (&v)[K]) {
 
 // v[0..K) put together in pairs that lie half of them apart: loops of whole vectors.
 template <int K, class Both>
-inline float in_pairs(const float (&v)[K], Both both) {
+inline Real in_pairs(const Real (&v)[K], Both both) {
   if constexpr (K == 1) {
     return v[0];
   } else {
     constexpr int half = (K + 1) / 2;
-    float pairs[half];
+    Real pairs[half];
     for (int j = 0; j < K / 2; j++) pairs[j] = both(v[j], v[j + half]);
     if (K % 2 == 1) pairs[half - 1] = v[half - 1];
     return in_pairs(pairs, both);
@@ -92,17 +93,17 @@ inline float in_pairs(const float (&v)[K], Both both) {
 }
 
 template <int K>
-inline float sum_of(const float (&v)[K]) {
-  return in_pairs(v, [](float a, float b) { return a + b; });
+inline Real sum_of(const Real (&v)[K]) {
+  return in_pairs(v, [](Real a, Real b) { return a + b; });
 }
 
 template <int K>
-inline float largest_of(const float (&v)[K]) {
+inline Real largest_of(const Real (&v)[K]) {
   return in_pairs(v, larger);
 }
 
 template <int K>
-inline float smallest_of(const float (&v)[K]) {
+inline Real smallest_of(const Real (&v)[K]) {
   return in_pairs(v, smaller);
 }
 
@@ -111,13 +112,13 @@ inline float smallest_of(const float (&v)[K]) {
 }  // namespace monoid
 
 struct SumState {
-  using Value = float;
+  using Value = Real;
   static constexpr bool ORDERED = false;
   double value;
 
   TUNER_INLINE static SumState identity() { return {0.0}; }
   template <int K>
-  TUNER_INLINE void add(const float (&v)[K], long long, long long) {
+  TUNER_INLINE void add(const Real (&v)[K], long long, long long) {
     value += monoid::sum_of(v);
   }
   TUNER_INLINE static SumState merge(SumState a, SumState b) { return {a.value + b.value}; }
@@ -125,7 +126,7 @@ struct SumState {
 
 template <int N>
 struct Values {
-  float at[N];
+  Real at[N];
 };
 
 // Several sums of one element: the terms of a loss.
@@ -140,7 +141,7 @@ struct SumsState {
   TUNER_INLINE void add(const Value (&v)[K], long long, long long) {
     TUNER_UNROLL
     for (int n = 0; n < N; n++) {
-      float one[K];
+      Real one[K];
       TUNER_UNROLL
       for (int j = 0; j < K; j++) one[j] = v[j].at[n];
       value[n] += monoid::sum_of(one);
@@ -155,13 +156,13 @@ struct SumsState {
 
 // In double throughout: a product of floats leaves their range long before its last factor brings it back.
 struct ProductState {
-  using Value = float;
+  using Value = Real;
   static constexpr bool ORDERED = false;
   double value;
 
   TUNER_INLINE static ProductState identity() { return {1.0}; }
   template <int K>
-  TUNER_INLINE void add(const float (&v)[K], long long, long long) {
+  TUNER_INLINE void add(const Real (&v)[K], long long, long long) {
     TUNER_UNROLL
     for (int j = 0; j < K; j++) value *= v[j];
   }
@@ -169,26 +170,26 @@ struct ProductState {
 };
 
 struct MaxState {
-  using Value = float;
+  using Value = Real;
   static constexpr bool ORDERED = false;
-  float value;
+  Real value;
 
   TUNER_INLINE static MaxState identity() { return {-monoid::infinity}; }
   template <int K>
-  TUNER_INLINE void add(const float (&v)[K], long long, long long) {
+  TUNER_INLINE void add(const Real (&v)[K], long long, long long) {
     value = monoid::larger(value, monoid::largest_of(v));
   }
   TUNER_INLINE static MaxState merge(MaxState a, MaxState b) { return {monoid::larger(a.value, b.value)}; }
 };
 
 struct MinState {
-  using Value = float;
+  using Value = Real;
   static constexpr bool ORDERED = false;
-  float value;
+  Real value;
 
   TUNER_INLINE static MinState identity() { return {monoid::infinity}; }
   template <int K>
-  TUNER_INLINE void add(const float (&v)[K], long long, long long) {
+  TUNER_INLINE void add(const Real (&v)[K], long long, long long) {
     value = monoid::smaller(value, monoid::smallest_of(v));
   }
   TUNER_INLINE static MinState merge(MinState a, MinState b) { return {monoid::smaller(a.value, b.value)}; }
@@ -196,13 +197,13 @@ struct MinState {
 
 // Truth values are 0 and 1; any other value, NaN too, is true.
 struct AnyState {
-  using Value = float;
+  using Value = Real;
   static constexpr bool ORDERED = false;
-  float value;
+  Real value;
 
   TUNER_INLINE static AnyState identity() { return {0.0f}; }
   template <int K>
-  TUNER_INLINE void add(const float (&v)[K], long long, long long) {
+  TUNER_INLINE void add(const Real (&v)[K], long long, long long) {
     TUNER_UNROLL
     for (int j = 0; j < K; j++) value = v[j] != 0.0f ? 1.0f : value;
   }
@@ -210,13 +211,13 @@ struct AnyState {
 };
 
 struct AllState {
-  using Value = float;
+  using Value = Real;
   static constexpr bool ORDERED = false;
-  float value;
+  Real value;
 
   TUNER_INLINE static AllState identity() { return {1.0f}; }
   template <int K>
-  TUNER_INLINE void add(const float (&v)[K], long long, long long) {
+  TUNER_INLINE void add(const Real (&v)[K], long long, long long) {
     TUNER_UNROLL
     for (int j = 0; j < K; j++) value = v[j] == 0.0f ? 0.0f : value;
   }
@@ -226,20 +227,20 @@ struct AllState {
 // Mean and variance that do not cancel, without a division: sums in double about one of the values, and of each chunk
 // its deviations from its own mean. Fewer than 2^32 values.
 struct MomentsState {
-  using Value = float;
+  using Value = Real;
   static constexpr bool ORDERED = false;
   double sum, square;  // of v - pivot
-  float pivot;         // the first value that came, 0 where that is not finite: the mean of an infinite value is infinite
+  Real pivot;         // the first value that came, 0 where that is not finite: the mean of an infinite value is infinite
   unsigned count;
 
   TUNER_INLINE static MomentsState identity() { return {0.0, 0.0, 0.0f, 0}; }
   template <int K>
-  TUNER_INLINE void add(const float (&v)[K], long long, long long) {
-    const float first = fabsf(v[0]) < monoid::infinity ? v[0] : 0.0f;
-    float d[K], squares[K];
+  TUNER_INLINE void add(const Real (&v)[K], long long, long long) {
+    const Real first = fn::abs(v[0]) < monoid::infinity ? v[0] : 0.0f;
+    Real d[K], squares[K];
     TUNER_UNROLL
     for (int j = 0; j < K; j++) d[j] = v[j] - first;
-    const float chunk = monoid::sum_of(d), middle = chunk * (1.0f / K);
+    const Real chunk = monoid::sum_of(d), middle = chunk * (Real(1) / K);
     TUNER_UNROLL
     for (int j = 0; j < K; j++) squares[j] = (d[j] - middle) * (d[j] - middle);
     if (count == 0) pivot = first;
@@ -267,16 +268,16 @@ struct MomentsState {
 // The maximum, and the sum of exp(v - maximum), from one look at the values. While every value is -Inf the sum is 0;
 // with a maximum of +Inf it is NaN.
 struct MaxSumState {
-  using Value = float;
+  using Value = Real;
   static constexpr bool ORDERED = false;
   double sum;
-  float max;
+  Real max;
 
   TUNER_INLINE static MaxSumState identity() { return {0.0, -monoid::infinity}; }
   template <int K>
-  TUNER_INLINE void add(const float (&v)[K], long long, long long) {
-    const float found = monoid::larger(max, monoid::largest_of(v)), shift = finite(found);
-    float terms[K];
+  TUNER_INLINE void add(const Real (&v)[K], long long, long long) {
+    const Real found = monoid::larger(max, monoid::largest_of(v)), shift = finite(found);
+    Real terms[K];
     TUNER_UNROLL
     for (int j = 0; j < K; j++) terms[j] = fn::exp(v[j] - shift);
     sum = sum * fn::exp(max - shift) + monoid::sum_of(terms);
@@ -284,27 +285,27 @@ struct MaxSumState {
   }
   TUNER_INLINE static MaxSumState merge(MaxSumState a, MaxSumState b) {
     // of the smaller maximum's sum; NaN stays
-    const float less = a.max == b.max ? 1.0f : fn::exp(-fabsf(a.max - b.max));
+    const Real less = a.max == b.max ? 1.0f : fn::exp(-fn::abs(a.max - b.max));
     const bool first = a.max > b.max;
     return {(first ? a.sum : b.sum) + (first ? b.sum : a.sum) * less, monoid::larger(a.max, b.max)};
   }
 
  private:
-  TUNER_INLINE static float finite(float max) { return max == -monoid::infinity ? 0.0f : max; }
+  TUNER_INLINE static Real finite(Real max) { return max == -monoid::infinity ? 0.0f : max; }
 };
 
 // The largest (smallest, with LARGEST false) value and the first position where it stands.
 template <bool LARGEST>
 struct ArgState {
-  using Value = float;
+  using Value = Real;
   static constexpr bool ORDERED = true;
-  float value;
+  Real value;
   unsigned index;
 
   TUNER_INLINE static ArgState identity() { return {LARGEST ? -monoid::infinity : monoid::infinity, ~0u}; }
   template <int K>
-  TUNER_INLINE void add(const float (&v)[K], long long first, long long step) {
-    const float found = LARGEST ? monoid::largest_of(v) : monoid::smallest_of(v);
+  TUNER_INLINE void add(const Real (&v)[K], long long first, long long step) {
+    const Real found = LARGEST ? monoid::largest_of(v) : monoid::smallest_of(v);
     if (LARGEST ? found < value : found > value) return;  // nearly always, once the row is under way
     int at = 0;
     TUNER_UNROLL

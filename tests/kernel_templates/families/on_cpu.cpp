@@ -38,7 +38,7 @@ extern "C" int numbers(Element* result, long long rows, long long length, void* 
 }
 
 extern "C" int rows(long long otherwise, long long which, const Element* a, const Element* b,
-                    const float* weight, Element* first, Element* second, void* totals, long long segments,
+                    const Real* weight, Element* first, Element* second, void* totals, long long segments,
                     long long rows, long long length, void* stream) {
   return with_functor(static_cast<int>(which), {a, b, weight, first, second, totals, rows}, [&](const auto& f) {
     return with_schedule(otherwise, [&](auto schedule) {
@@ -48,7 +48,7 @@ extern "C" int rows(long long otherwise, long long which, const Element* a, cons
 }
 
 extern "C" int columns(long long otherwise, long long which, const Element* a, const Element* b,
-                       const float* weight, Element* first, Element* second, void* totals, long long outer,
+                       const Real* weight, Element* first, Element* second, void* totals, long long outer,
                        long long length, long long inner, void* stream) {
   const Tensors t{a, b, weight, first, second, totals, outer * inner};
   return with_functor(static_cast<int>(which), t, [&](const auto& f) {

@@ -14,10 +14,10 @@ struct Affine {
   const Element *scale, *shift;
 
   struct Row {
-    float scale;
+    Real scale;
   };
   TUNER_INLINE Row row(Index r) const { return {to_float(scale[r])}; }
-  TUNER_INLINE void map(const Row& row, Index i, const float (&in)[INPUTS], float (&out)[RESULTS]) const {
+  TUNER_INLINE void map(const Row& row, Index i, const Real (&in)[INPUTS], Real (&out)[RESULTS]) const {
     out[0] = in[0] * row.scale + to_float(shift[i]);
     out[1] = in[0] - in[1];
   }
@@ -29,11 +29,11 @@ struct Numbers {
   Element* result[RESULTS];
 
   struct Row {
-    float number;
+    Real number;
   };
-  TUNER_INLINE Row row(Index r) const { return {static_cast<float>(r)}; }
-  TUNER_INLINE void map(const Row& row, Index i, const float (&)[1], float (&out)[RESULTS]) const {
-    out[0] = row.number - static_cast<float>(i);
+  TUNER_INLINE Row row(Index r) const { return {static_cast<Real>(r)}; }
+  TUNER_INLINE void map(const Row& row, Index i, const Real (&)[1], Real (&out)[RESULTS]) const {
+    out[0] = row.number - static_cast<Real>(i);
   }
 };
 
@@ -46,13 +46,13 @@ struct PooledBetween {
   const Element *scale, *shift, *late;
 
   struct Row {
-    float scale;
+    Real scale;
   };
   TUNER_INLINE Row row(Index r) const { return {to_float(scale[r])}; }
-  TUNER_INLINE float before(const Row& row, Index i, const float (&in)[INPUTS]) const {
+  TUNER_INLINE Real before(const Row& row, Index i, const Real (&in)[INPUTS]) const {
     return in[0] * row.scale + to_float(shift[i]);
   }
-  TUNER_INLINE void after(const Row& row, Index i, float pooled, float (&out)[RESULTS]) const {
+  TUNER_INLINE void after(const Row& row, Index i, Real pooled, Real (&out)[RESULTS]) const {
     out[0] = pooled * row.scale + to_float(late[i]);
   }
 };
@@ -97,13 +97,13 @@ struct ScannedBetween {
   const Element *scale, *shift;
 
   struct Row {
-    float scale;
+    Real scale;
   };
   TUNER_INLINE Row row(Index r) const { return {to_float(scale[r])}; }
-  TUNER_INLINE float lift(const Row& row, Index i, const float (&in)[INPUTS]) const {
+  TUNER_INLINE Real lift(const Row& row, Index i, const Real (&in)[INPUTS]) const {
     return in[0] * row.scale + to_float(shift[i]);
   }
-  TUNER_INLINE void results(const Row&, Index i, const float (&in)[INPUTS], float running, float (&out)[RESULTS]) const {
+  TUNER_INLINE void results(const Row&, Index i, const Real (&in)[INPUTS], Real running, Real (&out)[RESULTS]) const {
     out[0] = running + in[1] - to_float(shift[i]);
   }
 };

@@ -18,8 +18,8 @@ from tuner.backends import toolchain
 
 pytestmark = pytest.mark.slow
 
-DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-TOLERANCES = {torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
+DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+TOLERANCES = {torch.float64: 1e-12, torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 SOFTMAX, NORM, LARGEST, LOSSES = range(4)
 NAN, INF = float("nan"), float("inf")
 ROWS = (  # segments, rows, length
@@ -133,7 +133,8 @@ class Reduction:
         self.a, self.b = drawn(dtype, *shape), drawn(dtype, *shape).flip(0, 1, 2).contiguous()
         self.rows = shape[1] if family == "rows" else shape[0] * shape[2]
         self.length = self.a.numel() // self.rows
-        self.weight = drawn(torch.float32, self.length) + 2
+        self.real = torch.float64 if dtype == torch.float64 else torch.float32
+        self.weight = drawn(self.real, self.length) + 2
 
     def as_rows(self, x: torch.Tensor) -> torch.Tensor:
         x = x.transpose(0, 1) if self.family == "rows" else x.transpose(1, 2)
@@ -144,7 +145,8 @@ class Reduction:
 
     def run(self, which: int, otherwise: int) -> list[torch.Tensor]:
         results = Results(self.dtype, self.shape, self.shape)
-        totals = torch.zeros(1, self.rows, dtype=torch.int64) if which == LARGEST else torch.zeros(3, self.rows)
+        count, kind = (1, torch.int64) if which == LARGEST else (3, self.real)
+        totals = torch.zeros(count, self.rows, dtype=kind)
         self.launch(self.family, otherwise, which, self.a, self.b, self.weight, *results.tensors, totals, *self.shape)
         count = {SOFTMAX: 1, NORM: 2}.get(which, 0)
         for tensor in results.tensors[count:]:
