@@ -44,6 +44,20 @@ def test_the_oracle_is_in_float64() -> None:
     assert torch.allclose(oracle.float(), reference.eager(reference.state, inputs).tensors[0], atol=1e-4)
 
 
+def test_in_float64_the_reference_errs_as_roundings_of_the_values_change_its_result(tmp_path: Path) -> None:
+    """A sum in another order is right, one in float32 is not, though the oracle is no finer than the first."""
+    reference = make_reference(
+        tmp_path, "return (x * self.layer.weight[0]).sum(1)", layer="nn.Linear(4096, 1).double()",
+        inputs="torch.randn(8, 4096, dtype=torch.float64)",
+    )  # fmt: skip
+    (x,) = reference.inputs(6)
+    expected = reference.expectation(reference.state, [x]).main
+    terms = x * reference.state["layer.weight"][0]
+    reordered, short = terms.cumsum(1)[:, -1], terms.float().sum(1)
+    assert 0 < expected.reference_error < 1e-12
+    assert (reordered - expected.oracle).abs().max() <= expected.allowed < (short - expected.oracle).abs().max()
+
+
 @pytest.mark.parametrize("precision", ["match", "tf32"])
 def test_an_expectation_leaves_the_parameters_as_its_state_says(precision: Precision) -> None:
     reference = shipped_reference(precision)
