@@ -86,7 +86,7 @@ def test_a_config_s_dtype_casts_a_problem_with_parameters(project: Project) -> N
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("needs_compiler")
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
 def test_a_problem_file_is_drafted_in_the_dtype_that_is_asked_for(project: Project, dtype: str) -> None:
     (project.root / "mine.py").write_text(LINEAR_GELU)
     succeeded(project, "search", "mine.py", "--dtype", dtype, *SHORT)

@@ -26,3 +26,8 @@ LARGEST = 3.4028234663852886e38
 )
 def test_a_number_is_the_float_that_pytorch_takes_it_for(number: float, text: str) -> None:
     assert literal(number) == text
+
+
+@pytest.mark.parametrize(("number", "text"), [(0.1, "0.1"), (1e300, "1e+300"), (-math.inf, "-INFINITY")])
+def test_a_number_of_a_draft_in_float64_is_a_double(number: float, text: str) -> None:
+    assert literal(number, "double") == text

@@ -72,6 +72,23 @@ def test_a_triangle_is_computed_from_places_at_any_size(drafted: Drafted) -> Non
     assert same(pair, torch.randn(40, 40)) and same(pair, torch.randn(53, 53))
 
 
+@pytest.mark.parametrize(
+    "forward",
+    [
+        "F.gelu(self.layer(x)) * 0.1",
+        "torch.cumsum(F.layer_norm(x, (40,)).softmax(0), 1)",
+        "(lambda v, i: (v, i))(*torch.max(F.mish(x) + 0.3, dim=1))",
+        "F.avg_pool1d(x[:, None], 3).std((1, 2)) + torch.logsumexp(x, 1)",
+    ],
+)
+def test_a_draft_in_float64_computes_in_double(forward: str, drafted: Drafted) -> None:
+    x = torch.randn(16, 40, dtype=torch.float64)
+    made = "torch.randn(16, 40, dtype=torch.float64)"
+    model, new = drafted(forward, layer="nn.Linear(40, 24).double()", inputs=made)
+    with torch.no_grad():
+        torch.testing.assert_close(new.double()(x), model(x), rtol=1e-12, atol=1e-12)
+
+
 def test_a_diagonal_matrix_is_as_large_as_its_vector_is_long(drafted: Drafted) -> None:
     pair = drafted("torch.diag(x) @ y", arguments="x, y", inputs="torch.randn(40), torch.randn(40, 24)")
     assert same(pair, torch.randn(40), torch.randn(40, 24)) and same(pair, torch.randn(53), torch.randn(53, 7))

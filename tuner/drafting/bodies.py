@@ -19,12 +19,13 @@ LEAVES = (FOUND, POOLED, SPECIAL)  # terms whose arguments are computed elsewher
 BEYOND = 2.0**128 - 2.0**103  # what rounds to more than the largest float
 
 
-def literal(number: float) -> str:
+def literal(number: float, real: str = "float") -> str:
+    """A number as C++ has one of the type `real`, float or double."""
     if math.isnan(number):
         return "NAN"
-    if abs(number) >= BEYOND:  # as PyTorch has it of a number beside a float tensor
+    if abs(number) >= (BEYOND if real == "float" else math.inf):  # as PyTorch has it of a number beside a float tensor
         return "INFINITY" if number > 0 else "-INFINITY"
-    return f"{number!r}f"
+    return f"{number!r}f" if real == "float" else repr(number)
 
 
 @dataclass
@@ -36,6 +37,7 @@ class Body:
     pooled: Callable[[], str] = str  # the text of the value of a window
     taken: set[str] = field(default_factory=set)
     lines: list[str] = field(default_factory=list)
+    real: str = "float"
 
     def __post_init__(self) -> None:
         self.names = Names(set(self.taken))
@@ -69,14 +71,14 @@ class Body:
         line = self.uses[term] > 1 or (term.name != "" and not last and term.kind != READ)
         if line and term.kind != CONSTANT:
             name = self.names.free(term.name or f"{term.kind}_of")
-            self.lines.append(f"const float {name} = {text};")
+            self.lines.append(f"const {self.real} {name} = {text};")
             text, binds = name, ATOM
         self.texts[term] = text, binds
         return text, binds
 
     def _expression(self, term: Term) -> tuple[str, int]:
         if term.kind == CONSTANT:
-            return literal(term.number), ATOM if term.number >= 0 else 3
+            return literal(term.number, self.real), ATOM if term.number >= 0 else 3
         if term.kind == READ:
             index = self._text(term.arguments[0])[0] if term.arguments else ""
             return self.read(term, index), ATOM

@@ -27,9 +27,12 @@ class Functor:
     rounds: int = 0
 
 
-def functor(kernel: Kernel, types: dict[Ref, str], schedule: str, doc: str) -> Functor:
-    """`types` are the C types of what is read; `schedule` is the struct that the including source defines."""
-    return _Emitter(Scope(kernel, types), f"Fused{camel(kernel.name)}", schedule, doc).functor()
+def functor(kernel: Kernel, types: dict[Ref, str], schedule: str, doc: str, real: str = "float") -> Functor:
+    """`types` are the C types of what is read; `schedule` is the struct that the including source defines.
+
+    `real` is the type in which is computed.
+    """
+    return _Emitter(Scope(kernel, types, real), f"Fused{camel(kernel.name)}", schedule, doc).functor()
 
 
 @dataclass
@@ -142,7 +145,7 @@ class _Emitter:
 
         def given(term: Term) -> str | None:
             if closing >= 0 and term.kind == FOUND and scope.round_of(term) == closing:
-                return _found(term, scope.rounds[closing], self._is_index(term))
+                return _found(term, scope.rounds[closing], self._is_index(term), scope.real)
             if row and term in self.members and not (closing >= 0 and scope.stage(term) > closing):
                 return f"{row}.{self.members[term]}"
             if items and term in self.items:
@@ -160,7 +163,7 @@ class _Emitter:
             function = f"[&](Index at) {{ return before({row or 'row'}, {counter}, at); }}"
             return f"window_at<{self.name}Windows>(plane, {place}, {function})"
 
-        return Body(given, lambda term, index: scope.read(term, row, counter, index), pooled, taken)
+        return Body(given, lambda term, index: scope.read(term, row, counter, index), pooled, taken, real=scope.real)
 
     def _is_index(self, term: Term) -> bool:
         return term.ref is not None and term.ref.field == "index"
@@ -168,24 +171,24 @@ class _Emitter:
     def _functions(self) -> list[str]:
         """All but row(), which is written last: the others ask for its members."""
         kernel, text = self.kernel, list[str]()
-        n, m = max(1, len(self.scope.inputs)), max(1, len(self.results))
-        ins = f"const float (&in)[{n}]"
-        outs = f"float (&out)[{m}]"
+        n, m, real = max(1, len(self.scope.inputs)), max(1, len(self.results)), self.scope.real
+        ins = f"const {real} (&in)[{n}]"
+        outs = f"{real} (&out)[{m}]"
         terms = [result.term for result in self.results]
         if kernel.family in ("map", "turned"):
             head = f"void map(const Row& row, Index i, {ins}, {outs}) const"
             text.append(self._function(head, terms, self._body("row")))
         elif kernel.family == "windows":
             assert kernel.before is not None
-            head = f"float before(const Row& row, Index i, {ins}) const"
+            head = f"{real} before(const Row& row, Index i, {ins}) const"
             text.append(self._function(head, [kernel.before], self._body("row"), returns=True))
-            head = f"void after(const Row& row, Index i, float pooled, {outs}) const"
+            head = f"void after(const Row& row, Index i, {real} pooled, {outs}) const"
             text.append(self._function(head, terms, self._body("row")))
         elif kernel.family == "scan":
             assert kernel.before is not None
-            head = f"float lift(const Row& row, Index i, {ins}) const"
+            head = f"{real} lift(const Row& row, Index i, {ins}) const"
             text.append(self._function(head, [kernel.before], self._body("row"), returns=True))
-            head = f"void results(const Row& row, Index i, {ins}, float running, {outs}) const"
+            head = f"void results(const Row& row, Index i, {ins}, {real} running, {outs}) const"
             text.append(self._function(head, terms, self._body("row")))
         else:
             text += self._reductions(ins, outs, terms)
@@ -194,14 +197,14 @@ class _Emitter:
     def _reductions(self, ins: str, outs: str, terms: list[Term]) -> list[str]:
         text = []
         for term in [one for one in self.kernel.terms() if one.kind == POOLED]:
-            head = "float before(const Row& row, Index i, Index at) const"
+            head = f"{self.scope.real} before(const Row& row, Index i, Index at) const"
             text.append(self._function(head, term.arguments, self._body("row", items=""), returns=True))
         body = self._body("row", items="")
         values = body.values(list(self.items))
         head = f"Item item(const Row& row, Index i, {ins}) const"
         text.append(braced(head, body.lines, f"return {{{', '.join(values)}}};"))
         for k, one in enumerate(self.scope.rounds):
-            kind = f"{one.state}::Value" if len(one.lifted) > 1 else "float"
+            kind = f"{one.state}::Value" if len(one.lifted) > 1 else self.scope.real
             head = f"{kind} lift(Round<{k}>, const Row& row, Index i, const Item& item) const"
             body = self._body("row")
             values = body.values(one.lifted)
@@ -212,7 +215,9 @@ class _Emitter:
             head = f"void results(const Row& row, Index i, const Item& item, {outs}) const"
             text.append(self._function(head, terms, self._body("row")))
         else:
-            text.append("TUNER_INLINE void results(const Row&, Index, const Item&, float (&)[1]) const {}")
+            text.append(
+                f"TUNER_INLINE void results(const Row&, Index, const Item&, {self.scope.real} (&)[1]) const {{}}"
+            )
         totals = [result.term for result in self.totals]
         head = f"void totals(const Row& row, Total (&out)[{max(1, len(totals))}]) const"
         if totals:
@@ -254,7 +259,7 @@ class _Emitter:
     def _total_type(self) -> str:
         if any(result.ref.field == "index" or self._is_index(result.term) for result in self.totals):
             return "long long"
-        return self.scope.types[self.totals[0].ref] if self.totals else "float"
+        return self.scope.types[self.totals[0].ref] if self.totals else self.scope.real
 
     def _struct(self, functions: list[str]) -> str:
         scope, kernel = self.scope, self.kernel
@@ -293,11 +298,11 @@ class _Emitter:
         if self.scope.counts:
             lines.append("  double count;  // elements of a row")
         fields = [
-            (f"{'long long' if self._is_index(term) else 'float'}", name) for term, name in self.members.items()
+            ("long long" if self._is_index(term) else scope.real, name) for term, name in self.members.items()
         ] + [(kind, name) for name, kind in scope.bases.values()]
         lines += ["", *fields_of("Row", fields)]
         if reducing:
-            lines += fields_of("Item", [("float", name) for name in self.items.values()])
+            lines += fields_of("Item", [(scope.real, name) for name in self.items.values()])
         for function in [row, *functions]:
             lines += ["", *indented(function)] if function else []
         return "\n".join([*lines, "};"])
@@ -307,17 +312,19 @@ def _field(term: Term) -> str:
     return term.ref.field if term.ref is not None else ""
 
 
-def _found(term: Term, one: Round, is_index: bool) -> str:
-    """What a closed round has found."""
+def _found(term: Term, one: Round, is_index: bool, real: str) -> str:
+    """What a closed round has found, as a `real`."""
     field_ = _field(term)
     if one.monoid in ("sums", "sum", "mean"):
         value = f"found.value[{one.lifted.index(term.arguments[0])}]" if one.monoid == "sums" else "found.value"
-        return f"static_cast<float>({value}{' / count' if term.monoid == 'moments' else ''})"
+        return f"static_cast<{real}>({value}{' / count' if term.monoid == 'moments' else ''})"
     if one.monoid == "moments":
         variance = "found.variance() * (count / (count - 1.0))"
-        return f"static_cast<float>({ {'mean': 'found.mean()', 'variance': 'found.variance()'}.get(field_, variance) })"
+        return (
+            f"static_cast<{real}>({ {'mean': 'found.mean()', 'variance': 'found.variance()'}.get(field_, variance) })"
+        )
     if one.monoid == "max_sum":
-        return "found.max" if field_ == "max" else "static_cast<float>(found.sum)"
+        return "found.max" if field_ == "max" else f"static_cast<{real}>(found.sum)"
     if is_index:
         return "static_cast<long long>(found.index)"
-    return "static_cast<float>(found.value)" if one.monoid == "product" else "found.value"
+    return f"static_cast<{real}>(found.value)" if one.monoid == "product" else "found.value"

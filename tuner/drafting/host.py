@@ -19,7 +19,7 @@ from tuner.errors import TemplateError
 WIDTH = 120
 INCLUDED = {"convolution": "convolution", "split_product": "split_product", "split_matmul": "split_product",
             "operand": "operands", "pooled_size": "operands"}  # fmt: skip
-TORCH_TYPES = {"float": "torch.float32", "long long": "torch.int64"}
+TORCH_TYPES = {"float": "torch.float32", "double": "torch.float64", "long long": "torch.int64"}
 
 
 def host(

@@ -26,6 +26,12 @@ from tuner.errors import TemplateError
 FLOATING = ("float32", "float16", "bfloat16")
 
 
+def floating(graph: Graph) -> tuple[str, ...]:
+    """The dtypes of which kernels of a graph are: float64 alone where its first floating-point tensor is of that."""
+    given = [n.dtype for kind in (Input, Parameter) for n in graph.nodes if isinstance(n, kind) and "float" in n.dtype]
+    return ("float64",) if given[:1] == ["float64"] else FLOATING
+
+
 @dataclass(frozen=True)
 class Call:
     """A node that PyTorch computes: a product, a view, or an operator that no kernel of ours has."""
@@ -125,7 +131,7 @@ class _Planner:
         self.plan, self.graph = made, made.graph
         self.stored = {Ref(n.name) for n in made.graph.nodes if isinstance(n, Input | Parameter | Constant)}
         self.written: dict[Ref, int] = {}  # the step that wrote it
-        self.outside = made.outside
+        self.outside, self.floating = made.outside, floating(made.graph)
         self.builder = Builder(
             made.graph, made.layouts, Terms(), self.stored.__contains__, self.store, made.memory, bool(made.last)
         )
@@ -151,8 +157,8 @@ class _Planner:
         if isinstance(node, View):
             return self._is_view_of_stored(node)
         if isinstance(node, Map):
-            return node.dtype not in FLOATING
-        return isinstance(node, Reduce) and node.dtype not in FLOATING and ref.field != "index"
+            return node.dtype not in self.floating
+        return isinstance(node, Reduce) and node.dtype not in self.floating and ref.field != "index"
 
     def _is_view_of_stored(self, node: View) -> bool:
         inner, ref = self.graph[node.operand], node.operand
@@ -161,8 +167,8 @@ class _Planner:
         if isinstance(inner, View):
             return self._is_view_of_stored(inner)
         if isinstance(inner, Reduce) and ref.field != "index":
-            return inner.dtype not in (*FLOATING, "int64")
-        return isinstance(inner, Map) and inner.dtype not in FLOATING
+            return inner.dtype not in (*self.floating, "int64")
+        return isinstance(inner, Map) and inner.dtype not in self.floating
 
     def _append(self, step: Kernel | Call, refs: list[Ref]) -> None:
         self.plan.steps.append(step)

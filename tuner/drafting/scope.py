@@ -32,6 +32,7 @@ class Scope:
 
     kernel: Kernel
     types: dict[Ref, str]
+    real: str = "float"  # the type in which is computed: double, where the elements are
     names: Names = field(default_factory=Names)  # of the functor's members
     row_names: Names = field(default_factory=Names)
     inputs: list[Ref] = field(default_factory=list)
@@ -99,10 +100,12 @@ class Scope:
         counted = self.planes if counter == "i" and self._is_before(term) else self.counted
         place = self._place(counted, counted.runs(term.order, term.picked), row, counter, index, is_wide(term.order))
         if term.is_position:
-            return f"static_cast<float>({place})"
+            return f"static_cast<{self.real}>({place})"
         kind = self.types[term.ref]
         text = f"{self.operand(term.ref)}[{place}]"
-        return f"to_float({text})" if kind == "Element" else text if kind == "float" else f"static_cast<float>({text})"
+        if kind == "Element":
+            return f"to_float({text})"
+        return text if kind == self.real else f"static_cast<{self.real}>({text})"
 
     def number(self, axes: tuple[Axis, ...], row: str, counter: str) -> str:
         """The text of a place's number along `axes`, the outermost first."""

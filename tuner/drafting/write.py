@@ -10,7 +10,7 @@ from tuner.drafting.channels_last import last_plan
 from tuner.drafting.functor import Functor, functor
 from tuner.drafting.graph import Input, Ref
 from tuner.drafting.host import host
-from tuner.drafting.plan import FLOATING, Plan, plan
+from tuner.drafting.plan import Plan, plan
 from tuner.drafting.region import Kernel
 from tuner.drafting.rewrite import free_biases, parted
 from tuner.drafting.scope import C_TYPES, Scope
@@ -20,7 +20,7 @@ from tuner.drafting.spaces import knobs, spaces
 from tuner.drafting.template_text import Variant, model_new_text, template_text
 from tuner.drafting.tracer import Traced
 from tuner.errors import TemplateError
-from tuner.records import Workload
+from tuner.records import FLOATING, Workload
 from tuner.template.shared import shipped_folder
 
 FEW_ROWS = 1024
@@ -42,25 +42,25 @@ def draft(name: str, traced: Traced, workload: Workload, source: str) -> Draft:
     Raises TemplateError for what cannot be drafted.
     """
     dtype: str | None = workload.cast or next((d for d in workload.dtypes if d in FLOATING), None)
-    if dtype not in FLOATING:
-        given = workload.cast or workload.dtype_names
-        raise TemplateError(f"{name}: inputs are {given}; drafts are made for {', '.join(FLOATING)}")
+    if dtype is None:
+        raise TemplateError(f"{name}: inputs are {workload.dtype_names}; drafts are made for {', '.join(FLOATING)}")
     graph = parted(free_biases(shortened(traced.graph)))
-    parts = [_Part("fused", plan(graph))]
-    last = last_plan(graph)
+    parts = [_Part("fused", plan(graph), dtype)]
+    last = last_plan(graph) if dtype != "float64" else None
     if last is not None:
-        parts.append(_Part("last", last))
+        parts.append(_Part("last", last, dtype))
     return _Writer(name, parts, workload, dtype, bool(traced.sized)).draft(source)
 
 
 class _Part:
     """One plan and its functors, in the header `word`.hpp."""
 
-    def __init__(self, word: str, made: Plan) -> None:
-        self.word, self.plan, self.header = word, made, f"{word}.hpp"
-        types, kernels = _types(made), made.kernels
+    def __init__(self, word: str, made: Plan, dtype: str) -> None:
+        self.word, self.plan, self.header, self.dtype = word, made, f"{word}.hpp", dtype
+        real = "double" if dtype == "float64" else "float"
+        types, kernels = _types(made, real), made.kernels
         self.functors: dict[str, Functor] = {
-            one.name: functor(one, types, schedule_name(one, kernels), report.sentence(one)) for one in kernels
+            one.name: functor(one, types, schedule_name(one, kernels), report.sentence(one), real) for one in kernels
         }
 
     @property
@@ -80,12 +80,15 @@ class _Part:
     def variants(self) -> list[Variant]:
         if self.word == "last":
             return [self.variant("last_cuda", "cuda", "last.cu", "the same from convolutions in channels-last memory")]
+        on_cpu = self.variant("fused_cpu", "cpu", "fused.cpp", "products by PyTorch, what follows them in loops")
+        if self.dtype == "float64":  # no family on a GPU computes in double
+            return [on_cpu]
         after = "what follows them in kernels of our own"
         made = [self.variant("fused_cuda", "cuda", "fused.cu", f"products by the libraries, {after}")]
         if self.has_few_rows:
             doc = f"products of few rows in a kernel of their own, {after}"
             made.append(self.variant("hopper_cuda", "cuda", "fused_hopper.cu", doc, few_rows=True))
-        return [*made, self.variant("fused_cpu", "cpu", "fused.cpp", "products by PyTorch, what follows them in loops")]
+        return [*made, on_cpu]
 
     def source(self, variant: Variant) -> str:
         schedules = [
@@ -135,10 +138,10 @@ class _Writer:
         return f"{inputs} -> {outputs}, for example."
 
 
-def _types(made: Plan) -> dict[Ref, str]:
+def _types(made: Plan, real: str) -> dict[Ref, str]:
     """The C type of the elements of every tensor that a kernel reads or writes.
 
-    A draft holds for other dtypes than it is made for: what is found of a row is kept in float between two kernels,
+    A draft holds for other dtypes than it is made for: what is found of a row is kept in `real` between two kernels,
     unless one of them goes over it element by element, as families do over tensors of Element alone.
     """
     typed = made.typed
@@ -156,5 +159,5 @@ def _types(made: Plan) -> dict[Ref, str]:
         totals = [result.ref for result in kernel.results if result.is_total and types[result.ref] == "Element"]
         is_narrow = any(made.graph[ref].dtype != "float32" for ref in totals)
         if not typed.intersection(totals) and (is_narrow or not gone_over.intersection(totals)):
-            types.update(dict.fromkeys(totals, "float"))
+            types.update(dict.fromkeys(totals, real))
     return types
