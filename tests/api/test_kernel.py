@@ -202,7 +202,7 @@ class Times(torch.nn.Module):
 
 
 @pytest.mark.slow
-def test_a_class_with_weights_is_tuned_and_called_in_another_dtype(project: Path, needs_compiler: None) -> None:
+def test_a_class_with_weights_is_tuned_and_called_in_each_dtype(project: Path, needs_compiler: None) -> None:
     Path("times.cpp").write_text(TIMES)
     made = kernel(
         source="times.cpp",
@@ -213,10 +213,11 @@ def test_a_class_with_weights_is_tuned_and_called_in_another_dtype(project: Path
         arguments=lambda model, x, out: (x, model.weight, out, x.numel()),
         knobs={"unroll": [1, 2]},
     )
-    result = made.tune(dtype="bfloat16", trials=1, device="cpu", final_budget_s=1.0, baselines=("eager",))
-    assert result.best is not None and result.best.workload.cast == "bfloat16"
-    x = torch.randn(61, 67).bfloat16()
-    assert torch.equal(made(x), x * torch.tensor([0.3]).bfloat16())
+    for dtype in ("bfloat16", "float32"):
+        result = made.tune(dtype=dtype, trials=1, device="cpu", final_budget_s=1.0, baselines=("eager",))
+        assert result.best is not None and result.best.workload.dtype == dtype
+    for x in (torch.randn(61, 67), torch.randn(61, 67).bfloat16()):
+        assert torch.equal(made(x), x * torch.tensor([0.3]).to(x))
 
 
 def bfloat16(source: str = SOURCE, **changed: Any) -> Kernel:
