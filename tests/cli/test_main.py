@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from helpers.project import Project, refused
+from helpers.project import Project, refused, without_pulse
+
+from tuner.cli.main import main
 
 
 @pytest.mark.parametrize(
@@ -43,9 +47,11 @@ def outside(folder: Path, line: str, **variables: str) -> subprocess.CompletedPr
     """A shell line in a process of its own, `tuner` being the command."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **variables}
     script = f'tuner() {{ "{sys.executable}" -P -m tuner "$@"; }}\n{line}'
-    return subprocess.run(
+    done = subprocess.run(
         ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
     )
+    done.stderr = without_pulse(done.stderr)
+    return done
 
 
 @pytest.mark.parametrize("command", ["templates", "cache ls", "doctor --json", "--help"])
@@ -105,3 +111,20 @@ def test_a_user_without_a_home(project: Project, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Path, "home", no_home)
     for command in (["cache", "ls"], ["search", "tiny.yaml"]):
         assert "no home folder is known" in refused(project, *command)
+
+
+def test_a_command_that_lasts_says_so_on_stderr(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(folder: Path) -> list[Path]:
+        time.sleep(0.3)
+        return []
+
+    monkeypatch.setattr("tuner.screen.pulse.LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr("tuner.screen.pulse.QUIET_S", 0.05)
+    monkeypatch.setattr("tuner.settings.cache_roots", slow)
+    with pytest.raises(SystemExit):
+        main(["cache", "ls", "--json"])
+    out, err = capsys.readouterr()
+    assert json.loads(out) == []
+    assert err.startswith("  … 0 s: tuner cache ls\n")

@@ -25,13 +25,13 @@ class Project:
         (root / "pyproject.toml").touch()
 
     def run(self, *arguments: str) -> tuple[int, str, str]:
-        """Exit code, stdout and stderr of one command in this folder."""
+        """Exit code, stdout, and stderr `without_pulse`, of one command in this folder."""
         out, err = io.StringIO(), io.StringIO()
         with injected.inside(self.root), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
                 main(list(arguments))
             except SystemExit as done:
-                return int(done.code or 0), out.getvalue(), err.getvalue()
+                return int(done.code or 0), out.getvalue(), without_pulse(err.getvalue())
 
     def trials(self) -> list[Trial]:
         return [trial for path in (self.cache / ".runs").glob("tiny-*.jsonl") for trial in Ledger(path).read()]
@@ -40,6 +40,11 @@ class Project:
         (entry,) = store.entries(self.cache)
         assert store.load_checked(entry, template.load(self.template)) == entry.text
         return entry
+
+
+def without_pulse(err: str) -> str:
+    """What was said on stderr, less that something lasts, which depends on how busy the machine is."""
+    return "".join(line for line in err.splitlines(keepends=True) if not line.startswith("  … "))
 
 
 def tree(root: Path) -> set[str]:

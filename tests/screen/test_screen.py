@@ -24,7 +24,7 @@ from tuner.records import (
     Trial,
     Workload,
 )
-from tuner.screen.screen import PLAIN_EVERY_S, Screen
+from tuner.screen.screen import Screen
 from tuner.search.progress import Budget, Progress
 from tuner.search.tune import Outcome
 from tuner.space import Branch, Knob, Point, Space
@@ -122,14 +122,14 @@ def test_the_rate_counts_no_trials_of_other_runs(shown: Shown) -> None:
     assert "3/10 trials" in (line := lines()[0]) and "1/min" in line
 
 
-def test_progress_without_news_waits(shown: Shown, clock: list[float]) -> None:
+def test_progress_without_news_waits_for_silence(shown: Shown, clock: list[float]) -> None:
     on, lines = shown
     on.progress(progress_of(trial(1)))
     lines()
     on.progress(progress_of(trial(1), trial(2, latency_ms=2.0)))
     assert lines() == []
-    clock[0] += PLAIN_EVERY_S
-    on.progress(progress_of(trial(1), trial(2, latency_ms=2.0)))
+    clock[0] += 2
+    on.pulse.look()
     (line,) = lines()
     assert "2/10 trials" in line and "unroll" not in line
 
@@ -139,14 +139,6 @@ def test_a_better_point_is_told_at_once(shown: Shown) -> None:
     on.progress(progress_of(trial(1)))
     on.progress(progress_of(trial(1), trial(2, latency_ms=0.5)))
     assert "[plain unroll=2]" in lines()[-1]
-
-
-def test_a_final_tells_a_line_now_and_then(shown: Shown, clock: list[float]) -> None:
-    on, lines = shown
-    for done in range(1, 41):
-        on.final(done, 40)
-        clock[0] += PLAIN_EVERY_S / 10
-    assert lines() == [f"final: {done}/40 samples each" for done in (1, 11, 21, 31)]
 
 
 # ---- the end of a search ---------------------------------------------------------------------------
@@ -245,7 +237,27 @@ def test_a_stage_that_lasts_is_said_again_where_there_is_no_terminal(shown: Show
     screen, lines = shown
     screen.stage("computing the oracle")
     for _ in range(3):
-        clock[0] += PLAIN_EVERY_S
+        clock[0] += 2
         screen.pulse.look()
         screen.pulse.look()
-    assert lines() == ["computing the oracle", "  … 5 s", "  … 10 s", "  … 15 s"]
+    said = [f"  … {seconds} s: computing the oracle" for seconds in (2, 4, 6)]
+    assert lines() == ["computing the oracle", *said]
+
+
+def test_a_trial_that_lasts_is_said_with_its_number(shown: Shown, clock: list[float]) -> None:
+    screen, lines = shown
+    screen.progress(progress_of(trial(1)))
+    lines()
+    clock[0] += 3
+    screen.pulse.look()
+    assert lines() == ["  … 3 s: trial 2/10"]
+
+
+def test_samples_of_the_final_are_said_after_silence(shown: Shown, clock: list[float]) -> None:
+    screen, lines = shown
+    screen.stage("final: sampling")
+    for done in (1, 2, 3):
+        screen.final(done, 100)
+    clock[0] += 2
+    screen.pulse.look()
+    assert lines() == ["final: sampling", "final: 3/100 samples each"]

@@ -11,6 +11,7 @@ import click
 from tuner.cli.configs import config_argument, given, override
 from tuner.cli.output import complain, json_option, print_json, say
 from tuner.errors import ConfigError
+from tuner.screen import pulse
 
 if TYPE_CHECKING:
     from tuner.store import Entry
@@ -116,7 +117,8 @@ def cache_verify(folder: Path | None, run: bool, templates: tuple[str, ...], as_
     """Check every entry: its hash, and that its template renders the same text. Damaged ones are quarantined."""
     from tuner.store import audit
 
-    findings = [each for root in _roots(folder) for each in audit.verify_cache(root, run, templates, say(as_json))]
+    with pulse.telling(say(as_json)) as begin:
+        findings = [each for root in _roots(folder) for each in audit.verify_cache(root, run, templates, begin)]
     if as_json:
         print_json([{"folder": str(f.folder), "ok": f.ok, "said": f.said} for f in findings])
     else:
@@ -143,6 +145,7 @@ def cache_rm(names: tuple[str, ...], folder: Path | None, as_json: bool) -> None
         if not set(names).isdisjoint(parts):
             store.remove(entry)
             removed.append(str(entry))
-            say(as_json)(f"removed {entry}")
+            if not as_json:
+                click.echo(f"removed {entry}")
     if as_json:
         print_json(removed)

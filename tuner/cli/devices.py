@@ -15,14 +15,13 @@ from rich.text import Text
 from tuner.cli.configs import Given, WrongConfigs
 from tuner.cli.events import Events
 from tuner.errors import TunerError
+from tuner.screen.pulse import Pulse, lasting
 from tuner.screen.screen import Screen
 from tuner.search.host import Host
 from tuner.search.observer import Observer
 from tuner.search.outcomes import Done
 from tuner.search.tune import Asked, Outcome, asked
 from tuner.settings import Settings, cache_root, resolve
-
-TOTAL_EVERY_S = 30.0
 
 
 class Devices:
@@ -32,27 +31,57 @@ class Devices:
         self.console, self.events = console, events
         self.lock = threading.RLock()
         self.lines: dict[str, str] = {}
-        self.total_line, self._said_total = "", -TOTAL_EVERY_S
+        self.total_line = ""
         self.live: Live | None = None
+        # Those under way, each with its device and name; who is first was silent for longest.
+        self.searches: dict[tuple[str, str], Screen] = {}
+        self.pulse = Pulse(self._still)
 
     def __enter__(self) -> Devices:
         if self.console.is_terminal:
             self.live = Live(console=self.console, refresh_per_second=4, transient=True)
             self.live.start()
+        self.pulse.begin("starting")
+        self.pulse.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.pulse.stop()
         if self.live is not None:
             self.live.stop()
 
     def on(self, device: str, search: str) -> Observer:
-        return self.events.beside(device, search, _OneDevice(self, device, search))
+        shown = _OneDevice(self, device, search)
+        with self.lock:
+            self.searches[device, search] = shown
+        return self.events.beside(device, search, shown)
+
+    def _still(self, doing: str, seconds: float) -> None:
+        """There was silence: one of the searches says what it does, on a terminal all; else the total is said again."""
+        with self.lock:
+            under_way = [(which, search) for which, search in self.searches.items() if search.pulse.doing]
+            speak = [search for _, search in under_way[: None if self.live else 1]]
+            for which, search in under_way[:1]:
+                del self.searches[which]
+                self.searches[which] = search  # the last now
+            if not speak and self.live is None:
+                self.line("", lasting(self.total_line or doing, seconds))
+        for search in speak:
+            search.pulse.speak()
+
+    def _ended(self, device: str) -> None:
+        """It searches nothing of its own any more."""
+        with self.lock:
+            self.searches = {which: search for which, search in self.searches.items() if which[0] != device}
 
     def device(self, device: str, text: str) -> None:
+        """A device that does anything but a search of its own."""
+        self._ended(device)
         self.events.say("device", device=device, text=text)
         self.show(device, text)
 
     def note(self, device: str, text: str) -> None:
+        self._ended(device)
         self.events.say("note", device=device, text=text)
         self.line(device, text)
 
@@ -62,7 +91,7 @@ class Devices:
         text += f", {waiting} waiting for a device" if waiting else ""
         with self.lock:
             if self.live is None and text != self.total_line:
-                self.console.print(Text(text), soft_wrap=True)
+                self.line("", text)
             self.total_line = text
             self._draw()
 
@@ -78,6 +107,7 @@ class Devices:
         """A line that stays."""
         with self.lock:
             self.console.print(Text(f"[{device}] {text}" if device else text), soft_wrap=True)
+            self.pulse.heard()
 
     def _draw(self) -> None:
         if self.live is not None:
@@ -88,6 +118,7 @@ class Devices:
         """The table of one finished search."""
         self.events.outcome(device, one.settings.template, outcome)
         with self.lock:
+            self.searches.pop((device, one.settings.template), None)
             _OneDevice(self, device, one.settings.template).outcome(outcome)
 
 

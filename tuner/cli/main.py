@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import sys
+from functools import partial
 from typing import NoReturn
 
 import click
@@ -23,6 +25,7 @@ from tuner.cli.results import results
 from tuner.cli.search import search
 from tuner.cli.templates import templates, validate
 from tuner.errors import TunerError, UnjudgeableError
+from tuner.screen import pulse
 from tuner.settings import working_folder
 
 # Of files, and the user's to mend: a disk may fill up at any write, and any path may be one that cannot be.
@@ -43,9 +46,13 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Entry point: every TunerError and usage error is one line and exit code 2."""
     _open_standard_streams()
     interrupts.install()
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         # Not `cli.main`, which makes an exit code 1 of a reader that has seen enough.
-        with cli.make_context("tuner", list(sys.argv[1:] if arguments is None else arguments)) as context:
+        with (
+            cli.make_context("tuner", words[:]) as context,
+            pulse.going_on(_doing(words), partial(click.echo, err=True)),
+        ):
             cli.invoke(context)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
@@ -70,6 +77,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             raise
         _fail(mendable)
     sys.exit(0)
+
+
+def _doing(words: list[str]) -> str:
+    """What a command is called while it says nothing more precise: its words up to the first option or path."""
+    names = itertools.takewhile(lambda word: word.isidentifier(), words[:2])
+    return " ".join(("tuner", *names))
 
 
 def _open_standard_streams() -> None:

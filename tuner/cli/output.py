@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import click
@@ -11,9 +12,9 @@ import click
 json_option = click.option("--json", "as_json", is_flag=True)
 
 
-def say(quiet: bool) -> Callable[[str], None]:
-    """What prints progress; nothing where stdout is for JSON."""
-    return (lambda text: None) if quiet else click.echo
+def say(as_json: bool) -> Callable[[str], None]:
+    """What prints progress: on stderr where stdout is for JSON."""
+    return partial(click.echo, err=as_json)
 
 
 def print_json(value: Any) -> None:

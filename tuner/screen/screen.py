@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 
 from rich.console import Console
@@ -10,13 +9,12 @@ from rich.live import Live
 from rich.text import Text
 
 from tuner.records import Environment, Performance, Trial, Workload
-from tuner.screen.pulse import Pulse
+from tuner.screen.pulse import Pulse, lasting
 from tuner.screen.tables import shapes, table
 from tuner.search.progress import Progress
 from tuner.search.tune import Outcome
 from tuner.space import Space
 
-PLAIN_EVERY_S = 5.0
 LASTED_S = 2.0  # a stage that took so long has its time said
 
 
@@ -27,8 +25,8 @@ class Screen:
         self.console, self.template = console, template
         self.live: Live | None = None
         self.eager_ms: float | None = None
-        self._last_plain = 0.0
         self._best = ""
+        self._unsaid = ""  # how far it is, to be said where there is no terminal once there was silence
         self._stage = ""  # until a trial has ended, and again in the final
         self.pulse = Pulse(self._still)
 
@@ -46,13 +44,17 @@ class Screen:
 
     def _line(self, text: str) -> None:
         self.console.print(Text(text), soft_wrap=True)
+        self.pulse.heard()
 
     def _still(self, doing: str, seconds: float) -> None:
         """What is done has been done for so long and nothing else was said."""
         if self.is_live:
             self._show(f"{doing} … {seconds:.0f} s")
-        elif self.pulse.due(seconds, PLAIN_EVERY_S):
-            self._line(f"  … {seconds:.0f} s")
+        elif self._unsaid:
+            line, self._unsaid = self._unsaid, ""
+            self._line(line)
+        else:
+            self._line(lasting(doing, seconds))
 
     @property
     def is_live(self) -> bool:
@@ -68,10 +70,7 @@ class Screen:
         took = self.pulse.seconds
         if self._stage and took >= LASTED_S:
             self._line(f"  {self._stage}: took {took:.0f} s")
-        self._stage = text
-        self._tell(text)
-
-    def _tell(self, text: str) -> None:
+        self._stage, self._unsaid = text, ""
         self.pulse.begin(text)
         if self.is_live:
             self._show(f"{text} …")
@@ -91,15 +90,17 @@ class Screen:
     def progress(self, progress: Progress) -> None:
         line = self._progress_line(progress)
         self._stage = ""
-        self.pulse.begin(line)
         best = str(progress.best.point) if progress.best else ""
         if self.is_live:
+            self.pulse.begin(line)
             self._show(f"{line}\n  {best}")
             return
-        now = time.monotonic()
-        if now - self._last_plain >= PLAIN_EVERY_S or best != self._best:
-            self._line(line + (f"  [{best}]" if best != self._best else ""))
-            self._last_plain, self._best = now, best
+        self.pulse.begin(f"trial {len(progress.trials) + 1}/{progress.budget.trials}")
+        if best != self._best:
+            self._best, self._unsaid = best, ""
+            self._line(f"{line}  [{best}]")
+        else:
+            self._unsaid = line
 
     def _progress_line(self, progress: Progress) -> str:
         done, budget = len(progress.trials), progress.budget
@@ -119,14 +120,16 @@ class Screen:
         return "  ".join(parts)
 
     def final(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if self.is_live or now - self._last_plain >= PLAIN_EVERY_S:
-            self._tell(f"final: {done}/{total} samples each")
-            self._last_plain = now
+        text = f"final: {done}/{total} samples each"
+        if self.is_live:
+            self.pulse.begin(text)
+            self._show(f"{text} …")
+        else:
+            self._unsaid = text
 
     def outcome(self, outcome: Outcome) -> None:
         """The table of one finished workload."""
-        self._stage = ""
+        self._stage = self._unsaid = ""
         self.pulse.begin("")
         progress, record = outcome.progress, outcome.record
         if progress.resumed:
