@@ -72,7 +72,7 @@ def _importance(searched: Searched, variants: Sequence[str]) -> Section:
     body = f"<p>Left out, for importance wants {ENOUGH} right candidates: {', '.join(few)}.</p>" if few else ""
     sentence = (
         "How much each knob decides whether a point is good (PED-ANOVA): among all right candidates for being in the "
-        "best tenth, and within the best tenth for being in its better half."
+        f"best tenth, and within the best tenth, or the best {LEAST} of few, for being in its better half."
     )
     return Section("Importance of the knobs", sentence, body, figures)
 
@@ -83,12 +83,14 @@ def _importance_figure(searched: Searched, variant: str, right: Sequence[Trial])
     study = _study(searched, variant, right, by_index=True)
     every = _importances(study, names, TENTH, 1.0)
     best = _importances(study, names, region / 2, region)
-    names = sorted(names, key=lambda name: every[name])
+    names = sorted(names, key=lambda name: -every[name])
     traces = [
         _bars("all right candidates", names, every, COLOURS[0]),
         _bars(f"the best {math.ceil(region * len(right))}", names, best, COLOURS[1]),
     ]
-    layout = {"barmode": "group", "xaxis": axis("importance (share, 0 to 1)"), "yaxis": axis("knob")}
+    shares = axis("importance (share, 0 to 1)", range=[0, 1])
+    downwards = axis("knob", autorange="reversed")  # the first bar of the legend above, the first knob on top
+    layout = {"barmode": "group", "xaxis": shares, "yaxis": downwards}
     return Figure(f"{variant}, by {len(right)} right candidates.", traces, layout, height=150 + 34 * len(names))
 
 
