@@ -163,18 +163,24 @@ def measure(problem: Path, name: str, kernels: int, variants: list[list[Path]]) 
             if away > AWAY:
                 row.fault = row.fault or f"{file.stem} differs by {away:.1e}"
                 continue
-            row.each[f"{file.stem.rpartition('_')[0]} {choice_of(file)}"] = taken
+            row.each[file.stem] = taken
             if file.stem.endswith("_0") and not taken >= row.first:
                 row.first = taken
             if not taken >= row.best:
-                row.best, row.difference, row.choice = taken, away, choice_of(file)
+                row.best, row.difference, row.choice = taken, away, file.stem
+    choices = {file.stem: choice for files in variants for file, choice in zip(files, choices_of(files), strict=True)}
+    row.each = {choices[stem]: taken for stem, taken in row.each.items()}
+    row.choice = choices.get(row.choice, "")
     return row
 
 
-def choice_of(file: Path) -> str:
-    """The knobs of a candidate that its source does not mention, as they stand in its text."""
-    found = re.search(r"knobs=\{(.*?)\}", file.read_text())
-    return found[1] if found else ""
+def choices_of(files: list[Path]) -> list[str]:
+    """What the candidates of a variant differ in: its name and those knobs, as they stand in their texts."""
+    found = [re.search(r"knobs=\{(.*?)\}", file.read_text()) for file in files]
+    knobs = [match[1].split(", ") if match else [] for match in found]
+    shared = set(knobs[0]).intersection(*knobs)
+    variant = files[0].stem.rpartition("_")[0]
+    return [" ".join([variant, *(knob for knob in mine if knob not in shared)]) for mine in knobs]
 
 
 def main() -> None:

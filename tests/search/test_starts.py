@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from helpers.tiny import TINY
@@ -47,3 +48,12 @@ def test_words_of_the_source_are_left_to_the_sampler(tmp_path: Path) -> None:
     loaded = written(tmp_path, "")
     assert {knob.name for knob in render.host_knobs(loaded, loaded.variant("plain"))} == {"threads"}
     assert host_choices(loaded, space_of(loaded)) == []
+
+
+def test_variants_take_turns(tmp_path: Path) -> None:
+    loaded = written(tmp_path, 'Knob("way", ("a", "b"), "a"), Knob("kept", (False, True), True),')
+    variant = loaded.variant("plain")
+    other = dataclasses.replace(variant, name="other")
+    both = dataclasses.replace(loaded, variants=(variant, other))
+    space = Space(tuple(Branch(each.name, each.knobs, ()) for each in both.variants), Facts())
+    assert [point.variant for point in host_choices(both, space)] == ["plain", "other"] * 2

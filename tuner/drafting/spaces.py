@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,10 @@ from tuner.drafting.plan import Plan
 from tuner.drafting.region import Kernel
 from tuner.space import Knob
 from tuner.template.shared import shared_modules
+
+# Elements from which an input was brought into channels-last memory faster by our own kernel, in each of
+# benchmarks/drafts.py's convolutions of at least eight channels.
+TURNED = 32_000_000
 
 
 @dataclass(frozen=True)
@@ -67,9 +72,12 @@ def product_space(node: Product, plan: Plan, device: str, few_rows: bool) -> Spa
         if device == "cpu":
             arguments = (("device", "cpu"), *flip)
         else:
-            channels = graph[node.x].shape[1] // node.groups
+            x = graph[node.x]
+            channels = x.shape[1] // node.groups
             arguments = (*flip, *((("channels", channels),) if channels != 64 else ()))
-            arguments += (("layout", False),) if Ref(node.name) in plan.last else ()
+            if Ref(node.name) in plan.last:
+                large = math.prod(x.shape) >= TURNED
+                arguments += (("layout", False), *((("turn", True),) if large and channels >= 8 else ()))
         constrained = ("device",)
         return Space("space", "convolution_knobs", "convolution_constraints", prefix, arguments, constrained)
     if device == "cpu" or not calls.is_split(node) or min(len(graph[ref].shape) for ref in (node.x, node.weight)) < 2:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 from tuner.space import Choice, Point, Space
@@ -12,12 +13,13 @@ NEAREST = 500  # points that are looked at for a valid one
 
 
 def host_choices(template: Template, space: Space) -> list[Point]:
-    """From each default, for each word of a knob that the host alone reads, the nearest valid point that has it.
+    """From each default in turn, for each word of a knob that the host alone reads, the nearest valid point with it.
 
     They tell a library's algorithm, layout or precision, which is most of the time of many problems, and share the
     default's binary: they are measured while others compile.
     """
-    return list(dict.fromkeys(point for default in space.defaults for point in _of(template, space, default)))
+    rounds = itertools.zip_longest(*(_of(template, space, default) for default in space.defaults))
+    return list(dict.fromkeys(point for points in rounds for point in points if point is not None))
 
 
 def _of(template: Template, space: Space, default: Point) -> Iterator[Point]:

@@ -77,11 +77,12 @@ def _pieces_s(f, fact, slice_k):
     return 6 * m * n * k / HALF_RATE + bytes_moved / BANDWIDTH + 20e-6
 
 
-def convolution_knobs(prefix="", device="cuda", can_flip=False, channels=64, layout=True):
+def convolution_knobs(prefix="", device="cuda", can_flip=False, channels=64, layout=True, turn=False):
     """Of a convolution; `can_flip` where it is transposed with stride 1, `channels` are those that go in, a group.
 
-    `layout` is whether its layout is a choice. Defaults as benchmarks/drafts.py found them: with fewer than 16 channels
-    the kernels for contiguous memory were up to twice as fast, and those in TF32 lie outside eager's own accuracy.
+    `layout` is whether its layout is a choice, `turn` that knob's default. Defaults as benchmarks/drafts.py found them:
+    with fewer than 16 channels the kernels for contiguous memory were up to twice as fast, and those in TF32 lie
+    outside eager's own accuracy.
     """
     few = device == "cuda" and channels < 16
     order = "contiguous" if few else "channels_last"
@@ -99,7 +100,7 @@ def convolution_knobs(prefix="", device="cuda", can_flip=False, channels=64, lay
             Knob("form", ("torch", "cudnn", *flipped), first, "who computes the convolution, and as what"),
             Knob("benchmark", (False, True), True, "let cuDNN time its algorithms at the first call"),
             Knob("tf32", (False, True), not few, "let cuDNN use TF32 where PyTorch's flag does"),
-            Knob("turn", (False, True), False, "bring the input into channels-last memory by a kernel of our own"),
+            Knob("turn", (False, True), turn, "bring the input into channels-last memory by a kernel of our own"),
         ),
     )
 
