@@ -2,7 +2,7 @@
 # Everything that is measured on the GPU, in parts that each end within ten minutes:
 #   benchmarks/h200.sh tests | search | winners | figures | suites   [output folder [configs, default all]]
 # Leaves logs and, for `search`, the winners with their ledgers in the output folder. `suites` takes all GPUs there are,
-# and goes on from the rows in the output folder: again until both levels are done.
+# and goes on from the rows in the output folder: again until both levels are done, SUITES_S (560) seconds each time.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 part=${1:-} out=${2:-/tmp/h200}
@@ -10,6 +10,8 @@ shift $(($# < 2 ? $# : 2))
 configs=("$@")
 [ ${#configs[@]} -gt 0 ] || configs=(configs/*.yaml)
 mkdir -p "$out"
+# Some images have no byte code of PyTorch and write none: each process would compile its sources for 6 to 9 s.
+export PYTHONPYCACHEPREFIX="$out/byte-code" PYTHONDONTWRITEBYTECODE=
 export PYTHONUNBUFFERED=1 PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"  # works from the tree, installed or not
 case $part in
 tests)
@@ -28,7 +30,7 @@ figures)
   ;;
 suites)
   gpus=$(seq -s, -f 'cuda:%g' 0 $(($(nvidia-smi -L | wc -l) - 1)))
-  until=$((SECONDS + 560))
+  until=$((SECONDS + ${SUITES_S:-560}))
   for level in level2 level1; do
     timeout -s TERM $((until - SECONDS)) python3 benchmarks/suite.py "benchmarks/problems/$level" --seconds-each 15 \
       --final-budget-s 3 --search-only --device "$gpus" --jobs 2 --warm 20 --again failed,timeout \

@@ -81,6 +81,23 @@ def test_shared_memory_is_not_read_beyond_its_end() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(gpu_count() == 0, reason="no GPU")
+def test_what_is_lent_lies_alone_in_its_allocation_and_is_freed() -> None:
+    before = torch.cuda.mem_get_info()[0]
+    memory = GPU.lendable(2**28)
+    assert memory is not None
+    memory.fill_(7)
+    torch.cuda.synchronize()
+    shared = GPU.share_memory(memory)
+    assert shared.startswith("0:")
+    assert copied_elsewhere(shared, 3).stdout.strip() == str([7, 7, 7])
+    assert "ends before" in copied_elsewhere(shared, memory.nbytes + 1).stderr
+    del memory
+    torch.cuda.empty_cache()
+    assert before - torch.cuda.mem_get_info()[0] < 2**27
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(gpu_count() == 0, reason="no GPU")
 @pytest.mark.parametrize("shared", ["0:" + "00" * 64, "0:00", "-1:" + "00" * 64, "x", ""])
 def test_what_is_no_handle_is_refused(shared: str) -> None:
     with pytest.raises(RuntimeError):

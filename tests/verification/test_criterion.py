@@ -11,7 +11,7 @@ from torch import nn
 from tuner.records import CaseResult
 from tuner.verification import criterion
 from tuner.verification.answers import Answer
-from tuner.verification.criterion import Expectation, ExpectedTensor, Wrong, error_of, judge
+from tuner.verification.criterion import Expectation, ExpectedTensor, Wrong, error_of, judge, largest_finite
 
 NAN, INF = math.nan, math.inf
 
@@ -166,3 +166,16 @@ def test_a_buffer_is_judged_where_the_answer_has_it() -> None:
     assert judge("X", expected, Answer("tensor", [RIGHT], {"mean": torch.ones(1)})).ok
     verdict = judge("X", expected, Answer("tensor", [RIGHT], {"mean": torch.zeros(1)}))
     assert not verdict.ok and verdict.detail.startswith("buffer mean: error 1")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_comparing_changes_nothing(dtype: torch.dtype) -> None:
+    x = torch.tensor([-1.0, 2.0], dtype=dtype)
+    largest_finite(x)
+    error_of(x, x.double())
+    assert x.tolist() == [-1.0, 2.0]
+
+
+@pytest.mark.parametrize(("values", "largest"), [([1.0, -2.0], 2.0), ([NAN, -3.0, INF], 3.0), ([INF], 0.0), ([], 0.0)])
+def test_the_largest_finite_magnitude(values: list[float], largest: float) -> None:
+    assert largest_finite(torch.tensor(values)) == largest

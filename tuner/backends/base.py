@@ -179,6 +179,13 @@ class Backend(ABC):
         """
 
     @abstractmethod
+    def lendable(self, size: int) -> torch.Tensor | None:
+        """At least `size` bytes on the device for `share_memory`, through which nothing else is seen.
+
+        None where memory is not shared, or none is free.
+        """
+
+    @abstractmethod
     def copy_of_shared(self, shared: str, size: int) -> torch.Tensor:
         """A copy, as bytes on the device, of `size` bytes that another process shares. Raises RuntimeError."""
 

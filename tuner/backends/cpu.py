@@ -170,6 +170,9 @@ class Cpu(Backend):
     def share_memory(self, x: torch.Tensor) -> str:
         return ""  # files are memory
 
+    def lendable(self, size: int) -> torch.Tensor | None:
+        return None
+
     def copy_of_shared(self, shared: str, size: int) -> torch.Tensor:
         raise RuntimeError("a CPU shares no memory but files")
 

@@ -159,6 +159,14 @@ class Cuda(Backend):
             return ""
         return f"{memory.offset}:{memory.handle.hex()}"
 
+    def lendable(self, size: int) -> torch.Tensor | None:
+        from tuner.backends import cuda_ipc
+
+        try:
+            return cuda_ipc.allocated(size, self.torch_device)
+        except cuda_ipc.IpcError:
+            return None
+
     def copy_of_shared(self, shared: str, size: int) -> torch.Tensor:
         from tuner.backends import cuda_ipc
 

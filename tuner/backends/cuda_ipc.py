@@ -5,11 +5,13 @@ Not PyTorch's own sharing of storages, which counts references in files that eit
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 from dataclasses import dataclass
 
 import torch
 
+GRANULE = 2**21
 _LAZY_PEER_ACCESS = 1
 
 
@@ -40,6 +42,18 @@ def share(x: torch.Tensor) -> SharedMemory:
     return SharedMemory(ctypes.string_at(ctypes.byref(handle), 64), x.data_ptr() - base)
 
 
+def allocated(size: int, device: str) -> torch.Tensor:
+    """At least `size` bytes on `device` that share no allocation with other tensors. Raises IpcError.
+
+    A handle opens all of an allocation: one of PyTorch's has many tensors, and small ones of the driver's share GRANULE
+    bytes.
+    """
+    torch.cuda.synchronize(device)  # and makes the device's context this thread's own
+    pointer, whole = ctypes.c_uint64(), -(-size // GRANULE) * GRANULE
+    _call("cuMemAlloc_v2", ctypes.byref(pointer), ctypes.c_size_t(whole))
+    return torch.as_tensor(_Owned(pointer.value, whole), device=device)
+
+
 def copy_of(memory: SharedMemory, size: int, device: str) -> torch.Tensor:
     """A copy, as bytes on `device`, of `size` bytes that another process has shared. Raises IpcError."""
     if len(memory.handle) != 64 or memory.offset < 0 or size <= 0:
@@ -64,6 +78,18 @@ class _Bytes:
 
     def __init__(self, pointer: int, size: int) -> None:
         self.__cuda_array_interface__ = {"shape": (size,), "typestr": "|u1", "data": (pointer, False), "version": 3}
+
+
+class _Owned(_Bytes):
+    """The same of an allocation that ends with this object, which the tensor over it keeps."""
+
+    def __init__(self, pointer: int, size: int) -> None:
+        super().__init__(pointer, size)
+        self.pointer = pointer
+
+    def __del__(self) -> None:
+        with contextlib.suppress(IpcError):
+            _call("cuMemFree_v2", ctypes.c_uint64(self.pointer))
 
 
 def _range(pointer: int) -> tuple[int, int]:

@@ -261,10 +261,10 @@ class Bench:
         if not self._are_large(files):
             return self._tensors(files)
         self._let_timers_go()
-        return [tensor_files.read(file, "cpu") for file in files]
+        return [tensor_files.read(file, self.device if file.shared else "cpu").cpu() for file in files]
 
     def _are_large(self, files: tuple[TensorFile, ...]) -> bool:
-        return is_large(sum(file.path.stat().st_size for file in files), self.backend)
+        return is_large(sum(file.nbytes for file in files), self.backend)
 
     def _let_timers_go(self) -> None:
         self.timers.clear()

@@ -128,7 +128,13 @@ def allowed_error(reference_error: float, scale: float, dtype: torch.dtype, erro
 
 def largest_finite(x: torch.Tensor) -> float:
     """The largest finite magnitude of x; 0 without one."""
-    return max(_largest_finite(part) for (part,) in chunks(x))
+    largest = _largest([part.double().abs().max() for (part,) in chunks(x)] if x.numel() else [])
+    return largest if math.isfinite(largest) else max(_largest_finite(part) for (part,) in chunks(x))
+
+
+def _largest(maxima: Sequence[torch.Tensor]) -> float:
+    """The largest of them, NaN if any is: the device is waited for once."""
+    return float(torch.stack(list(maxima)).max()) if maxima else 0.0
 
 
 def _largest_finite(x: torch.Tensor) -> float:
@@ -138,12 +144,11 @@ def _largest_finite(x: torch.Tensor) -> float:
 
 def error_of(y: torch.Tensor, oracle: torch.Tensor) -> float:
     """Largest |y - Y| over the elements that are finite in both; inf when another element differs in kind."""
-    largest = 0.0
-    for part, exact in chunks(*torch.broadcast_tensors(y, oracle)):
-        error = _error_of(part.double(), exact)
-        if not error <= largest:
-            largest = error
-    return largest
+    pairs = list(chunks(*torch.broadcast_tensors(y, oracle))) if y.numel() and oracle.numel() else []
+    largest = _largest([(part.double() - exact).abs_().max() for part, exact in pairs])
+    if math.isfinite(largest):  # so are all elements of both
+        return largest
+    return max(_error_of(part.double(), exact) for part, exact in pairs)
 
 
 def _error_of(y: torch.Tensor, oracle: torch.Tensor) -> float:

@@ -23,6 +23,7 @@ from tuner.verification.cases import Case
 from tuner.verification.cases.values import own_scales
 from tuner.verification.criterion import Expectation, Wrong, judge
 from tuner.verification.exams import Question
+from tuner.verification.lending import Lender, Loan
 from tuner.verification.papers import (
     Construction,
     GivenAnswer,
@@ -50,11 +51,12 @@ UNEVEN_SEED = 1  # beside the judge's own
 
 @dataclass
 class _Written:
-    """A tensor in a file for candidates, and the file's state when it was written."""
+    """A tensor for candidates, its file's state when it was written, and where it lies if not in the file."""
 
     tensor: torch.Tensor
     file: TensorFile
     state: tuple[int, ...]
+    loan: Loan | None
 
 
 @dataclass
@@ -85,6 +87,7 @@ class Judge:
         self.suite = Suite(loaded, workload, torch_device, seed, error_budget)
         self.device, self.folder = torch_device, folder
         self.random = random.Random(seed)
+        self.lender = Lender(self.suite.reference.backend)
         self.written: dict[int, _Written] = {}  # by the tensor's identity, which it keeps
         self.passing: list[int] = []  # of those, what the current paper alone needs
         self.exam: Exam | None = None
@@ -117,7 +120,8 @@ class Judge:
     def _forget(self) -> None:
         for number in self.passing:
             with contextlib.suppress(OSError):  # a candidate may have put something else there
-                self.written.pop(number).file.path.unlink(missing_ok=True)
+                self.written[number].file.path.unlink(missing_ok=True)
+            self._take_back(self.written.pop(number))
         self.passing.clear()
         if self.suite.reference.is_large:  # for the candidate
             self.suite.reference.backend.release_memory()
@@ -241,22 +245,34 @@ class Judge:
         return dict(zip(state, self._files(list(state.values()), passing), strict=True))
 
     def _files(self, tensors: Tensors, passing: bool = False) -> tuple[TensorFile, ...]:
-        """Files of these tensors, each written once; `passing` ones stay until the next paper."""
+        """These tensors in files or lent, each written once; `passing` ones stay until the next paper."""
         files = []
         for x in tensors:
             written = self.written.get(id(x))
             if written is None or _state_of(written.file.path) != written.state:  # a candidate wrote over it
-                path = self.folder / f"{self.random.getrandbits(64):016x}"
-                file = tensor_files.write(x, path)
-                path.chmod(0o400)
                 if written is not None:
                     with contextlib.suppress(OSError):
                         written.file.path.unlink(missing_ok=True)
+                    self._take_back(written)
                 elif passing:
                     self.passing.append(id(x))
-                written = self.written[id(x)] = _Written(x, file, _state_of(path))
+                written = self.written[id(x)] = self._write(x)
+            elif written.loan is not None:
+                written.loan.renew(x)
             files.append(written.file)
+        self.suite.reference.backend.synchronize()
         return tuple(files)
+
+    def _write(self, x: torch.Tensor) -> _Written:
+        path = self.folder / f"{self.random.getrandbits(64):016x}"
+        loan = self.lender.lend(x)
+        file = tensor_files.lend(x, path, loan.shared) if loan else tensor_files.write(x, path)
+        path.chmod(0o400)
+        return _Written(x, file, _state_of(path), loan)
+
+    def _take_back(self, written: _Written) -> None:
+        if written.loan is not None:
+            self.lender.take_back(written.loan)
 
     def launch_paper(self) -> Paper:
         """The first case's: a candidate is called on it once before it is examined."""

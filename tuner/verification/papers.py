@@ -16,13 +16,18 @@ from tuner.records import Workload
 
 @dataclass(frozen=True)
 class TensorFile:
-    """A tensor in a file, as it is to lie in memory: strides and offset in elements."""
+    """A tensor in a file, as it is to lie in memory: strides and offset in elements.
+
+    Of a tensor in memory that a device shares the file is empty; its path tells them apart.
+    """
 
     path: Path
     dtype: str  # "float32"
     shape: tuple[int, ...]
     stride: tuple[int, ...]
     offset: int
+    nbytes: int  # from its storage's beginning to its last element
+    shared: str = ""  # where on the device, in the words of its backend; "" for a file
 
 
 @dataclass(frozen=True)

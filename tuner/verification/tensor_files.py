@@ -31,23 +31,42 @@ _given_in_place: list[torch.Tensor] = []  # others may still have to read it
 
 def write(x: torch.Tensor, path: Path) -> TensorFile:
     """Write x as it lies in memory from its storage's beginning to its last element."""
-    last = sum((n - 1) * s for n, s in zip(x.shape, x.stride(), strict=True)) if x.numel() else -1
-    offset = int(x.storage_offset())
-    extent = offset + last + 1 if x.numel() else 0
-    whole = torch.empty(0, dtype=x.dtype, device=x.device).set_(x.untyped_storage(), 0, (extent,), (1,))
+    whole = storage_of(x)
     _write_bytes(whole, path)
-    return TensorFile(path, _name(x.dtype), tuple(x.shape), tuple(x.stride()), offset)
+    return _file(x, path, whole.nbytes)
+
+
+def lend(x: torch.Tensor, path: Path, shared: str) -> TensorFile:
+    """The same where those bytes have been copied into memory that is shared in these words."""
+    path.touch()
+    return dataclasses.replace(_file(x, path, storage_of(x).nbytes), shared=shared)
+
+
+def storage_of(x: torch.Tensor) -> torch.Tensor:
+    """The elements from the beginning of x's storage to its last element, as one dimension."""
+    last = sum((n - 1) * s for n, s in zip(x.shape, x.stride(), strict=True)) if x.numel() else -1
+    extent = int(x.storage_offset()) + last + 1 if x.numel() else 0
+    return torch.empty(0, dtype=x.dtype, device=x.device).set_(x.untyped_storage(), 0, (extent,), (1,))
+
+
+def _file(x: torch.Tensor, path: Path, nbytes: int) -> TensorFile:
+    return TensorFile(path, _name(x.dtype), tuple(x.shape), tuple(x.stride()), int(x.storage_offset()), nbytes)
 
 
 def read(file: TensorFile, device: str) -> torch.Tensor:
-    """The tensor of a file that a trusted process wrote; on a CPU a private mapping of it."""
+    """The tensor that a trusted process wrote or lent; on a CPU a private mapping of the file.
+
+    Raises RuntimeError when what was lent cannot be read.
+    """
     dtype = DTYPES[file.dtype]
-    size = file.path.stat().st_size
-    if size == 0:
+    if file.nbytes == 0:
         return torch.empty_strided(file.shape, file.stride, dtype=dtype, device=device)
-    storage: Any = torch.UntypedStorage.from_file(str(file.path), False, size)
-    whole = torch.empty(0, dtype=dtype).set_(storage, 0, (size // dtype.itemsize,), (1,))
-    return whole.to(device).as_strided(file.shape, file.stride, file.offset)
+    if file.shared:
+        whole = backends.of(device).copy_of_shared(file.shared, file.nbytes).view(dtype)
+    else:
+        storage: Any = torch.UntypedStorage.from_file(str(file.path), False, file.nbytes)
+        whole = torch.empty(0, dtype=dtype).set_(storage, 0, (file.nbytes // dtype.itemsize,), (1,)).to(device)
+    return whole.as_strided(file.shape, file.stride, file.offset)
 
 
 def give(answer: Answer, folder: Path, number: int) -> GivenAnswer:
