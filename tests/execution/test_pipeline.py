@@ -18,9 +18,9 @@ from torch.utils import cpp_extension
 
 from tuner.errors import DeviceError, ProblemError, TunerError
 from tuner.execution.compilers import Compilers
-from tuner.execution.job import EXTENSIONS
+from tuner.execution.job import candidate_path
 from tuner.execution.lane import Lane
-from tuner.execution.pipeline import Pipeline, candidate_path
+from tuner.execution.pipeline import Pipeline
 from tuner.problem import execute
 from tuner.records import Evaluation, Status
 from tuner.template.render import Candidate
@@ -241,10 +241,8 @@ def test_a_library_cut_short_ends_no_more_than_its_trial(own_rig: MakeRig, left:
 
 def test_what_was_begun_ahead_is_compiled_once(rig: Rig) -> None:
     candidate = injected.candidate(rig.root / "template")
-    path = candidate_path(rig.folder, candidate)
-    path.write_text(candidate.text)
-    rig.compilers.begin(path, rig.folder / EXTENSIONS, rig.pipeline.job)
-    begun = rig.compilers.ahead[path]
+    rig.compilers.begin(candidate, rig.folder, rig.pipeline.job)
+    (begun,) = rig.compilers.ahead.values()
     assert rig.pipeline.submit(1, candidate).build is begun
     assert rig.pipeline.next()[2].status is Status.OK
     assert rig.pipeline.submit(2, candidate).build is not begun

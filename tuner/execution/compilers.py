@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tuner.execution.compiler import Compile, Compiler, OpenCompiler, first_error, resources
-from tuner.execution.job import Job
+from tuner.execution.job import EXTENSIONS, Job, candidate_path
 from tuner.execution.spans import Spans
 from tuner.records import Evaluation, Resources, Span, Status
+from tuner.template.render import Candidate
 from tuner.workers.worker import LOG_TAIL_BYTES, Worker, WorkerFailure, WorkerTimeout
 
 PTXAS_LOG_BYTES = 2**18  # ptxas says a few lines for each kernel of the source
@@ -47,16 +48,18 @@ class Compilers:
         self.unwanted: set[Future[Build]] = set()
         self.ahead: dict[Path, Future[Build]] = {}  # begun before anybody asked
 
-    def begin(self, path: Path, extensions: Path, job: Job) -> None:
+    def begin(self, candidate: Candidate, folder: Path, job: Job) -> None:
         """Have a candidate compiled that will be submitted later."""
-        self.ahead[path] = self.submit(path, extensions, job)
+        self.ahead[candidate_path(folder, candidate)] = self.submit(candidate, folder, job)
 
-    def submit(self, path: Path, extensions: Path, job: Job) -> Future[Build]:
-        """Have the candidate at `path` compiled into the folder `extensions`."""
+    def submit(self, candidate: Candidate, folder: Path, job: Job) -> Future[Build]:
+        """Write a candidate into a search's folder and have it compiled there."""
+        path = candidate_path(folder, candidate)
         if path in self.ahead:
             return self.ahead.pop(path)
+        path.write_text(candidate.text)
         build: Future[Build] = Future()
-        self.threads.submit(self._run, build, path, extensions, job)
+        self.threads.submit(self._run, build, path, folder / EXTENSIONS, job)
         return build
 
     def _run(self, build: Future[Build], path: Path, extensions: Path, job: Job) -> None:

@@ -8,9 +8,15 @@ from pathlib import Path
 
 from tuner.measurement.protocol import OpenBaseline, OpenBench, OpenJudge
 from tuner.records import Workload
+from tuner.template.render import Candidate
 
 EXTENSIONS = "extensions"  # where candidates are built, in a search's folder
 PREPARE_DEADLINE_S = 600.0  # of whatever runs the reference alone
+
+
+def candidate_path(folder: Path, candidate: Candidate) -> Path:
+    """Its file in a search's folder."""
+    return folder / f"{candidate.sha256}.py"
 
 
 @dataclass(frozen=True)

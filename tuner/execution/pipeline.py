@@ -16,7 +16,7 @@ from tuner import backends
 from tuner.backends import toolchain
 from tuner.errors import DeviceError
 from tuner.execution.compilers import Build, Compilers
-from tuner.execution.job import EXTENSIONS, Job
+from tuner.execution.job import Job, candidate_path
 from tuner.execution.lane import Lane
 from tuner.records import Evaluation, Span, Status
 from tuner.template.render import Candidate
@@ -24,11 +24,6 @@ from tuner.workers import interruption
 
 SAY_AFTER_S = 5.0  # without a candidate that is compiled
 LOOK_EVERY_S = 0.5  # whether anybody still waits
-
-
-def candidate_path(folder: Path, candidate: Candidate) -> Path:
-    """Its file in a search's folder."""
-    return folder / f"{candidate.sha256}.py"
 
 
 @dataclass(frozen=True)
@@ -59,10 +54,7 @@ class Pipeline:
 
     def submit(self, number: int, candidate: Candidate, leaves: tuple[str, ...] = ()) -> UnderWay:
         """`leaves` are the operators that its template's variant leaves to PyTorch."""
-        path = candidate_path(self.folder, candidate)
-        path.write_text(candidate.text)
-        build = self.compilers.submit(path, self.folder / EXTENSIONS, self.job)
-        begun = UnderWay(candidate, leaves, build)
+        begun = UnderWay(candidate, leaves, self.compilers.submit(candidate, self.folder, self.job))
         self.take_over(number, begun)
         return begun
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from tuner.errors import DeviceError
 from tuner.execution.examination import Examination, Failed
-from tuner.execution.job import PREPARE_DEADLINE_S
+from tuner.execution.job import PREPARE_DEADLINE_S, candidate_path
 from tuner.execution.lane import Lane
 from tuner.measurement.protocol import BaselineService, BenchService, SampleBaseline, WarmBaseline
 from tuner.measurement.statistics import Untrusted
@@ -114,14 +114,17 @@ class Contest:
 
     def leave_out(self, name: str) -> None:
         """The others enter again. Raises DeviceError when none of them can be loaded."""
-        others = [finalist for other, finalist in self.finalists.items() if other != name]
+        others = self._without(name)
         self.finalists = {}
         if others:
             self.enter(others)
 
+    def _without(self, name: str) -> list[Finalist]:
+        return [finalist for other, finalist in self.finalists.items() if other != name]
+
     def path(self, finalist: Finalist) -> Path:
         """Its file, once it has entered."""
-        return self.folder / f"{finalist.candidate.sha256}.py"
+        return candidate_path(self.folder, finalist.candidate)
 
     def enter_baseline(self, way: str) -> None:
         worker = self.baselines[way] = Worker(self.lane.job.baseline(way), self.lane.job.environment)
@@ -181,14 +184,12 @@ class Contest:
             self.notes.append(f"{name} left out of the final: {last_line(failure)}")
         if name in self.baselines:
             self.baselines.pop(name).close()
+        elif not self.lane.backend.fresh_benches:
+            self.enter(self._without(name))  # it may have taken the device along
         else:
-            others = {other: finalist for other, finalist in self.finalists.items() if other != name}
-            if self.lane.backend.fresh_benches:
-                self.finalists = others
-                if not others:
-                    raise DeviceError(f"no finalist could be measured again: {self.notes[-1]}")
-            else:
-                self.enter(list(others.values()))  # it may have taken the device along
+            del self.finalists[name]
+            if not self.finalists:
+                raise DeviceError(f"no finalist could be measured again: {self.notes[-1]}")
         return []
 
 

@@ -11,9 +11,9 @@ from typing import Protocol
 
 from tuner import backends
 from tuner.execution.compilers import Compilers
-from tuner.execution.job import EXTENSIONS, PREPARE_DEADLINE_S, Job
+from tuner.execution.job import PREPARE_DEADLINE_S, Job
 from tuner.execution.lane import Lane
-from tuner.execution.pipeline import Pipeline, candidate_path
+from tuner.execution.pipeline import Pipeline
 from tuner.measurement.conditions import Watch
 from tuner.measurement.protocol import Description, SampleBaseline, SelfCheckAnswer, WarmBaseline
 from tuner.measurement.statistics import summarise
@@ -111,9 +111,7 @@ class Here:
             return
         self.compilers = self.stack.enter_context(self.place.compilers(self.job))
         for candidate in candidates:
-            path = candidate_path(self.folder, candidate)
-            path.write_text(candidate.text)
-            self.compilers.begin(path, self.folder / EXTENSIONS, self.job)
+            self.compilers.begin(candidate, self.folder, self.job)
 
     def prepare(self) -> None:
         self.lane.prepare()
