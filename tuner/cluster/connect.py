@@ -19,6 +19,7 @@ ADDRESS = re.compile(r"(tcp|tls|ws|wss)://[^/\s:]+:[0-9]{1,5}")
 WITHIN_S = 10.0
 LOG_LENGTH = 100  # of Dask's own logs: that of what was sent holds whole candidates
 LOOPBACK = "127.0.0.1"
+LOST_AFTER = "1h"
 # Run by each local worker: a Ctrl-C in the terminal reaches it, too, and is the command's to handle.
 UNDISTURBED = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
 
@@ -85,8 +86,13 @@ def local(devices: Sequence[str]) -> Iterator[distributed.SpecCluster]:
         }
         for number, device in enumerate(devices)
     }
+    kept = {
+        "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical",
+        # One that has been away for so long is closed for good, in the middle of being started again on a busy host.
+        "distributed.deploy.lost-worker-timeout": LOST_AFTER,
+    }
     with (
-        dask.config.set({"distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical"}),
+        dask.config.set(kept),
         distributed.SpecCluster(workers, scheduler=scheduler, silence_logs=logging.CRITICAL) as cluster,
     ):
         yield cluster
