@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-dask = pytest.importorskip("dask")
 pytest.importorskip("distributed")
 
+import dask
 from helpers.crew import Sleepers
 
 pytestmark = pytest.mark.slow
