@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers.project import Project, refused
+from helpers.project import ONE_TRIAL, Project, refused
 
 from tuner import store
 
@@ -31,7 +31,7 @@ def get_inputs():
 def get_init_inputs():
     return [32]
 """
-SHORT = ("--device", "cpu", "--trials", "1", "--final-budget-s", "1", "--baselines", "eager")
+SHORT = ("--device", "cpu", "--trials", "1", "--final-budget-s", "0.1", "--baselines", "eager")
 
 
 def in_float64(project: Project) -> None:
@@ -74,7 +74,7 @@ def test_a_dtype_that_is_none_is_refused_before_a_problem_is_drafted(project: Pr
 @pytest.mark.usefixtures("needs_compiler")
 def test_a_config_s_dtype_casts_a_problem_with_parameters(project: Project) -> None:
     in_float64(project)
-    project.config.write_text(project.config.read_text() + "dtype: float64\n")
+    project.config.write_text(ONE_TRIAL + "dtype: float64\n")
     succeeded(project, "search", "tiny.yaml")
     stored_in(project, "float64")
     succeeded(project, "export", "tiny.yaml", "-o", "out.py", "--force")
@@ -101,7 +101,7 @@ def test_a_draft_in_another_dtype_is_a_template_of_it(project: Project) -> None:
     (project.root / "mine.py").write_text(LINEAR_GELU)
     out = succeeded(project, "new", "mine", "--problem", "mine.py", "--dtype", "bfloat16")
     assert "tuner search mine --dtype bfloat16" in out
-    project.config.write_text("template: ./mine\ndevice: cpu\ndtype: bfloat16\ntrials: 1\nfinal_budget_s: 1\n")
+    project.config.write_text("template: ./mine\ndevice: cpu\ndtype: bfloat16\ntrials: 1\nfinal_budget_s: 0.1\n")
     succeeded(project, "search", "tiny.yaml", "--baselines", "eager")
     stored_in(project, "bfloat16")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.project import CONFIG, Project, refused
+from helpers.project import CONFIG, ONE_TRIAL, Project, refused
 from helpers.tiny import TINY
 
 from tuner.backends.cuda import gpu_count
@@ -188,7 +188,7 @@ def test_a_read_only_cache(project: Project, monkeypatch: pytest.MonkeyPatch, tm
 def test_a_full_disk(project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, what: str, size: str) -> None:
     """The disk of the cache or of the builds: a line, no entry, and with room again the same command succeeds."""
     full = tmp_path / "full"
-    project.config.write_text(CONFIG.replace("trials: 6", "trials: 2"))
+    project.config.write_text(ONE_TRIAL)
     with mounted(full, size):
         if what == "cache":
             monkeypatch.setenv("TUNER_CACHE_DIR", str(full))
@@ -218,8 +218,9 @@ def test_a_refused_shape_is_said_before_the_first_search(project: Project) -> No
 
 @pytest.mark.slow
 def test_what_was_found_before_a_fault_is_said_all_the_same(project: Project) -> None:
+    project.config.write_text(ONE_TRIAL)
     (project.root / "other.yaml").write_text(CONFIG + "shapes: [[4, 8, 8]]\n")
-    code, out, err = project.run("search", "tiny.yaml", "other.yaml", "--json", "--trials", "1")
+    code, out, err = project.run("search", "tiny.yaml", "other.yaml", "--json")
     assert code == 2 and "other.yaml: shapes: " in err
     (result,) = json.loads(out)
     assert result["stored"]
@@ -227,10 +228,11 @@ def test_what_was_found_before_a_fault_is_said_all_the_same(project: Project) ->
 
 @pytest.mark.slow
 def test_files_of_the_working_folder_shadow_no_module(project: Project) -> None:
+    project.config.write_text(ONE_TRIAL)
     for name in ("queue", "torch", "tuner"):
         (project.root / f"{name}.py").write_text("raise RuntimeError('mine')\n")
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "tuner", "search", "tiny.yaml", "--trials", "1"],
+        [sys.executable, "-P", "-m", "tuner", "search", "tiny.yaml"],
         cwd=project.root, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

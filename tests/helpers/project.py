@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shutil
 from pathlib import Path
 
 from helpers import injected
@@ -13,6 +14,7 @@ from tuner.records import Trial
 from tuner.search.ledger import Ledger
 
 CONFIG = "template: templates/tiny/\ndevice: cpu\ntrials: 6\nbaselines: [eager]\nfinal_budget_s: 1\n"
+ONE_TRIAL = CONFIG.replace("trials: 6", "trials: 1").replace("final_budget_s: 1", "final_budget_s: 0.1")
 
 
 class Project:
@@ -23,6 +25,12 @@ class Project:
         self.template = injected.write(root / "templates" / "tiny", **faults)
         self.config.write_text(config)
         (root / "pyproject.toml").touch()
+
+    def copied(self, root: Path) -> Project:
+        """The same in another folder, with all that was found here."""
+        made = Project(root)
+        shutil.copytree(self.root, root, dirs_exist_ok=True)
+        return made
 
     def run(self, *arguments: str) -> tuple[int, str, str]:
         """Exit code, stdout, and stderr `without_pulse`, of one command in this folder."""
