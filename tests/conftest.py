@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """A file's tests run in one process, so that what they share is compiled once."""
     from xdist.scheduler import LoadFileScheduling
 
+    config.option.loadscopereorder = False  # which puts the longest files first by their number of tests; see below
     return LoadFileScheduling(config, log) if config.getoption("dist") == "load" else None
 
 
@@ -137,7 +139,22 @@ def needs_compiler() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is marked `gpu` is skipped without one, whether or not it looks for one itself."""
+    """Slow files run first, and what is marked `gpu` is skipped without one."""
+    _slow_files_first(items)
+    _skip_without_gpu(items)
+
+
+def _slow_files_first(items: list[pytest.Item]) -> None:
+    """A file runs in one process: a slow one that came last would keep that one busy while the others are done."""
+    slow, tests = Counter[Path](), Counter[Path]()
+    for item in items:
+        tests[item.path] += 1
+        slow[item.path] += item.get_closest_marker("slow") is not None
+    items.sort(key=lambda item: (-slow[item.path], -tests[item.path], item.path))
+
+
+def _skip_without_gpu(items: list[pytest.Item]) -> None:
+    """Whether or not a test looks for a GPU itself."""
     marked = [item for item in items if item.get_closest_marker("gpu") is not None]
     if not marked:
         return

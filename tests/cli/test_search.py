@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 from helpers.project import CONFIG, ONE_TRIAL, Project, refused
-from helpers.tiny import TINY
+from helpers.tiny import TINY, MakeRecord
 
 from tuner.backends.cuda import gpu_count
+from tuner.search.progress import Budget, Progress
+from tuner.search.tune import Asked, Outcome
 
 GN_MEAN = "template: gn_mean\ndevice: cpu\n"
 
@@ -188,7 +190,7 @@ def test_a_read_only_cache(project: Project, monkeypatch: pytest.MonkeyPatch, tm
 def test_a_full_disk(project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, what: str, size: str) -> None:
     """The disk of the cache or of the builds: a line, no entry, and with room again the same command succeeds."""
     full = tmp_path / "full"
-    project.config.write_text(ONE_TRIAL)
+    project.config.write_text(ONE_TRIAL.replace("trials: 1", "trials: 2"))
     with mounted(full, size):
         if what == "cache":
             monkeypatch.setenv("TUNER_CACHE_DIR", str(full))
@@ -216,9 +218,14 @@ def test_a_refused_shape_is_said_before_the_first_search(project: Project) -> No
     assert "tiny.yaml: shapes: " in err and "searching" not in err
 
 
-@pytest.mark.slow
-def test_what_was_found_before_a_fault_is_said_all_the_same(project: Project) -> None:
-    project.config.write_text(ONE_TRIAL)
+def test_what_was_found_before_a_fault_is_said_all_the_same(
+    project: Project, monkeypatch: pytest.MonkeyPatch, make_record: MakeRecord
+) -> None:
+    def found(asked: Asked, *rest: object) -> Outcome:
+        progress = Progress(Budget(trials=1), stopped="trials")
+        return Outcome(asked.workload, progress, make_record(), True, None, [], project.cache / "ledger.jsonl")
+
+    monkeypatch.setattr("tuner.search.tune.tune_one", found)
     (project.root / "other.yaml").write_text(CONFIG + "shapes: [[4, 8, 8]]\n")
     code, out, err = project.run("search", "tiny.yaml", "other.yaml", "--json")
     assert code == 2 and "other.yaml: shapes: " in err
