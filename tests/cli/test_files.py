@@ -21,6 +21,8 @@ def test_an_altered_entry_is_quarantined_and_never_executed(searched: Project, t
     assert list((searched.cache / ".quarantine").iterdir())
     code, _, err = searched.run("export", "tiny.yaml", "-o", "out.py", "--force")
     assert code == 2 and "run `tuner search` first" in err
+    assert searched.run("search", "tiny.yaml")[0] == 0  # the control: it is found anew
+    searched.entry()
 
 
 PROBLEM = """\
