@@ -140,6 +140,17 @@ def test_a_result_in_another_order_of_dimensions(drafted: Drafted) -> None:
     assert same(pair, torch.randn(4, 13, 9))
 
 
+def test_results_that_are_given_values_are_in_memory_of_their_own(drafted: Drafted) -> None:
+    """A caller that writes into an input, or a step of an optimizer, changes no result that is there already."""
+    model, new = drafted("(x.t().contiguous(), x.clone(), self.layer.weight.t(), x * 2)", layer="nn.Linear(40, 16)")
+    x = torch.randn(16, 40)
+    assert same((model, new), x)
+    given = {tensor.untyped_storage().data_ptr() for tensor in (x, *new.parameters())}
+    with torch.no_grad():
+        results = new(x)
+    assert not given & {result.untyped_storage().data_ptr() for result in results}
+
+
 def test_modules_of_a_list_are_reached(drafted: Drafted) -> None:
     pair = drafted("self.layer(x) * 2", layer="nn.Sequential(nn.PReLU(), nn.PReLU())")
     assert same(pair, torch.randn(16, 8))

@@ -70,6 +70,11 @@ def test_what_python_caches_is_no_edit(project: Path) -> None:
     assert said == []
 
 
+def test_a_draft_s_name_is_a_template_s_whatever_the_file_is_called(project: Path) -> None:
+    odd = (project / "problem.py").rename(project / "größe 1.x.py")
+    assert template.load(drafted(odd, project / "drafts", os.environ, print).folder).name.startswith("gr_e_1_x_")
+
+
 def test_a_problem_that_changed_has_a_draft_of_its_own(project: Path) -> None:
     said: list[str] = []
     before = asked(project, said).folder

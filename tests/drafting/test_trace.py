@@ -15,7 +15,7 @@ from tuner.drafting.graph import Constant, Graph, Input, Library, Map, Parameter
 from tuner.drafting.operation import Operation
 from tuner.drafting.scalars import Scalar
 from tuner.drafting.trace import trace
-from tuner.errors import ProblemError
+from tuner.errors import ProblemError, UnjudgeableError
 
 Trace = Callable[..., Graph]
 
@@ -223,6 +223,8 @@ def test_sizes_are_halved_as_often_as_the_model_takes_it(tmp_path: Path) -> None
         ("return F.relu(self.layer(x))", "nn.Dropout(0.2)", "problem.py:12: layer: dropout is random"),
         ("return x + torch.randn_like(x)", "", "problem.py:12: randn_like is random"),
         ("return x if x.sum() > 0 else -x", "", "problem.py:12: forward goes one way or another by the values"),
+        ("return x[x > 0.5]", "", "problem.py:12: what index gives is one number or size or another by the values"),
+        ("return torch.unique(x), x", "", "problem.py:12: what unique2 gives is one number or size or another by the"),
         ("return x.sum().item()", "", "returned a float, not a plain tensor"),
         ("x += 1\nreturn x", "", "forward changes its input x in place"),
     ],
@@ -233,3 +235,9 @@ def test_what_cannot_be_drafted_is_refused_in_a_line(forward: str, layer: str, w
         trace(loaded, problem.default_workload(loaded))
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_what_is_random_cannot_be_judged(tmp_path: Path) -> None:
+    loaded = write_problem(tmp_path, "return F.dropout(x)")
+    with pytest.raises(UnjudgeableError, match="dropout is random"):
+        trace(loaded, problem.default_workload(loaded))

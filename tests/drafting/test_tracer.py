@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tuner.drafting.scalars import Scalar
 from tuner.drafting.trace import trace
 from tuner.drafting.tracer import OpenTracer, TraceProblem
 from tuner.errors import ProblemError
-from tuner.workers.worker import Worker
+from tuner.workers.worker import Worker, WorkerCrash
 
 CALL_S = 120.0
 
@@ -53,6 +54,17 @@ def test_a_worker_traces_and_compares(tmp_path: Path) -> None:
         answer = worker.call(TraceProblem(workload), CALL_S)
     assert answer.graph == trace(loaded, workload)
     assert (answer.compared is not None, answer.differing, answer.sized) == (True, (), ())
+
+
+def test_a_problem_that_ends_the_process_is_named(tmp_path: Path) -> None:
+    loaded = write_problem(tmp_path, "__import__('os')._exit(3)")
+    with (
+        Worker(OpenTracer(loaded.path)) as worker,
+        pytest.raises(
+            WorkerCrash, match=rf"^{re.escape(str(loaded.path))}: the worker exited with code 3 while in trace"
+        ),
+    ):
+        worker.call(TraceProblem(problem.default_workload(loaded)), CALL_S)
 
 
 def test_a_worker_tells_what_it_refuses(tmp_path: Path) -> None:

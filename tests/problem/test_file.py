@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def fault(path: Path, function: Callable[..., object], *arguments: object) -> st
     with pytest.raises(ProblemError) as caught:
         function(*arguments)
     text = str(caught.value)
-    assert text.startswith(f"{path}: ") and len(text.splitlines()) == 1, text
+    assert re.match(rf"{re.escape(str(path))}(:\d+)?: ", text) and len(text.splitlines()) == 1, text
     return text
 
 
@@ -91,6 +92,38 @@ def test_a_file_that_lacks_a_part_is_a_fault(tmp_path: Path, name: str, instead:
     assert f"defines no {name}" in fault(path, problem.load, path)
 
 
+@pytest.mark.parametrize("line", [INPUTS, INIT, "super().__init__()", FORWARD])
+@pytest.mark.parametrize(("by", "says"), [("[][1]", "IndexError: "), ("raise KeyError(3)", "KeyError: 3")])
+def test_a_fault_names_the_line_that_it_comes_from(write: Write, line: str, by: str, says: str) -> None:
+    path = write(line, by)
+    number = next(n for n, text in enumerate(path.read_text().splitlines(), 1) if by in text)
+    loaded = problem.load(path)
+    with pytest.raises(ProblemError) as caught:
+        problem.require_takes(loaded, problem.default_workload(loaded))
+    assert str(caught.value).startswith(f"{path}:{number}: ") and says in str(caught.value)
+
+
+def test_a_fault_of_loading_names_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "problem.py"
+    for text in ("import math\n\nimport no_such_module\n", "import math\n\ndef\n"):
+        path.write_text(text)
+        with pytest.raises(ProblemError, match=rf"{re.escape(str(path))}:3: "):
+            problem.load(path)
+
+
+def test_a_fault_whose_message_cannot_be_read_is_one_all_the_same(write: Write) -> None:
+    silent = "exec('class Silent(Exception):\\n def __str__(self): raise ValueError'); raise locals()['Silent']"
+    loaded = problem.load(write(FORWARD, silent))
+    assert "Silent: its message cannot be read" in fault(loaded.path, problem.require_takes, loaded, OWN)
+
+
+def test_a_model_that_is_no_module_is_a_fault(write: Write) -> None:
+    loaded = problem.load(write("class Model(nn.Module)", "class Model"))
+    for workload in (OWN, OWN.in_dtype("float64")):
+        said = fault(loaded.path, problem.reference, loaded, workload, 0)
+    assert "made a Model, not a torch.nn.Module" in said
+
+
 # ---- its own workload ------------------------------------------------------------------------------
 
 
@@ -119,6 +152,8 @@ def test_a_default_workload_has_every_input_with_its_dtype(write: Write) -> None
         (INIT, "return [torch]"),
         (INIT, "return [float('nan')]"),
         (INIT, "return None"),
+        (INIT, "return {'size': 8}"),
+        (INIT, "return '8'"),
     ],
 )
 def test_a_workload_that_cannot_be_had_is_a_fault(write: Write, line: str, by: str) -> None:
@@ -305,7 +340,16 @@ def test_a_reference_may_give_several_tensors_of_any_numbers(write: Write, by: s
 
 
 @pytest.mark.parametrize(
-    "by", ["return None", "return 3", "return {'y': x}", "return ()", "return x, None", "return x + 1j"]
+    "by",
+    [
+        "return None",
+        "return 3",
+        "return {'y': x}",
+        "return ()",
+        "return x, None",
+        "return x + 1j",
+        "return self.weight",
+    ],
 )
 def test_a_reference_that_gives_no_tensors_of_numbers_is_a_fault(write: Write, by: str) -> None:
     loaded = problem.load(write(FORWARD, by))

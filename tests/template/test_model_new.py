@@ -83,6 +83,16 @@ def test_forward_takes_no_more_than_the_inputs() -> None:
     assert "run(self, x)" in derived(problem, Path("problem.py"), 1)
 
 
+@pytest.mark.parametrize(
+    ("taken", "inputs", "run"),
+    [("x, /, y", 2, "run(self, x, y)"), ("*xs", 2, "run(self, *xs)"), ("x, *rest", 1, "run(self, x)"),
+     ("x, *, scale=2", None, "run(self, x)")],
+)  # fmt: skip
+def test_forward_takes_inputs_in_whatever_way_the_problem_s_does(taken: str, inputs: int | None, run: str) -> None:
+    problem = f"class Model(nn.Module):\n    def forward(self, {taken}):\n        return x\n"
+    assert run in derived(problem, Path("problem.py"), inputs)
+
+
 def test_a_constructor_that_uses_what_is_not_there_is_refused(tiny_folder: Path) -> None:
     (tiny_folder / "model_new.py").unlink()
     problem = tiny_folder / "problem.py"

@@ -137,7 +137,7 @@ def test_the_result_that_is_worst_off_is_in_the_verdict() -> None:
     [
         (RIGHT, "returned tensor, expected (tensor, tensor)"),
         ((RIGHT, (RIGHT,)), "returned (tensor, (tensor)), expected (tensor, tensor)"),
-        ((RIGHT, 3), "returned a int, not a plain tensor"),
+        ((RIGHT, 3), "returned an int, not a plain tensor"),
         ({"y": RIGHT}, "returned a dict, not a plain tensor"),
         ((), "returned an empty tuple, not a plain tensor"),
     ],

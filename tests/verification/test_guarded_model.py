@@ -54,7 +54,7 @@ def test_every_result_of_an_honest_model_is_right(repeat: bool) -> None:
     ("also", "said"),
     [
         (lambda model, x: {"y": x}, "returned a dict, not a plain tensor"),
-        (lambda model, x: [x, 3], "returned a int, not a plain tensor"),
+        (lambda model, x: [x, 3], "returned an int, not a plain tensor"),
         (lambda model, x: nn.Parameter(x), "returned a Parameter, not a plain tensor"),
         (lambda model, x: (x * model.weight, x.zero_())[0], "modified its input"),
         (lambda model, x: (x * model.weight, beyond(x).zero_())[0], "wrote outside its input"),

@@ -40,7 +40,7 @@ Axes = tuple[int, ...]
 
 def identifier(words: str) -> str:
     """`words` (a module path, say) as an identifier."""
-    name = re.sub(r"\W+", "_", words).strip("_") or "value"
+    name = re.sub(r"\W+", "_", words, flags=re.ASCII).strip("_") or "value"
     return f"n{name}" if name[0].isdigit() else name
 
 

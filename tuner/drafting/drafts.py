@@ -151,7 +151,7 @@ def _problem_text(problem: Path) -> str:
 
 def _name(problem: Path, text: str, dtype: Floating | None) -> str:
     """A template's name that says which problem it is of, and the dtype that this is cast to."""
-    stem = re.sub(r"\W+", "_", problem.stem).strip("_").lower() or "problem"
+    stem = re.sub(r"\W+", "_", problem.stem, flags=re.ASCII).strip("_").lower() or "problem"
     cast = f"{dtype}_" if dtype else ""
     return f"{stem if stem[0].isalpha() else f'p{stem}'}_{cast}{_hash(text)[:8]}"
 

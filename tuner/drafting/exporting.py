@@ -6,7 +6,6 @@ Runs in a worker: it is the user's own code.
 from __future__ import annotations
 
 import contextlib
-import traceback
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,10 @@ if TYPE_CHECKING:
 
 SEED = 0
 LONGEST = 64  # numbers in a list that a forward makes a tensor of
+BY_VALUES = (
+    "by the values of a tensor; no draft can follow that: choose by torch.where, or bring a kernel of your own with "
+    "`tuner new FOLDER --source FILE`"
+)
 
 
 def export(loaded: Problem, workload: Workload) -> tuple[ExportedProgram, torch.nn.Module]:
@@ -47,7 +50,7 @@ def export(loaded: Problem, workload: Workload) -> tuple[ExportedProgram, torch.
         except ProblemError:
             raise
         except Exception as error:  # of the user's code, or the exporter's of it
-            raise ProblemError(f"{_place(loaded, error)}: {_reason(error)}") from error
+            raise ProblemError(f"{problem.place(loaded.path, error)}: {_reason(error)}") from error
 
 
 def _exported(loaded: Problem, workload: Workload, device: str) -> tuple[ExportedProgram, torch.nn.Module]:
@@ -109,18 +112,9 @@ def _flat(values: Any) -> Iterator[Any]:
         yield values
 
 
-def _place(loaded: Problem, error: BaseException) -> str:
-    """The file, and the line of it where the fault came from, where there is one."""
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(loaded.path)]
-    return f"{loaded.path}:{lines[-1]}" if lines else str(loaded.path)
-
-
 def _reason(error: Exception) -> str:
     name, text = type(error).__name__, " ".join(words_of(error).split())
     if "DataDependent" in name or "data-dependent" in text or "Data-dependent" in text:
-        return (
-            "forward goes one way or another by the values of a tensor; no draft can follow that: "
-            "choose by torch.where, or bring a kernel of your own with `tuner new FOLDER --source FILE`"
-        )
+        return f"forward goes one way or another {BY_VALUES}"
     first = text.split(". ")[0][:200]
     return f"forward cannot be exported: {name}: {first}"

@@ -86,9 +86,17 @@ class _Host:
             more = counts[ref]
             change = f"add_({more:g})" if more is not None else f"copy_({self.value(ref)})"
             self._line(f"{attribute(path)}.{change}")
-        outputs = [self.value(ref) for ref in self.graph.outputs]
+        outputs = [self._result(ref) for ref in self.graph.outputs]
         self._line(f"return {', '.join(outputs)}")
         return self._file()
+
+    def _result(self, ref: Ref) -> str:
+        """A tensor that is returned: of its own memory, for a caller writes into inputs and steps change parameters."""
+        node = self.graph[ref]
+        while isinstance(node, View):
+            node = self.graph[node.operand]
+        copied = ".clone(memory_format=torch.contiguous_format)" if isinstance(node, Input | Parameter) else ""
+        return f"{self.value(ref)}{copied}"
 
     @property
     def first(self) -> str:

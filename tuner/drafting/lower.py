@@ -22,6 +22,7 @@ from tuner.drafting import (
 )
 from tuner.drafting.builder import Builder, Full, Value, identifier
 from tuner.drafting.constants import constant_call
+from tuner.drafting.exporting import BY_VALUES
 from tuner.drafting.graph import Constant, Graph, Input, Library, Parameter, Ref
 from tuner.drafting.operation import Lowering, Operation
 from tuner.drafting.simplify import simplified
@@ -56,6 +57,10 @@ class Refused(Exception):
     def __init__(self, node: fx.Node, reason: str) -> None:
         super().__init__(reason)
         self.node = node
+
+
+class Random(Refused):
+    """An operator whose result is another each time."""
 
 
 def lower(program: ExportedProgram, is_attribute: Callable[[str], bool]) -> Lowered:
@@ -137,9 +142,12 @@ class _Walk:
             raise Refused(node, f"{node.target} is an operator of your own; only PyTorch's can be drafted")
         if "_assert" in node.target.__name__ or node.meta.get("val") is None:
             return None
+        if _is_by_values(node.meta["val"]):
+            name = node.target.__name__.partition(".")[0].strip("_")
+            raise Refused(node, f"what {name} gives is one number or size or another {BY_VALUES}")
         op = self._operation(node)
         if torch.Tag.nondeterministic_seeded in node.target.tags and not _is_harmless(op):
-            raise Refused(node, f"{op.operator.removeprefix('native_')} is random: nothing can be judged")
+            raise Random(node, f"{op.operator.removeprefix('native_')} is random: nothing can be judged")
         if _made_of_constants(op):
             folded = constant_call(op, node)
             if folded is not None:
@@ -250,6 +258,16 @@ class _Walk:
             else:
                 raise Refused(output, f"forward changes {spec.target}; only buffers can be changed")
         return outputs, updates
+
+
+def _is_by_values(made: Any) -> bool:
+    """Whether a size of what an operator makes, or a number that it reads from a tensor, is known with values alone."""
+    import torch
+
+    if isinstance(made, tuple | list):
+        return any(map(_is_by_values, made))
+    sizes = made.shape if isinstance(made, torch.Tensor) else (made,)
+    return any(isinstance(size, torch.SymInt | torch.SymFloat | torch.SymBool) for size in sizes)
 
 
 def _spec(tensor: Any) -> tuple[tuple[int, ...], str]:

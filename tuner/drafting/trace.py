@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tuner.drafting import lower
 from tuner.drafting.exporting import export
 from tuner.drafting.graph import Graph
-from tuner.errors import ProblemError
+from tuner.errors import ProblemError, UnjudgeableError
 from tuner.problem import Problem
 from tuner.records import Workload
 
@@ -33,7 +33,7 @@ class Trace:
 def trace(problem: Problem, workload: Workload) -> Graph:
     """What the reference computes, for `workload`, in the mode that its constructor leaves it in.
 
-    Raises ProblemError where that is random, depends on values, or is no tensor.
+    Raises UnjudgeableError where that is random, ProblemError where it depends on values or is no tensor.
     """
     return traced(problem, workload).lowered.graph
 
@@ -54,7 +54,8 @@ def traced(problem: Problem, workload: Workload) -> Trace:
                 if set(other.left) < set(best.left):
                     program, best = broken, other
     except lower.Refused as refused:
-        raise ProblemError(f"{_place(problem, refused.node)}: {refused}") from refused
+        kind = UnjudgeableError if isinstance(refused, lower.Random) else ProblemError
+        raise kind(f"{_place(problem, refused.node)}: {refused}") from refused
     return Trace(program, module, best)
 
 

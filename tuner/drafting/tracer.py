@@ -33,6 +33,10 @@ class TracerService(Protocol):
 class OpenTracer(Opening[TracerService]):
     problem: Path
 
+    @property
+    def subject(self) -> str:
+        return str(self.problem)
+
     def open(self, report: Report) -> TracerService:
         return Tracer(self.problem, report)
 

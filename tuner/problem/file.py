@@ -11,14 +11,15 @@ import hashlib
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from tuner.errors import DeviceFailed, ProblemError
-from tuner.problem.results import tensors_of
+from tuner.errors import DeviceFailed, ProblemError, words_of
+from tuner.problem.results import a, tensors_of
 from tuner.records import FLOATING, TensorSpec, Workload
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def load(path: Path) -> Problem:
     try:
         module = execute(path, f"tuner_problem_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}")
     except BaseException as error:  # the user's own code: whatever it raises, the file is at fault
-        raise ProblemError(f"{path}: {type(error).__name__}: {' '.join(str(error).split())}") from error
+        raise ProblemError(f"{place(path, error)}: {_said(error)}") from error
     for name in ("Model", "get_inputs", "get_init_inputs"):
         if not callable(getattr(module, name, None)):
             raise ProblemError(f"{path}: defines no {name}; a problem file has Model, get_inputs and get_init_inputs")
@@ -63,32 +64,44 @@ def load(path: Path) -> Problem:
 def default_workload(problem: Problem) -> Workload:
     """The workload that the problem's own get_init_inputs and get_inputs describe."""
     specs = tuple(TensorSpec(shape=shape, dtype=dtype) for shape, dtype in map(_spec, _drawn(problem, 0, "meta")))
-    try:
-        init = json.loads(json.dumps(list(problem.get_init_inputs()), allow_nan=False))
-    except BaseException as error:  # the user's own code again
-        raise ProblemError(
-            f"{problem.path}: get_init_inputs wants to return plain values: {type(error).__name__}: {_line(error)}"
-        ) from error
     if not specs:
         raise ProblemError(f"{problem.path}: get_inputs returns no tensor")
-    return Workload(init=tuple(init), inputs=specs)
+    return Workload(init=_own_init(problem), inputs=specs)
+
+
+def _own_init(problem: Problem) -> tuple[Any, ...]:
+    """What get_init_inputs returns, as JSON keeps it. Raises ProblemError unless it is a list of plain values."""
+    wanted = f"{problem.path}: get_init_inputs wants to return a list of plain values"
+    try:
+        own = problem.get_init_inputs()
+    except BaseException as error:  # the user's own code
+        raise ProblemError(f"{place(problem.path, error)}: get_init_inputs: {_said(error)}") from error
+    if not isinstance(own, list | tuple):  # a text or a mapping would be taken apart
+        raise ProblemError(f"{wanted}, not one {type(own).__name__}")
+    try:
+        return tuple(json.loads(json.dumps(own, allow_nan=False)))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ProblemError(f"{wanted}: {_said(error)}") from error
 
 
 def construct(make: Callable[..., torch.nn.Module], workload: Workload) -> torch.nn.Module:
     """What `make`, a Model or a ModelNew, constructs for a workload, in the dtype that the workload casts models to.
 
     All models are made here, the reference's and the candidate's, so that no two are of different dtypes.
+    Raises TypeError for what is no module, and whatever `make` does.
     """
     import torch
 
     model = make(*workload.init)
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"made {a(type(model).__name__)}, not a torch.nn.Module")
     return model if workload.cast is None else model.to(getattr(torch, workload.cast))
 
 
 def reference(problem: Problem, workload: Workload, seed: int) -> torch.nn.Module:
     """The reference on the CPU, its parameters drawn from `seed`, in the mode that its constructor leaves it in.
 
-    Raises ProblemError when Model refuses the workload's arguments.
+    Raises ProblemError when Model refuses the workload's arguments, or makes no module.
     """
     import torch
 
@@ -96,7 +109,8 @@ def reference(problem: Problem, workload: Workload, seed: int) -> torch.nn.Modul
     try:
         return construct(problem.model, workload)
     except BaseException as error:
-        raise ProblemError(f"{problem.path}: Model refuses init {list(workload.init)}: {_line(error)}") from error
+        said = f"Model refuses init {list(workload.init)}: {_said(error)}"
+        raise ProblemError(f"{place(problem.path, error)}: {said}") from error
 
 
 def inputs(
@@ -183,7 +197,7 @@ def _own_inputs(problem: Problem) -> list[torch.Tensor]:
     try:
         own = problem.get_inputs()
     except BaseException as error:  # the user's own code
-        raise ProblemError(f"{problem.path}: get_inputs: {type(error).__name__}: {_line(error)}") from error
+        raise ProblemError(f"{place(problem.path, error)}: get_inputs: {_said(error)}") from error
     if not isinstance(own, list | tuple):
         raise ProblemError(f"{wanted} one {type(own).__name__}")
     if any(isinstance(x, torch.Tensor) for x in own):  # a number beside tensors is one of a single element
@@ -191,7 +205,7 @@ def _own_inputs(problem: Problem) -> list[torch.Tensor]:
         own = [torch.tensor(x, dtype=like if isinstance(x, float) else None) if _is_number(x) else x for x in own]
     for x in own:
         if not isinstance(x, torch.Tensor):
-            raise ProblemError(f"{wanted} one with {_a(type(x).__name__)} in it")
+            raise ProblemError(f"{wanted} one with {a(type(x).__name__)} in it")
         if not _is_taken(x):
             raise ProblemError(f"{wanted} one with a {x.layout} tensor of {x.dtype} in it")
     return list(own)
@@ -199,10 +213,6 @@ def _own_inputs(problem: Problem) -> list[torch.Tensor]:
 
 def _is_number(x: object) -> bool:
     return type(x) in (bool, int, float)
-
-
-def _a(name: str) -> str:
-    return f"an {name}" if name[:1].lower() in "aeiou" else f"a {name}"
 
 
 def _is_taken(x: torch.Tensor) -> bool:
@@ -221,17 +231,24 @@ def _spec(x: torch.Tensor) -> tuple[tuple[int, ...], str]:
 
 def forward(problem: Problem, model: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> Any:
     """The reference's result: a tensor, or tuples and lists of tensors. Raises ProblemError for anything else."""
+    import torch
+
     try:
         result = model(*inputs)
     except BaseException as error:  # the user's own code
         shapes = [list(x.shape) for x in inputs]
         if type(error).__name__ == "OutOfMemoryError":  # no word about the problem: others may hold the memory
-            raise DeviceFailed(f"{problem.path}: no memory for inputs of shapes {shapes}: {_line(error)}") from error
-        raise ProblemError(f"{problem.path}: Model refuses inputs of shapes {shapes}: {_line(error)}") from error
+            raise DeviceFailed(f"{problem.path}: no memory for inputs of shapes {shapes}: {_said(error)}") from error
+        said = f"Model refuses inputs of shapes {shapes}: {_said(error)}"
+        raise ProblemError(f"{place(problem.path, error)}: {said}") from error
     try:
-        odd = next((t for t in tensors_of(result) if not _is_taken(t)), None)
+        tensors = tensors_of(result)
     except TypeError as error:
         raise ProblemError(f"{problem.path}: Model wants to return a tensor or several, but it {error}") from error
+    kind = next((type(t) for t in tensors if isinstance(t, torch.nn.Parameter)), None)
+    if kind is not None:  # a step of a caller's optimizer would change the result
+        raise ProblemError(f"{problem.path}: Model returns a {kind.__name__} itself, not a plain tensor; `.clone()` it")
+    odd = next((t for t in tensors if not _is_taken(t)), None)
     if odd is not None:
         raise ProblemError(f"{problem.path}: Model returns a {odd.layout} tensor of {odd.dtype}, which is not compared")
     return result
@@ -274,8 +291,18 @@ def require_parameters(problem: Problem, model: torch.nn.Module, workload: Workl
 
 def _only_on_meta(fault: ProblemError) -> bool:
     """Whether a fault is the meta device's own: it holds no values."""
-    return "meta" in str(fault.__cause__).lower()
+    return fault.__cause__ is not None and "meta" in words_of(fault.__cause__).lower()
 
 
-def _line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def place(path: Path, error: BaseException) -> str:
+    """A problem's file, with the line of it that an exception came from, where it came from one."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        lines.append(error.lineno)
+    return f"{path}:{lines[-1]}" if lines and lines[-1] else str(path)
+
+
+def _said(error: BaseException) -> str:
+    """What an exception of the user's own code says, in a line."""
+    first = next(iter(words_of(error).splitlines()), "")
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__

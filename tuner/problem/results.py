@@ -26,7 +26,7 @@ def _collect(result: object, found: list[torch.Tensor]) -> None:
         for one in result:
             _collect(one, found)
     else:
-        raise TypeError(f"returned a {type(result).__name__}, not a plain tensor")
+        raise TypeError(f"returned {a(type(result).__name__)}, not a plain tensor")
 
 
 def structure_of(result: object) -> str:
@@ -34,3 +34,8 @@ def structure_of(result: object) -> str:
     if isinstance(result, tuple | list):
         return f"({', '.join(structure_of(one) for one in result)})"
     return "tensor"
+
+
+def a(name: str) -> str:
+    """A type's name behind its article."""
+    return f"an {name}" if name[:1].lower() in "aeiou" else f"a {name}"

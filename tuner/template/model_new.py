@@ -42,12 +42,15 @@ def derived(text: str, problem: Path, inputs: int | None = None) -> str:
     model = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Model"), None)
     methods = {n.name: n for n in model.body if isinstance(n, ast.FunctionDef)} if model is not None else {}
     if "forward" not in methods:
-        raise TemplateError(f"{problem}: has no class Model with a forward; write {path}")
+        raise TemplateError(f"{problem}: has no class Model with a forward of its own; write {path}")
     own = _constructor(methods)
     others = [statement for statement in tree.body if statement is not model]
     lines = text.splitlines()
     parts = [_text(lines, statement) for statement in _needed(own, others, problem)]
-    given = [argument.arg for argument in methods["forward"].args.args[1:]][:inputs]
+    taken = methods["forward"].args
+    given = [argument.arg for argument in (*taken.posonlyargs, *taken.args)][1:][:inputs]
+    if taken.vararg is not None and (inputs is None or len(given) < inputs):
+        given.append(f"*{taken.vararg.arg}")
     forward = f"    def forward(self, {', '.join(given)}):\n        return run(self, {', '.join(given)})"
     body = "\n\n".join([*(_OLD_SUPER.sub("super()", _text(lines, method)) for method in own), forward])
     return "".join(f"{part}{end}" for part, end in _spaced([*parts, f"class ModelNew(nn.Module):\n{body}"]))

@@ -40,6 +40,11 @@ class Request(ABC, Generic[ServiceT_contra, AnswerT_co]):
 class Opening(ABC, Generic[ServiceT_co]):
     """What a service is made from. Subclasses are frozen dataclasses; `open` imports what is heavy."""
 
+    @property
+    def subject(self) -> str:
+        """The file that is at fault when the process ends; "" where that says nothing, as of a candidate's."""
+        return ""
+
     @abstractmethod
     def open(self, report: Report) -> ServiceT_co:
         """Called in the worker, at its first request."""

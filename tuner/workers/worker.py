@@ -143,6 +143,7 @@ class Worker(Generic[ServiceT]):
         assert self.pipe is not None
         assert self.process is not None
         self.requests += 1
+        subject = f"{self.opening.subject}: " if self.opening.subject else ""
         conversation = _Conversation(self.pipe, self.process, self.requests, time.monotonic() + deadline_s)
         try:
             self.pipe.send((self.requests, request))
@@ -154,19 +155,21 @@ class Worker(Generic[ServiceT]):
             log = self.log_tail()
             self.stop()
             raise WorkerTimeout(
-                f"no answer within {deadline_s:g} s while in {conversation.phase}", conversation.phase, log
+                f"{subject}no answer within {deadline_s:g} s while in {conversation.phase}", conversation.phase, log
             ) from None
         except (ValueError, ValidationError):
             log = self.log_tail()
             self.stop()
             raise WorkerGarbled(
-                f"the worker sent what is no answer while in {conversation.phase}", conversation.phase, log
+                f"{subject}the worker sent what is no answer while in {conversation.phase}", conversation.phase, log
             ) from None
         except (EOFError, OSError):
             log = self.log_tail()
             how = self._how_it_ended()
             self.stop()
-            raise WorkerCrash(f"the worker {how} while in {conversation.phase}", conversation.phase, log) from None
+            raise WorkerCrash(
+                f"{subject}the worker {how} while in {conversation.phase}", conversation.phase, log
+            ) from None
         except KeyboardInterrupt:  # Ctrl-C in the main thread, an Interruption elsewhere
             self.stop()
             raise

@@ -24,6 +24,10 @@ class InspectorService(Protocol):
 class OpenInspector(Opening[InspectorService]):
     problem: Path
 
+    @property
+    def subject(self) -> str:
+        return str(self.problem)
+
     def open(self, report: Report) -> InspectorService:
         from tuner.measurement.inspector import Inspector
 
