@@ -95,8 +95,7 @@ class Pipeline:
     def _evaluated(self, ready: UnderWay) -> Evaluation:
         candidate, build = ready.candidate, ready.build.result()
         if build.failure is not None:
-            if toolchain.no_space(self.folder):  # the failure says nothing about the candidate
-                raise DeviceError(f"{self.folder}: no space left to build in; free some, or set TMPDIR")
+            self._require_space()
             return build.failure.with_spans(build.spans)
         waited_s, turn = self.waited_s, time.time()
         evaluation = self.lane.measure(
@@ -106,10 +105,16 @@ class Pipeline:
             self.best_ms = min(evaluation.latency_ms, self.best_ms or evaluation.latency_ms)
             log = evaluation.log  # of a good build only ptxas's figures are worth keeping
         else:
+            self._require_space()
             log = f"{build.log[-2000:]}\n{evaluation.log}".strip()
         waited = Span(phase="wait", began=turn, seconds=self.waited_s - waited_s)
         evaluation = evaluation.with_spans((*build.spans, *([waited] if waited.seconds else [])))
         return evaluation.with_build(build.compile_s, build.resources, log)
+
+    def _require_space(self) -> None:
+        """Raise DeviceError where a failure says nothing about the candidate: builds and answers lie in the folder."""
+        if toolchain.no_space(self.folder):
+            raise DeviceError(f"{self.folder}: no space left to build in; free some, or set TMPDIR")
 
     def close(self) -> None:
         """Let go of what is under way; its compilers are killed."""
