@@ -137,6 +137,20 @@ def test_what_cannot_be_a_kernel_is_one_line(project: Path, changed: dict[str, A
         softmax(**changed)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("source", None), ("symbol", 3), ("symbol", 'x"y'), ("inputs", 3), ("inputs", lambda n, c: None),
+     ("inputs", lambda n, c: torch.randn(n, c)), ("inputs", lambda n, c: [1]),
+     ("inputs", lambda n, c: [torch.randn(n) + torch.randn(c)]), ("outputs", None), ("arguments", [1]),
+     ("knobs", None), ("knobs", []), ("knobs", {3: [1]}), ("knobs", {"unroll": 3}), ("knobs", {"unroll": []}),
+     ("knobs", {"unroll": "12"}), ("constraints", []), ("constraints", {"r": 3}), ("name", 3), ("init", None)],
+)  # fmt: skip
+def test_a_value_of_another_kind_is_one_line_that_names_it(project: Path, name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"^{name}\b.*: ") as refused:
+        softmax(**{name: value})
+    assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize(("init", "weight"), [((), 1.0), ((3.0,), 3.0)])
 def test_its_reference_is_a_class(project: Path, init: tuple[float, ...], weight: float) -> None:
     made = softmax(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,3 +50,18 @@ def test_what_is_asked_for_is_checked_first(tmp_path: Path) -> None:
     (tmp_path / "new.py").touch()
     with pytest.raises(ConfigError, match="precision: 'fp8' is not one of match, ieee, tf32"):
         tuner.verify(tmp_path / "new.py", tmp_path / "problem.py", precision="fp8")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("file", None), ("problem", 3), ("shapes", 3), ("shapes", [4, 8]), ("shapes", "4x8"), ("shapes", [[-1, 8]]),
+     ("shapes", [[4.0, 8]]), ("init", 3), ("init", "abc"), ("init", {"a": 1}), ("device", None), ("precision", 3),
+     ("error_budget", None), ("error_budget", "8"), ("error_budget", -1), ("error_budget", float("nan")),
+     ("leaves", "relu"), ("leaves", [3]), ("leaves", None), ("say", 3), ("dtype", "half")],
+)  # fmt: skip
+def test_a_value_of_another_kind_is_one_line_that_names_it(tmp_path: Path, name: str, value: Any) -> None:
+    (tmp_path / "problem.py").write_text(PROBLEM)
+    given: dict[str, Any] = {"file": tmp_path / "problem.py", "problem": tmp_path / "problem.py", "device": "cpu"}
+    with pytest.raises(ConfigError, match=f"^{name}: ") as refused:
+        tuner.verify(**{**given, name: value})
+    assert "\n" not in str(refused.value)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner import kernels, problem, template
+from tuner.api import checks
 from tuner.api.functions import arguments_of, as_expression, as_function
 from tuner.api.reference import Reference, read
 from tuner.api.result import Result, run
@@ -108,7 +109,19 @@ def kernel(
     inputs need not be given: `f` then has the sizes by place, size0_1 the second of the first input. Where the first
     parameter of `outputs` or `arguments` is named `model`, it is given the model, for its weights. Raises TunerError.
     """
-    source = Path(source)
+    source = checks.path("source", source)
+    is_symbol = isinstance(symbol, str) and re.fullmatch(r"[A-Za-z_]\w*", symbol, re.ASCII) is not None
+    checks.require(is_symbol, "symbol", "the name of a C function", symbol)
+    for role, function in {"inputs": inputs, "outputs": outputs, "arguments": arguments}.items():
+        if role != "inputs" or inputs is not None:
+            checks.function(role, function)
+    checks.named("knobs", knobs, "a mapping of names to choices")
+    for knob, choices in knobs.items():
+        checks.values(f"knobs[{knob!r}]", choices, "a list of choices")
+        checks.require(len(choices) > 0, f"knobs[{knob!r}]", "a list of choices", choices)
+    checks.named("constraints", {} if constraints is None else constraints, "a mapping of names to functions")
+    checks.require(isinstance(name, str), "name", "a lower-case identifier", name)
+    checks.values("init", init)
     if source.suffix not in (".cu", ".cpp") or not source.is_file():
         raise ConfigError(f"source: {source}: is not a .cu or a .cpp file")
     name = name or source.stem.lower()

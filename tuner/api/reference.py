@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tuner import problem
+from tuner.api import checks
 from tuner.api.functions import arguments_of, as_class, as_function
-from tuner.errors import ConfigError
+from tuner.errors import ConfigError, words_of
 
 _FIRST, _STEP = 61, 6  # sizes that a problem has by default, all different: 61, 67, 73, ...
 
@@ -101,7 +102,15 @@ def _sizes(inputs: Callable[..., Any]) -> dict[int, str]:
 
 def _made(inputs: Callable[..., Any]) -> tuple[list[tuple[int, ...]], tuple[str, ...], dict[int, str]]:
     """The shapes of the inputs, of sizes that all differ, the dtypes of the floating-point ones, and the sizes."""
+    import torch
+
     sizes = _sizes(inputs)
-    made = list(inputs(*sizes))
+    try:
+        made = inputs(*sizes)
+    except Exception as error:  # the caller's own code
+        said = " ".join(words_of(error).split())
+        raise ConfigError(f"inputs: of sizes {list(sizes)}: {type(error).__name__}: {said}") from error
+    is_list = isinstance(made, list | tuple) and all(isinstance(x, torch.Tensor) for x in made)
+    checks.require(is_list, "inputs", "to return a list of tensors", made)
     names = [str(x.dtype).removeprefix("torch.") for x in made if x.is_floating_point()]
     return [tuple(x.shape) for x in made], tuple(dict.fromkeys(names)), sizes

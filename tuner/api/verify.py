@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from tuner import backends
+from tuner.api import checks
 from tuner.backends import toolchain
 from tuner.errors import ConfigError, UnjudgeableError
 from tuner.execution import verdict
@@ -53,13 +54,21 @@ def verify(
     is. With `dtype` floating-point inputs are of it, and both models are cast to it. Raises TunerError for what the
     user can mend.
     """
-    file, problem = Path(file), Path(problem)
+    file, problem = checks.path("file", file), checks.path("problem", problem)
+    given = None if shapes is None else checks.shapes("shapes", shapes)
+    if init is not None:
+        checks.values("init", init)
+    checks.require(isinstance(device, str), "device", "a name such as cpu or cuda:0", device)
+    checks.positive("error_budget", error_budget)
+    checks.values("leaves", leaves, "a list of operators' names")
+    checks.require(all(isinstance(name, str) for name in leaves), "leaves", "a list of operators' names", leaves)
+    if say is not None:
+        checks.function("say", say)
     verdict.require_file(file)
     if precision not in get_args(Precision):
         raise ConfigError(f"precision: {precision!r} is not one of {', '.join(get_args(Precision))}")
     if dtype not in (None, *FLOATING):
         raise ConfigError(f"dtype: {dtype!r} is not one of {', '.join(FLOATING)}")
-    given = None if shapes is None else tuple(map(tuple, shapes))
     workload = resolve.stated_workload(problem, given, init, precision, toolchain.environment(), dtype)
     where = backends.resolve(device)
     try:
