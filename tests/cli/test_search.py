@@ -252,7 +252,8 @@ def test_a_problem_that_ends_its_process_is_one_line(project: Project) -> None:
     (project.root / "dies.py").write_text(dies)
     project.config.write_text(CONFIG + "problem: dies.py\ninit: [8]\nshapes: [[4, 8]]\n")
     code, _, err = project.run("search", "tiny.yaml")
-    assert code == 2 and "tiny.yaml: shapes: the worker exited with code 3" in err and "Traceback" not in err
+    assert code == 2 and "Traceback" not in err
+    assert f"tiny.yaml: shapes: {project.root / 'dies.py'}: the worker exited with code 3" in err
 
 
 def test_inputs_of_a_dtype_that_the_kernel_does_not_take_are_refused_before_the_search(project: Project) -> None:

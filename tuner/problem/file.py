@@ -53,7 +53,8 @@ def load(path: Path) -> Problem:
     try:
         module = execute(path, f"tuner_problem_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}")
     except BaseException as error:  # the user's own code: whatever it raises, the file is at fault
-        raise ProblemError(f"{place(path, error)}: {_said(error)}") from error
+        words = " ".join(words_of(error).split())
+        raise ProblemError(f"{place(path, error)}: {type(error).__name__}: {words}") from error
     for name in ("Model", "get_inputs", "get_init_inputs"):
         if not callable(getattr(module, name, None)):
             raise ProblemError(f"{path}: defines no {name}; a problem file has Model, get_inputs and get_init_inputs")
