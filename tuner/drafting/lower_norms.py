@@ -8,7 +8,6 @@ from tuner.drafting.operation import Lowered, Lowering, Operation
 from tuner.drafting.scalars import Scalar
 
 of = Scalar.of
-EPSILONS = {"float64": 2.0**-52}  # of an RMSNorm without one; the short dtypes are computed in float32, with its own
 
 
 def normalised(
@@ -61,7 +60,8 @@ def _layer_norm(op: Operation) -> Lowered:
 
 def _rms_norm(op: Operation) -> Lowered:
     builder, x, rank = op.builder, op.x, op.rank(op.x)
-    eps = op.get("eps", EPSILONS.get(op.dtype_of(x), 2.0**-23))
+    # The short dtypes are computed in float32, with its own.
+    eps = op.get("eps", 2.0**-52 if op.dtype_of(x) == "float64" else 2.0**-23)
     squares = builder.map(op.part("squares"), lambda a: of("square", a), x)
     axes = tuple(range(rank - len(op["normalized_shape"]), rank))
     mean = builder.reduce(op.part("moments"), "moments", squares, axes, "mean")

@@ -260,7 +260,7 @@ class Judge:
             elif written.loan is not None:
                 written.loan.renew(x)
             files.append(written.file)
-        self.suite.reference.backend.synchronize()
+        self.suite.reference.backend.synchronize()  # what is lent is whole before another process reads it
         return tuple(files)
 
     def _write(self, x: torch.Tensor) -> _Written:

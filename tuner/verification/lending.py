@@ -38,14 +38,16 @@ class Lender:
         self.free: list[Loan] = []
 
     def lend(self, x: torch.Tensor) -> Loan | None:
-        """A copy of x in memory that is shared; None where x is small or too large, or the device shares none."""
+        """A copy of x in memory that is shared; None where x is small or too large, or the device shares none.
+
+        It is whole once the device has been waited for.
+        """
         size = storage_of(x).nbytes
         if size < LEAST or is_large(size, self.backend):
             return None
         loan = self._free_of(size) or self._new(size)
         if loan is not None:
             loan.renew(x)
-            self.backend.synchronize()  # whole before another process reads it
         return loan
 
     def take_back(self, loan: Loan) -> None:
