@@ -56,3 +56,8 @@ def words_of(error: BaseException) -> str:
         return str(error).strip()
     except BaseException:
         return "its message cannot be read"
+
+
+def line_of(error: BaseException) -> str:
+    """An exception's type and all of its words, folded into one line."""
+    return ": ".join(filter(None, (type(error).__name__, " ".join(words_of(error).split()))))

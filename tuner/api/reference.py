@@ -11,7 +11,7 @@ from typing import Any
 from tuner import problem
 from tuner.api import checks
 from tuner.api.functions import arguments_of, as_class, as_function
-from tuner.errors import ConfigError, words_of
+from tuner.errors import ConfigError, line_of
 
 _FIRST, _STEP = 61, 6  # sizes that a problem has by default, all different: 61, 67, 73, ...
 
@@ -108,8 +108,7 @@ def _made(inputs: Callable[..., Any]) -> tuple[list[tuple[int, ...]], tuple[str,
     try:
         made = inputs(*sizes)
     except Exception as error:  # the caller's own code
-        said = " ".join(words_of(error).split())
-        raise ConfigError(f"inputs: of sizes {list(sizes)}: {type(error).__name__}: {said}") from error
+        raise ConfigError(f"inputs: of sizes {list(sizes)}: {line_of(error)}") from error
     is_list = isinstance(made, list | tuple) and all(isinstance(x, torch.Tensor) for x in made)
     checks.require(is_list, "inputs", "to return a list of tensors", made)
     names = [str(x.dtype).removeprefix("torch.") for x in made if x.is_floating_point()]

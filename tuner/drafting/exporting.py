@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tuner import problem
-from tuner.errors import ProblemError, words_of
+from tuner.errors import ProblemError, line_of
 from tuner.problem import Problem
 from tuner.records import Workload
 
@@ -113,8 +113,7 @@ def _flat(values: Any) -> Iterator[Any]:
 
 
 def _reason(error: Exception) -> str:
-    name, text = type(error).__name__, " ".join(words_of(error).split())
-    if "DataDependent" in name or "data-dependent" in text or "Data-dependent" in text:
+    line = line_of(error)
+    if any(word in line for word in ("DataDependent", "data-dependent", "Data-dependent")):
         return f"forward goes one way or another {BY_VALUES}"
-    first = text.split(". ")[0][:200]
-    return f"forward cannot be exported: {name}: {first}"
+    return f"forward cannot be exported: {line.split('. ')[0][:200]}"

@@ -23,13 +23,13 @@ from tuner.drafting.region import Builder, Kernel, Result
 from tuner.drafting.terms import Terms
 from tuner.errors import TemplateError
 
-FLOATING = ("float32", "float16", "bfloat16")
+COMPUTED_IN_FLOAT32 = ("float32", "float16", "bfloat16")
 
 
 def floating(graph: Graph) -> tuple[str, ...]:
     """The dtypes of which kernels of a graph are: float64 alone where its first floating-point tensor is of that."""
     given = [n.dtype for kind in (Input, Parameter) for n in graph.nodes if isinstance(n, kind) and "float" in n.dtype]
-    return ("float64",) if given[:1] == ["float64"] else FLOATING
+    return ("float64",) if given[:1] == ["float64"] else COMPUTED_IN_FLOAT32
 
 
 @dataclass(frozen=True)

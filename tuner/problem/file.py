@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from tuner.errors import DeviceFailed, ProblemError, words_of
+from tuner.errors import DeviceFailed, ProblemError, line_of, words_of
 from tuner.problem.results import a, tensors_of
 from tuner.records import FLOATING, TensorSpec, Workload
 
@@ -53,8 +53,7 @@ def load(path: Path) -> Problem:
     try:
         module = execute(path, f"tuner_problem_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}")
     except BaseException as error:  # the user's own code: whatever it raises, the file is at fault
-        words = " ".join(words_of(error).split())
-        raise ProblemError(f"{place(path, error)}: {type(error).__name__}: {words}") from error
+        raise ProblemError(f"{place(path, error)}: {line_of(error)}") from error
     for name in ("Model", "get_inputs", "get_init_inputs"):
         if not callable(getattr(module, name, None)):
             raise ProblemError(f"{path}: defines no {name}; a problem file has Model, get_inputs and get_init_inputs")
