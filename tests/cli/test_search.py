@@ -268,9 +268,10 @@ def test_inputs_of_a_dtype_that_the_kernel_does_not_take_are_refused_before_the_
 
 
 @pytest.mark.slow
-def test_a_problem_that_cannot_be_judged_is_exit_code_3(project: Project) -> None:
+@pytest.mark.parametrize("forward", ["0 * x", "0 * x + 0.75"])
+def test_a_problem_that_cannot_be_judged_is_exit_code_3(project: Project, forward: str) -> None:
     path = project.template / "problem.py"
-    path.write_text(path.read_text().replace("return x", "return 0 * x"))
+    path.write_text(path.read_text().replace("return x", f"return {forward}"))
     code, _, err = project.run("search", "tiny.yaml")
     assert (code, err.count("\n")) == (3, 1) and err.startswith("tuner: cannot be judged: ") and str(path) in err
     assert project.trials() == []

@@ -237,6 +237,13 @@ def test_what_cannot_be_drafted_is_refused_in_a_line(forward: str, layer: str, w
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("forward", ["return torch.ones_like(x) * 3", "return self.layer.bias.expand(len(x), -1) * 2"])
+def test_what_no_input_changes_cannot_be_judged(forward: str, tmp_path: Path) -> None:
+    loaded = write_problem(tmp_path, forward, layer="nn.Linear(8, 4)")
+    with pytest.raises(UnjudgeableError, match="its result does not depend on its inputs"):
+        trace(loaded, problem.default_workload(loaded))
+
+
 def test_what_is_random_cannot_be_judged(tmp_path: Path) -> None:
     loaded = write_problem(tmp_path, "return F.dropout(x)")
     with pytest.raises(UnjudgeableError, match="dropout is random"):

@@ -9,8 +9,8 @@ import pytest
 import torch
 from helpers.problems import make_reference
 
-from tuner.errors import UnjudgeableError
-from tuner.verification.preconditions import Batch, find_batch, find_mean
+from tuner.errors import ProblemError, UnjudgeableError
+from tuner.verification.preconditions import Batch, depends_on_values, find_batch, find_mean
 
 Forward = Callable[..., torch.Tensor | tuple[torch.Tensor, ...]]
 
@@ -70,6 +70,43 @@ def test_a_mean_over_samples_is_proved(forward: Forward, found: tuple[int, ...] 
         return list(result) if isinstance(result, tuple) else [result]
 
     assert find_mean(oracle, [X.double()]) == found
+
+
+@pytest.mark.parametrize(
+    ("forward", "inputs", "depends"),
+    [
+        (lambda x: x * 0 + 0.75, (X,), False),
+        (lambda x: torch.softmax(x.mean(1, keepdim=True), 1), (X,), False),
+        (lambda x: (x[:, :1].argmax(1), torch.ones_like(x)), (X,), False),
+        (lambda x: (torch.ones_like(x), x), (X,), True),
+        (lambda x: x.mean(), (X,), True),
+        (lambda x: torch.cosine_similarity(x.flatten(), x.flatten().square(), 0), (X,), True),
+        (lambda x: (x > 0).all(), (X,), True),
+        (lambda x: x.isnan(), (X,), True),
+        (lambda x: x.isinf().sum(), (X,), True),
+        (lambda x: torch.where(x > 0.5, x, 1e30), (X,), True),
+        (lambda i: torch.eye(4)[i], (torch.arange(4),), True),
+        (lambda i: i * 0, (torch.ones(4).long(),), True),  # no other values can be had
+        (lambda x: x / 0, (X,), True),  # nowhere finite
+    ],
+)
+def test_a_result_depends_on_values_or_does_not(
+    forward: Forward, inputs: tuple[torch.Tensor, ...], depends: bool
+) -> None:
+    def oracle(given: list[torch.Tensor]) -> list[torch.Tensor]:
+        result = forward(*given)
+        return list(result) if isinstance(result, tuple) else [result]
+
+    assert depends_on_values(oracle, [x.double() if x.is_floating_point() else x for x in inputs]) is depends
+
+
+def test_values_that_a_reference_refuses_tell_nothing() -> None:
+    def oracle(given: list[torch.Tensor]) -> list[torch.Tensor]:
+        if not torch.equal(given[0], X):
+            raise ProblemError("none of its own")
+        return [torch.zeros(4)]
+
+    assert depends_on_values(oracle, [X])
 
 
 def test_only_inputs_with_samples_are_changed() -> None:

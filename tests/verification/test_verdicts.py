@@ -28,7 +28,6 @@ class Kind:
 
 
 KINDS = {
-    "softmax over size 1": Kind("return self.layer(x).softmax(1)", {"layer": "nn.Linear(8, 1)"}),
     "sign": Kind("return self.layer(x).sign()", {"layer": "nn.Linear(8, 4)"}),
     "argmax": Kind("return x.argmax(1)"),
     "cross-entropy": Kind(
@@ -206,11 +205,23 @@ def test_a_reference_that_is_nowhere_finite_cannot_be_judged(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "forward", ["return F.gelu(x - x.amax(1, keepdim=True)).clamp(0, 0)", "return x[:, :1].argmax(1)"]
+    ("forward", "layer"),
+    [
+        ("return F.gelu(x - x.amax(1, keepdim=True)).clamp(0, 0)", ""),
+        ("return x[:, :1].argmax(1)", ""),
+        ("return torch.softmax(self.layer(x), 1)", "nn.Linear(8, 1)"),
+        ("return torch.full_like(x, 0.75)", ""),
+        ("return self.layer.bias.expand(x.shape[0], -1)", "nn.Linear(8, 4)"),
+    ],
 )
-def test_a_result_that_is_always_zero_cannot_be_judged(tmp_path: Path, forward: str) -> None:
-    with pytest.raises(UnjudgeableError, match="its result is zero whatever its inputs"):
-        make_suite(tmp_path, forward)
+def test_a_result_that_no_input_changes_cannot_be_judged(tmp_path: Path, forward: str, layer: str) -> None:
+    with pytest.raises(UnjudgeableError, match="its result does not depend on its inputs"):
+        make_suite(tmp_path, forward, layer=layer)
+
+
+def test_a_constant_beside_statistics_that_are_kept_is_judged(tmp_path: Path) -> None:
+    suite = make_suite(tmp_path, "return torch.ones_like(self.layer(x))", layer="nn.BatchNorm1d(8)")
+    assert failures(suite, honest(suite)) == {}
 
 
 def test_the_other_mode_may_be_refused(tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from tuner.drafting import lower
 from tuner.drafting.exporting import export
-from tuner.drafting.graph import Graph
+from tuner.drafting.graph import Graph, Input
 from tuner.errors import ProblemError, UnjudgeableError
 from tuner.problem import Problem
 from tuner.records import Workload
+from tuner.verification.preconditions import INDEPENDENT
 
 if TYPE_CHECKING:
     import torch
@@ -33,9 +34,22 @@ class Trace:
 def trace(problem: Problem, workload: Workload) -> Graph:
     """What the reference computes, for `workload`, in the mode that its constructor leaves it in.
 
-    Raises UnjudgeableError where that is random, ProblemError where it depends on values or is no tensor.
+    Raises UnjudgeableError where that is random or depends on no input, ProblemError where it depends on values or is
+    no tensor.
     """
-    return traced(problem, workload).lowered.graph
+    graph = traced(problem, workload).lowered.graph
+    if not _reads_inputs(graph):
+        raise UnjudgeableError(f"{problem.path}: {INDEPENDENT}")
+    return graph
+
+
+def _reads_inputs(graph: Graph) -> bool:
+    """Whether the value of an input is on the way to anything that the graph gives."""
+    wanted = {ref.node for ref in (*graph.outputs, *(ref for _, ref in graph.updates))}
+    for node in reversed(graph.nodes):
+        if node.name in wanted:
+            wanted.update(ref.node for ref in node.refs)
+    return any(isinstance(node, Input) and node.name in wanted for node in graph.nodes)
 
 
 def traced(problem: Problem, workload: Workload) -> Trace:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from tuner.errors import ProblemError
 from tuner.records import TensorSpec, Workload
 from tuner.verification.answers import Answer
 from tuner.verification.criterion import largest_finite
@@ -16,6 +17,11 @@ from tuner.verification.parameters import Tensors
 NEAR = 1e-4  # two runs of a reference that is not random differ by less of the largest result
 PROVING_SAMPLES = 8  # a batch is proved on this many samples, or on as many as there are
 SAME = 1e-9  # in float64, relative to the largest result: what another order of summation may change
+
+INDEPENDENT = (
+    "its result does not depend on its inputs, so that a kernel that computes it cannot be told from one that "
+    "computes nothing"
+)
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,50 @@ def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
     if not a.is_floating_point():
         return torch.equal(a, b)
     return torch.allclose(a, b, rtol=0.0, atol=SAME * largest_finite(b), equal_nan=True)
+
+
+def depends_on_values(oracle: Callable[[Tensors], Tensors], inputs: Tensors) -> bool:
+    """Whether the float64 results of a reference change with the values of its inputs.
+
+    Taken for granted where no other values can be had, or the results are finite for none of them.
+    """
+    whole = oracle(inputs)
+    tried = 0
+    for others in _other_values(inputs):
+        if all(same_bits(x, y) for x, y in zip(inputs, others, strict=True)):
+            continue
+        try:
+            results = oracle(others)
+        except ProblemError:  # it refuses values that are none of its own
+            continue
+        if all(bool(y.isfinite().all()) for y in (*whole, *results)):
+            tried += 1
+            if not all(_same_elements(y, z) for y, z in zip(whole, results, strict=True)):
+                return True
+    return tried == 0
+
+
+def _other_values(inputs: Tensors) -> Iterator[Tensors]:
+    """The inputs with other values: in the problem's own ranges first, beyond them where these change nothing."""
+    yield [x.flatten().roll(number + 1).view_as(x) for number, x in enumerate(inputs)]
+    changes: list[Callable[[torch.Tensor], torch.Tensor]] = [
+        lambda x: x / 2, lambda x: x * 8 + 2, torch.neg, torch.zeros_like, _with_extremes,
+    ]  # fmt: skip
+    for change in changes:
+        yield [change(x) if x.is_floating_point() else x for x in inputs]
+
+
+def _with_extremes(x: torch.Tensor) -> torch.Tensor:
+    """The elements, the first of them infinite and the last NaN: some functions ask for nothing else."""
+    flat = x.flatten().clone()
+    flat[:1], flat[1:][-1:] = torch.inf, torch.nan
+    return flat.view_as(x)
+
+
+def _same_elements(a: torch.Tensor, b: torch.Tensor) -> bool:
+    if a.shape != b.shape or not a.is_floating_point():
+        return torch.equal(a, b)
+    return torch.allclose(a, b, rtol=SAME, atol=0.0)
 
 
 def same_answers(one: Answer, other: Answer) -> bool:

@@ -35,7 +35,15 @@ from tuner.verification.parameters import (
     main_parameters,
 )
 from tuner.verification.pieces import SHARE, Footprint, Sizes
-from tuner.verification.preconditions import Batch, find_batch, find_mean, nearly_same, same_answers
+from tuner.verification.preconditions import (
+    INDEPENDENT,
+    Batch,
+    depends_on_values,
+    find_batch,
+    find_mean,
+    nearly_same,
+    same_answers,
+)
 from tuner.verification.tf32 import CONVOLUTIONS, round_to_tf32, rounded_operands, tf32_flags
 
 EXAMPLE_SAMPLES = 2  # where a reference is only looked at
@@ -95,6 +103,12 @@ class Reference:
             raise UnjudgeableError(
                 f"{self.problem.path}: the reference is random (two runs in {mode} mode differ): nothing can be judged"
             )
+
+    def require_dependent(self) -> None:
+        """Raise UnjudgeableError when results and buffers are the same whatever the values of the inputs are."""
+        one = self.smaller if self.is_large and self.batch is None else self
+        if not depends_on_values(lambda inputs: one.oracle(one.affine_state, inputs).everything(), one.example):
+            raise UnjudgeableError(f"{self.problem.path}: {INDEPENDENT}")
 
     @functools.cached_property
     def affine_state(self) -> State:
