@@ -19,7 +19,7 @@ from tuner.drafting.tracer import Traced
 from tuner.drafting.write import draft
 from tuner.space import Point
 from tuner.template import render
-from tuner.verification.operators import Operators, fallbacks, own_work
+from tuner.verification.operators import Everywhere, Operators, both, fallbacks, own_work
 
 Pair = tuple[torch.nn.Module, torch.nn.Module]
 Drafted = Callable[..., Pair]  # the fixture `drafted`
@@ -178,6 +178,28 @@ def test_attention_may_be_computed_by_what_it_is_left_to(
         new(x)
     leaves = template.load(tmp_path / "drafted").variant("fused_cpu").leaves
     assert own_work(fallbacks(seen.work, 1), leaves).ok
+
+
+@pytest.mark.parametrize(
+    ("forward", "layer"),
+    [
+        ("torch.fft.irfft(torch.fft.fft(x).abs()) + 1", ""),
+        ("F.pad(x, (2, 3), mode='reflect') * 2", ""),
+        ("torch.cdist(x, x) * 2", ""),
+        ("self.layer(x)[0] * 2", "nn.LSTM(32, 8, batch_first=True)"),
+        ("self.layer(x)[0] * 2", "nn.GRU(32, 8)"),
+    ],
+)
+def test_what_an_operator_calls_is_left_to_pytorch_with_it(
+    drafted: Drafted, tmp_path: Path, forward: str, layer: str
+) -> None:
+    pair = drafted(forward, layer=layer, inputs="torch.randn(2, 32, 32)")
+    x = torch.randn(2, 32, 32)
+    assert same(pair, x)
+    with torch.no_grad(), Operators() as seen, Everywhere() as traced:
+        pair[1](x)
+    leaves = template.load(tmp_path / "drafted").variant("fused_cpu").leaves
+    assert own_work(fallbacks(both(seen.work, traced.work), x.numel()), leaves).ok
 
 
 @pytest.mark.parametrize("shape", [(), (1, 1)])

@@ -141,6 +141,22 @@ def test_modules(layer: str, forward: str, inputs: str, traced: Callable[..., Gr
     assert left_to_pytorch(graph) == []
 
 
+@pytest.mark.parametrize(
+    ("forward", "left"),
+    [
+        ("torch.fft.fft(x).abs() * 2", ["fft_fft.default", "abs.default"]),
+        (
+            "torch.fft.irfft(torch.fft.rfft(x * 2) * 0.5).relu()",
+            ["fft_rfft.default", "mul.Tensor", "fft_irfft.default"],
+        ),
+        ("torch.complex(x, x * x).angle().tanh()", ["complex.default", "angle.default"]),
+    ],
+)
+def test_complex_numbers_are_left_to_pytorch(forward: str, left: list[str], traced: Callable[..., Graph]) -> None:
+    graph = traced(f"return {forward}", inputs="torch.randn(16, 8)")
+    assert left_to_pytorch(graph) == left
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_cross_entropy_of_classes(reduction: str, traced: Callable[..., Graph]) -> None:
     graph = traced(

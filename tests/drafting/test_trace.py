@@ -214,6 +214,20 @@ def test_sizes_are_halved_as_often_as_the_model_takes_it(tmp_path: Path) -> None
     assert found.workload is not None and found.workload.shapes == ((5, 2, 64, 64),)
 
 
+def test_inputs_are_those_that_the_model_takes(traced: Trace) -> None:
+    traced("return F.binary_cross_entropy(x, x * x, reduction='none')")
+
+
+def test_a_buffer_that_no_state_dict_has_is_one_all_the_same(tmp_path: Path) -> None:
+    forward = "return x * self.layer.kept"
+    layer = "nn.Identity()\n        self.layer.register_buffer('kept', torch.rand(8), persistent=False)"
+    loaded = write_problem(tmp_path, forward, layer=layer)
+    workload = problem.default_workload(loaded)
+    graph = trace(loaded, workload)
+    assert graph["layer_kept"] == Parameter("layer_kept", (8,), "float32", path="layer.kept", is_buffer=True)
+    assert compare(loaded, workload, graph).differing == ()
+
+
 # ---- what is refused ---------------------------------------------------------------------------------
 
 
@@ -227,6 +241,8 @@ def test_sizes_are_halved_as_often_as_the_model_takes_it(tmp_path: Path) -> None
         ("return torch.unique(x), x", "", "problem.py:12: what unique2 gives is one number or size or another by the"),
         ("return x.sum().item()", "", "returned a float, not a plain tensor"),
         ("x += 1\nreturn x", "", "forward changes its input x in place"),
+        ("return (x * 1j).imag", "", "problem.py:12: a complex number cannot be drafted; make it a tensor in the"),
+        ("return self.layer(x)[0]", "nn.LSTM(8, 4, 2, dropout=0.5)", "problem.py:12: layer: lstm is random"),
     ],
 )
 def test_what_cannot_be_drafted_is_refused_in_a_line(forward: str, layer: str, words: str, tmp_path: Path) -> None:

@@ -65,6 +65,11 @@ KINDS = {
     "0-d": Kind("return x * 2", {"inputs": "torch.rand(())"}),
     "an expanded input": Kind("return x + 1", {"inputs": "torch.rand(1, 8).expand(16, 8)"}),
     "a constant made in the forward": Kind("return x @ torch.ones(8, 4)"),
+    "probabilities alone": Kind(
+        "return F.binary_cross_entropy(x, t)",
+        {"arguments": "x, t", "inputs": "torch.rand(16, 8), torch.rand(16, 8)"},
+    ),
+    "memory in order alone": Kind("return torch.view_as_complex(x.view(-1, 2)).abs()"),
     "truth values": Kind("return x > 0.5"),
 }
 

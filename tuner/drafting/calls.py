@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from tuner.drafting.graph import Graph, Library, Map, Node, Parameter, Product, Reduce, Ref, View
 from tuner.drafting.scalars import Scalar
@@ -29,6 +29,10 @@ WITHIN = {
         "_scaled_dot_product_flash_attention_for_cpu", "_fused_sdp_choice", "_safe_softmax", "_softmax", "logical_not",
         "masked_fill", "mul", "scalar_tensor", "tril", "where",
     ),
+    "cdist": ("_euclidean_dist",),
+    "lstm": ("mkldnn_rnn_layer", "_cudnn_rnn", "_thnn_fused_lstm_cell"),
+    "gru": ("_cudnn_rnn", "_thnn_fused_gru_cell"),
+    **dict.fromkeys(("rnn_tanh", "rnn_relu"), ("_cudnn_rnn",)),
 }  # fmt: skip
 SPECIAL = {"relu": "torch.relu", "gelu": "torch.nn.functional.gelu", "silu": "torch.nn.functional.silu"}
 
@@ -153,9 +157,10 @@ def left(node: Node) -> list[str]:
     return []
 
 
-def with_inner(leaves: Sequence[str]) -> list[str]:
-    """The operators that are left to PyTorch, and those that it computes these by."""
-    return [name for leaf in leaves for name in (leaf, *WITHIN.get(leaf, ()))]
+def within(node: Node) -> list[str]:
+    """Names of the operators that PyTorch computes by what a call leaves to it."""
+    inner = node.inner if isinstance(node, Library) else ()
+    return [*inner, *(name for leaf in left(node) for name in WITHIN.get(leaf, ()))]
 
 
 def counted(graph: Graph, path: str, ref: Ref) -> float | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tuner.drafting.graph import Constant, Graph, Node, Ref, View
+from tuner.drafting.graph import Constant, Graph, Library, Node, Ref, View
 from tuner.drafting.interpret import doubled, interpret
 from tuner.drafting.trace import Trace, traced
 from tuner.errors import ProblemError
@@ -140,6 +141,8 @@ def _sizeless(graph: Graph) -> list[Node]:
             return replace(node, shape=(), starts=(), batch=False)
         if isinstance(node, Constant) and node.is_position:
             return replace(node, shape=(), call="")
+        if isinstance(node, Library):
+            return replace(node, shape=(), inner=())
         return replace(node, shape=())
 
     return [sizeless(node) for node in graph.nodes]
@@ -148,8 +151,10 @@ def _sizeless(graph: Graph) -> list[Node]:
 def _differing(problem: Problem, workload: Workload, found: Trace) -> Iterator[str]:
     reference = Reference(problem, workload, "cpu", SEED, 1.0)
     state, graph = reference.affine_state, found.lowered.graph
+    held = {name: doubled(x).clone() for name, x in _attributes(reference.double)} | {
+        name: doubled(x) for name, x in state.items()
+    }
     inputs, oracle = _answered(reference, state)
-    held = {name: doubled(x) for name, x in (*_attributes(reference.double), *state.items())}
     values = interpret(graph, held, inputs)
     for name, (ref, exact) in _inner(found, values, held, inputs).items():
         if (line := _difference(values[ref], exact)) is not None:
@@ -163,16 +168,19 @@ def _differing(problem: Problem, workload: Workload, found: Trace) -> Iterator[s
 
 
 def _answered(reference: Reference, state: dict[str, Tensor]) -> tuple[list[Tensor], Answer]:
-    """Inputs of both signs, or positive ones where the model makes NaN of those, and the model's answer."""
+    """Inputs of both signs, or positive ones where the model refuses those or makes NaN, and the model's answer."""
     import torch
 
-    for signed in (True, False):
+    def of(signed: bool) -> tuple[list[Tensor], Answer]:
         rng = torch.Generator().manual_seed(SEED)
         inputs = [_drawn(spec, signed, rng) for spec in reference.workload.inputs]
-        answer = reference.oracle(state, inputs)
+        return inputs, reference.oracle(state, inputs)
+
+    with contextlib.suppress(ProblemError):
+        inputs, answer = of(signed=True)
         if not any(bool(torch.isnan(x).any()) for x in answer.tensors):
-            break
-    return inputs, answer
+            return inputs, answer
+    return of(signed=False)
 
 
 def _drawn(spec: TensorSpec, signed: bool, rng: torch.Generator) -> Tensor:
@@ -187,11 +195,11 @@ def _drawn(spec: TensorSpec, signed: bool, rng: torch.Generator) -> Tensor:
 
 
 def _attributes(model: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Tensors that modules hold beside parameters and buffers."""
+    """Tensors that modules hold beside what a state_dict has, which a forward may change."""
     import torch
 
     for path, module in model.named_modules():
-        for name, value in vars(module).items():
+        for name, value in (*vars(module).items(), *module.named_buffers(recurse=False)):
             if isinstance(value, torch.Tensor):
                 yield f"{path}.{name}".lstrip("."), value
 
@@ -268,7 +276,7 @@ def _difference(mine: Tensor, exact: Tensor) -> str | None:
 
     if mine.shape != exact.shape:
         return f"shape {list(mine.shape)} where the model has {list(exact.shape)}"
-    a, b = mine.double(), exact.double()
+    a, b = (torch.view_as_real(x).double() if x.is_complex() else x.double() for x in (mine, exact))
     same = (a == b) | (torch.isnan(a) & torch.isnan(b))
     if bool(same.all()):
         return None

@@ -241,12 +241,14 @@ class Library(Node):
 
     `arguments` are its positional ones: Ref, numbers, truth values, texts (one that begins with "torch." is a name of
     torch's), None, or tuples of them; `keywords` those that can only be named. `result` k picks the k-th of several.
+    `inner` are the operators that it calls, where it only calls others.
     """
 
     operator: str
     arguments: tuple[object, ...]
     result: int | None = None
     keywords: tuple[tuple[str, object], ...] = ()
+    inner: tuple[str, ...] = ()
 
     @property
     def refs(self) -> tuple[Ref, ...]:

@@ -26,6 +26,7 @@ from tuner.drafting.exporting import BY_VALUES
 from tuner.drafting.graph import Constant, Graph, Input, Library, Parameter, Ref
 from tuner.drafting.operation import Lowering, Operation
 from tuner.drafting.simplify import simplified
+from tuner.verification.operators import Operators
 
 if TYPE_CHECKING:
     from torch import fx
@@ -123,7 +124,7 @@ class _Walk:
         tensor = self.program.constants[path]
         if not isinstance(tensor, torch.Tensor) or tensor.device.type == "meta":
             raise Refused(node, "a tensor made of values in forward cannot be read; make it in the constructor")
-        if tensor.numel() == 1:
+        if tensor.numel() == 1 and not tensor.is_complex():
             return Full(float(tensor.item()), shape, dtype)
         call = f"torch.tensor({tensor.tolist()}, dtype=torch.{dtype})"
         return self.builder.add(Constant(identifier(path), shape, dtype, call=call))
@@ -145,6 +146,8 @@ class _Walk:
         if _is_by_values(node.meta["val"]):
             name = node.target.__name__.partition(".")[0].strip("_")
             raise Refused(node, f"what {name} gives is one number or size or another {BY_VALUES}")
+        if any(isinstance(one, complex) for one in (*node.args, *node.kwargs.values())):
+            raise Refused(node, "a complex number cannot be drafted; make it a tensor in the constructor")
         op = self._operation(node)
         if torch.Tag.nondeterministic_seeded in node.target.tags and not _is_harmless(op):
             raise Random(node, f"{op.operator.removeprefix('native_')} is random: nothing can be judged")
@@ -153,11 +156,15 @@ class _Walk:
             if folded is not None:
                 return self.builder.add(Constant(op.name, op.shape, op.dtype, call=folded))
         self.builder.origin = module_path(node)
-        found = lower_losses.batch_mean(op) or (TABLE[op.operator](op) if op.operator in TABLE else None)
+        found = None if _is_complex(op) else self._lowered(op)
         if found is None:
             self.left[node.target] = None
             found = self._library(op, node)
         return found
+
+    @staticmethod
+    def _lowered(op: Operation) -> Any:
+        return lower_losses.batch_mean(op) or (TABLE[op.operator](op) if op.operator in TABLE else None)
 
     def _operation(self, node: fx.Node) -> Operation:
         arguments = {}
@@ -211,12 +218,12 @@ class _Walk:
         ]
         while positional and positional[-1] is None and schema[len(positional) - 1].has_default_value():
             positional.pop()
-        several = isinstance(node.meta["val"], tuple | list)
+        several, inner = isinstance(node.meta["val"], tuple | list), _inner(node)
         made = tuple(
             self.builder.add(
                 Library(
                     op.name, shape, dtype, operator=f"{op.operator}.{op.overload}", arguments=tuple(positional),
-                    keywords=tuple(keywords), result=number if several else None,
+                    keywords=tuple(keywords), result=number if several else None, inner=inner,
                 ),
                 bool(shape),
             )
@@ -296,10 +303,28 @@ def _is_counter(node: fx.Node) -> bool:
     return node.target.__name__ == "add.Tensor" and "num_batches_tracked" in str(node.args[0])  # type: ignore[union-attr]
 
 
+def _inner(node: fx.Node) -> tuple[str, ...]:
+    """The operators whose work an operator is that only calls others; none for one with a kernel of its own."""
+    import torch
+    from torch import fx
+
+    arguments, keywords = fx.map_arg((node.args, dict(node.kwargs)), lambda one: one.meta["val"])
+    with torch.no_grad(), Operators() as called:
+        node.target(*arguments, **keywords)  # type: ignore[operator]
+    own = node.target.__name__.split(".")[0]  # type: ignore[union-attr]
+    return tuple(sorted(name for name in called.work if name != own))
+
+
 def _is_harmless(op: Operation) -> bool:
     """Whether an operator that draws numbers draws none here: nothing is dropped, or all."""
-    share = op.get("dropout_p", op.get("p"))
+    share = op.get("dropout_p", op.get("dropout", op.get("p")))
     return share == 0 or op.get("train", op.get("training", True)) is False or (share == 1 and "dropout" in op.operator)
+
+
+def _is_complex(op: Operation) -> bool:
+    """Whether an operation is on complex numbers, or makes some: no kernel has elements of that kind."""
+    given = [op.dtype_of(value) for value in _tensors(list(op.arguments.values()))]
+    return any(dtype.startswith("complex") for dtype in (*op.dtypes, *given))
 
 
 def _made_of_constants(op: Operation) -> bool:

@@ -114,11 +114,12 @@ class _Writer:
     def draft(self, problem: str) -> Draft:
         main = self.parts[0]
         leaves = sorted({name for call in main.plan.calls for name in calls.left(call.node)})
+        within = sorted({name for call in main.plan.calls for name in calls.within(call.node)}.difference(leaves))
         variants = [(part, variant) for part in self.parts for variant in part.variants()]
         every = [variant for _, variant in variants]
         files = {
             "model_new.py": model_new_text(problem, self.workload),
-            "template.py": template_text(self.name, every, self.dtype, calls.with_inner(leaves)),
+            "template.py": template_text(self.name, every, self.dtype, [*leaves, *within]),
         }
         for part in self.parts:
             if part.functors:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 
 from tuner import problem
+from tuner.errors import ProblemError
 from tuner.problem import sizes
 from tuner.records import CaseResult, Workload
 from tuner.verification import in_pieces
@@ -22,6 +23,7 @@ from tuner.verification.reference import Reference
 
 FEW = 8  # with fewer results than this, the reference's error is the largest of several draws
 FEW_OF_LARGE = 3  # the same where every draw takes long
+NOT_TAKEN = "not judged: the reference does not take it"
 USELESS = 1e-2  # a reference with this error, relative to the largest result, proves nothing
 
 
@@ -88,9 +90,11 @@ class Draw:
 
         Where the result is a few numbers, the reference's error on them is that of several draws.
         """
-        found = within_domain(self.case(name, self.plain, values))
+
+        found = taken(name, lambda: within_domain(self.case(name, self.plain, values)))
         if isinstance(found, CaseResult):
-            found = within_domain(self.case(name, self.plain, lambda *given: (values(*given)[0], self.plain)))
+            values = _of_state(values)
+            found = within_domain(self.case(name, self.plain, values))
         if isinstance(found, CaseResult):
             return found
         return judgeable(self._of_several(found, lambda: self.case(name, self.moved(), values)), math.inf)
@@ -112,6 +116,11 @@ class Draw:
         own = [max(part.reference_error for part in parts) for parts in zip(*drawn, strict=True)]
         allowed = [max(part.allowed for part in parts) for parts in zip(*drawn, strict=True)]
         return dataclasses.replace(case, expected=case.expected.with_errors(own, allowed))
+
+
+def _of_state(values: Values) -> Values:
+    """The parameter values alone, with inputs as they are."""
+    return lambda reference, inputs, rng: (values(reference, inputs, rng)[0], inputs)
 
 
 def conditioned(case: Case) -> Case:
@@ -137,6 +146,14 @@ def _rounded_mean(norm: Norm) -> torch.Tensor:
     """Normalisation whose mean is off by one rounding to float32."""
     mean = norm.mean()
     return norm.finish(mean * (1 + torch.finfo(torch.float32).eps), norm.variance(mean))
+
+
+def taken(name: str, make: Callable[[], Case | CaseResult]) -> Case | CaseResult:
+    """The case; where the reference refuses its values or layout, a result that says so."""
+    try:
+        return make()
+    except ProblemError:
+        return CaseResult(name=name, ok=True, detail=NOT_TAKEN)
 
 
 def within_domain(case: Case) -> Case | CaseResult:

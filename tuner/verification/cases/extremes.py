@@ -10,7 +10,7 @@ import torch
 
 from tuner.records import CaseResult
 from tuner.verification.cases.case import Case, winner_case
-from tuner.verification.cases.draw import Draw, conditioned, judgeable, within_domain
+from tuner.verification.cases.draw import Draw, conditioned, judgeable, taken, within_domain
 from tuner.verification.parameters import Tensors
 
 MAGNITUDES = (1e18, 1e15, 1e12, 1e9, 1e6, 1e3)  # the first at which the reference is right is judged
@@ -55,7 +55,7 @@ def magnitude(draw: Draw) -> Iterator[Case | CaseResult]:
 
 def _tried(draw: Draw, name: str, inputs: Tensors) -> Case | CaseResult:
     """The case of values that may be beyond the problem's domain, and beyond what the reference bears."""
-    found = within_domain(draw.case(name, inputs))
+    found = taken(name, lambda: within_domain(draw.case(name, inputs)))
     return judgeable(conditioned(found)) if isinstance(found, Case) else found
 
 
@@ -63,7 +63,11 @@ def _tried(draw: Draw, name: str, inputs: Tensors) -> Case | CaseResult:
 def not_finite(draw: Draw) -> Iterator[Case | CaseResult]:
     """G: one element of one sample, which leaves the other samples as they are."""
     for name, value in (("G NaN in one sample", math.nan), ("G Inf in one sample", math.inf)):
-        yield judgeable(draw.case(name, _with_one(draw, value)))
+        yield _with(draw, name, value)
+
+
+def _with(draw: Draw, name: str, value: float) -> Case | CaseResult:
+    return taken(name, lambda: judgeable(draw.case(name, _with_one(draw, value))))
 
 
 def _with_one(draw: Draw, value: float) -> Tensors:
@@ -84,7 +88,7 @@ def other_signs(draw: Draw) -> Iterator[Case | CaseResult]:
     yield _tried(draw, "J negated", floats(draw.moved(), torch.neg))
     yield _tried(draw, "J large and negative", floats(draw.moved(), lambda x: -_spread(draw, x).to(x)))
     yield _tried(draw, "J large, of both signs", floats(draw.moved(), lambda x: _signed(draw, _spread(draw, x)).to(x)))
-    yield judgeable(draw.case("J -Inf in one sample", _with_one(draw, -math.inf)))
+    yield _with(draw, "J -Inf in one sample", -math.inf)
 
 
 def _spread(draw: Draw, x: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch
 
 from tuner.records import CaseResult
 from tuner.verification.cases.case import Case, winner_case
-from tuner.verification.cases.draw import Draw, judgeable
+from tuner.verification.cases.draw import Draw, judgeable, taken
 
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # by number of dimensions
 
@@ -20,7 +20,8 @@ def layouts(draw: Draw) -> Iterator[Case | CaseResult]:
     if any(x.dim() in CHANNELS_LAST for x in draw.plain):
         ways.append(("H channels-last", _channels_last))
     for name, way in ways:
-        yield judgeable(draw.case(name, [way(x) for x in draw.moved()], may_refuse=True))
+        inputs = [way(x) for x in draw.moved()]
+        yield taken(name, lambda name=name, inputs=inputs: judgeable(draw.case(name, inputs, may_refuse=True)))  # type: ignore[misc]
 
 
 def _spaced(x: torch.Tensor) -> torch.Tensor:

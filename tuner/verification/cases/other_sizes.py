@@ -5,16 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from tuner.errors import DeviceFailed, ProblemError
+from tuner.errors import DeviceFailed
 from tuner.problem import sizes
 from tuner.records import CaseResult, Workload
 from tuner.verification.cases.case import Case, Values, winner_case
-from tuner.verification.cases.draw import Draw, judgeable, within_domain
+from tuner.verification.cases.draw import NOT_TAKEN, Draw, judgeable, taken, within_domain
 from tuner.verification.cases.values import common_offset, near_eps, own_scale, random_affine
 
 DRAWN = 3  # how many workloads of drawn sizes there are
-
-NOT_TAKEN = "not judged: the reference does not take it"
 
 Letters = dict[str, Values]  # by the letter of the case that these values are of
 
@@ -91,10 +89,8 @@ def _altered(draw: Draw, name: str, workload: Workload) -> Iterator[Case | CaseR
 
 
 def _tried(draw: Draw, name: str, workload: Workload, values: Values) -> Case | CaseResult:
-    try:
-        found = within_domain(draw.sized(name, workload, values))
-    except ProblemError:  # its shapes are taken and its values are not: a label beyond the classes, say
-        return CaseResult(name=name, ok=True, detail=NOT_TAKEN)
+    try:  # its shapes are taken and its values may not be: a label beyond the classes, say
+        found = taken(name, lambda: within_domain(draw.sized(name, workload, values)))
     except DeviceFailed:
         return CaseResult(name=name, ok=True, detail="not judged: no memory for the reference's answer")
     return judgeable(found) if isinstance(found, Case) else found
