@@ -106,6 +106,23 @@ def test_a_draft_in_another_dtype_is_a_template_of_it(project: Project) -> None:
     stored_in(project, "bfloat16")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("forward", "inputs", "says"),
+    [
+        ("x.float()", "torch.randn(8, 32)", "relu is of float32 beside inputs of bfloat16; a draft's results are"),
+        ("self.linear.weight[x]", "torch.randint(9, (8,))", "inputs are int64; a draft wants one of float16, bfloat16"),
+    ],
+)
+def test_a_dtype_that_a_problem_does_not_bear_is_one_line(
+    project: Project, forward: str, inputs: str, says: str
+) -> None:
+    text = LINEAR_GELU.replace("self.linear(x)", forward).replace("torch.randn(8, 32)", inputs)
+    (project.root / "mine.py").write_text(text.replace("F.gelu", "F.relu"))
+    code, _, err = project.run("search", "mine.py", "--dtype", "bfloat16", *SHORT)
+    assert code == 2 and f"mine.py: cannot be drafted: {says}" in err.splitlines()[-1]
+
+
 def test_a_dtype_is_of_a_draft(tmp_path: Path) -> None:
     project = Project(tmp_path / "project")
     line = refused(project, "new", "mine", "--dtype", "bfloat16")

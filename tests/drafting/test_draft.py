@@ -17,6 +17,7 @@ from tuner.drafting.compare import compare
 from tuner.drafting.trace import trace
 from tuner.drafting.tracer import Traced
 from tuner.drafting.write import draft
+from tuner.errors import TemplateError
 from tuner.space import Point
 from tuner.template import render
 from tuner.verification.operators import Everywhere, Operators, both, fallbacks, own_work
@@ -165,6 +166,35 @@ def test_what_is_found_of_a_row_is_kept_in_float(drafted: Drafted) -> None:
     with torch.no_grad():
         found, wanted = new.half()(x), model.double()(x.double())
     torch.testing.assert_close(found.double(), wanted, atol=4e-3, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", ["torch.bfloat16", "x.dtype"])
+def test_what_is_widened_may_be_narrowed_again(drafted: Drafted, dtype: str) -> None:
+    x = torch.randn(16, 8).bfloat16()
+    assert same(drafted(f"x.float().sigmoid().to({dtype})", inputs="torch.randn(16, 8).bfloat16()"), x)
+
+
+@pytest.mark.parametrize(("forward", "dtype"), [("x.double() * 2", "float32"), ("x.float().relu()", "float64")])
+def test_what_no_kernel_computes_has_the_dtype_that_it_is_cast_to(drafted: Drafted, forward: str, dtype: str) -> None:
+    inputs = f"torch.randn(16, 8, dtype=torch.{dtype})"
+    assert same(drafted(forward, inputs=inputs), torch.randn(16, 8, dtype=getattr(torch, dtype)))
+
+
+@pytest.mark.parametrize(
+    ("forward", "inputs", "says"),
+    [
+        (
+            "x.float().relu()",
+            "torch.randn(16, 8).bfloat16()",
+            "relu is of float32 beside inputs of bfloat16; a draft's",
+        ),
+        ("x.float().exp() @ torch.ones(8, 4)", "torch.randn(16, 8).half()", "exp_1 is of float32 beside inputs of"),
+        ("self.layer(x)", "torch.randint(9, (16, 8))", "inputs are int64; a draft wants one of float16, bfloat16"),
+    ],
+)
+def test_dtypes_that_no_draft_holds_are_refused(drafted: Drafted, forward: str, inputs: str, says: str) -> None:
+    with pytest.raises(TemplateError, match=f"^{says}"):
+        drafted(forward, inputs=inputs, layer="nn.Embedding(9, 4)")
 
 
 @pytest.mark.parametrize("size", [8, 7])

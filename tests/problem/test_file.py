@@ -46,6 +46,17 @@ def fault(path: Path, function: Callable[..., object], *arguments: object) -> st
     return text
 
 
+# ---- dtypes ----------------------------------------------------------------------------------------
+
+
+def test_a_model_that_refuses_a_dtype_is_told_which(write: Write) -> None:
+    loaded = problem.load(write(FORWARD, "return torch.eye(8) @ x"))
+    own = Workload(init=(8,), inputs=(TensorSpec(shape=(8, 8), dtype="float64"),))
+    model = problem.reference(loaded, own, 0)
+    said = fault(loaded.path, problem.forward, loaded, model, problem.inputs(loaded, own, 0, "cpu"))
+    assert "Model refuses inputs of shapes [[8, 8]] in float64: RuntimeError: " in said
+
+
 # ---- loading ---------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from helpers.tiny import HERE
 
-from tuner.errors import ProblemError
+from tuner.errors import UnjudgeableError
 from tuner.measurement.protocol import SelfCheckAnswer
 from tuner.records import Floor, TensorSpec, Workload
 from tuner.search.run import Run, runs_folder
@@ -41,7 +41,7 @@ def search_starts(station: Station, cache: Path, budget: float = 8.0, sha: str =
 
 def test_a_search_refuses_to_start_and_names_the_mutant(tmp_path: Path) -> None:
     for _ in range(2):  # and says so again the next time
-        with pytest.raises(ProblemError, match="it finds nothing wrong with zeros, bf16 ") as caught:
+        with pytest.raises(UnjudgeableError, match="the suite finds nothing wrong with zeros, bf16 ") as caught:
             search_starts(Station(("zeros", "bf16")), tmp_path)
         assert "\n" not in str(caught.value)
 

@@ -111,7 +111,8 @@ def operator(node: Node, graph: Graph, value: Value) -> str:
     """The expression of an operator that PyTorch computes."""
     if isinstance(node, Map):
         text = scalar(node.expression, [value(ref) for ref in node.operands])
-        return f"{text}.to(torch.{node.dtype})" if "int" in node.dtype else text
+        is_cast = node.expression.name == "operand" or "int" in node.dtype
+        return f"{text}.to(torch.{node.dtype})" if is_cast else text
     if isinstance(node, Reduce) and node.monoid in REDUCTIONS:
         return f"torch.{REDUCTIONS[node.monoid]}({value(node.operand)}, {node.axes}, keepdim=True)"
     if not isinstance(node, Library):

@@ -55,7 +55,7 @@ def compare(problem: Problem, workload: Workload, graph: Graph) -> Comparison:
                     own = traced(problem, wider).lowered.graph
                     sized &= _sized(mine, own) if _outline(mine) == _outline(own) else sized
                 names = tuple(node.name for node in mine.nodes if node.name in sized)
-                return Comparison(smaller, tuple(_differing(problem, smaller, found)), names)
+                return Comparison(smaller, _differing(problem, smaller, found), names)
         except ProblemError:  # the meta device takes more than the CPU does
             if smaller == workload:
                 raise
@@ -148,15 +148,24 @@ def _sizeless(graph: Graph) -> list[Node]:
     return [sizeless(node) for node in graph.nodes]
 
 
-def _differing(problem: Problem, workload: Workload, found: Trace) -> Iterator[str]:
+def _differing(problem: Problem, workload: Workload, found: Trace) -> tuple[str, ...]:
+    """`x.to(x.dtype)` in a forward is exact in float64, and rounds where the dtype is named: a program tells no more
+    of either than the dtype, so it is the model's if it is the same with one of the two.
+    """
+    rounded = tuple(_differing_with(problem, workload, found, None))
+    return rounded and (tuple(_differing_with(problem, workload, found, workload.dtype)) and rounded)
+
+
+def _differing_with(problem: Problem, workload: Workload, found: Trace, own: str | None) -> Iterator[str]:
+    """What differs where casts to the dtype `own` do not round."""
     reference = Reference(problem, workload, "cpu", SEED, 1.0)
     state, graph = reference.affine_state, found.lowered.graph
     held = {name: doubled(x).clone() for name, x in _attributes(reference.double)} | {
         name: doubled(x) for name, x in state.items()
     }
     inputs, oracle = _answered(reference, state)
-    values = interpret(graph, held, inputs)
-    for name, (ref, exact) in _inner(found, values, held, inputs).items():
+    values = interpret(graph, held, inputs, own)
+    for name, (ref, exact) in _inner(found, values, held, inputs, own).items():
         if (line := _difference(values[ref], exact)) is not None:
             yield f"{ref.node} ({name}): {line}"
     for number, (ref, exact) in enumerate(zip(graph.outputs, oracle.tensors, strict=True)):
@@ -205,14 +214,14 @@ def _attributes(model: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _inner(
-    found: Trace, values: dict[Ref, Tensor], state: dict[str, Tensor], inputs: list[Tensor]
+    found: Trace, values: dict[Ref, Tensor], state: dict[str, Tensor], inputs: list[Tensor], own: str | None
 ) -> dict[str, tuple[Ref, Tensor]]:
     """What the exported program itself computes where the graph has a result for it, by the program's names."""
     import torch
     from torch import fx
     from torch.export.graph_signature import InputKind
 
-    program = found.program
+    program, exact = found.program, getattr(torch, own or "float64")
 
     class Double(fx.Interpreter):
         inner: dict[str, tuple[Ref, Tensor]]
@@ -227,8 +236,8 @@ def _inner(
         def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
             if "_assert" in str(target):
                 return None
-            cast = "_to_copy" in str(target)
-            return super().call_function(target, args, _here(kwargs) if cast else _wide(kwargs))
+            rounds = "_to_copy" in str(target) and kwargs.get("dtype") is not exact
+            return super().call_function(target, args, _here(kwargs) if rounds else _wide(kwargs))
 
     given = iter(inputs)
     placed = [

@@ -30,10 +30,13 @@ if TYPE_CHECKING:
 Values = dict[Ref, "Tensor"]
 
 
-def interpret(graph: Graph, parameters: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> Values:
+def interpret(
+    graph: Graph, parameters: Mapping[str, Tensor], inputs: Sequence[Tensor], own: str | None = None
+) -> Values:
     """Every result of every node: numbers in float64, integers and truth values as they are.
 
-    `parameters` holds those of the model, and its buffers and other tensors, by path.
+    `parameters` holds those of the model, and its buffers and other tensors, by path. A cast to the dtype `own` stays
+    in float64, as all that has this dtype does.
     """
     import torch
 
@@ -45,7 +48,7 @@ def interpret(graph: Graph, parameters: Mapping[str, Tensor], inputs: Sequence[T
             elif isinstance(node, Parameter):
                 values[Ref(node.name)] = doubled(parameters[node.path])
             else:
-                values.update(compute(node, values))
+                values.update(compute(node, values, own))
     return values
 
 
@@ -53,7 +56,7 @@ def doubled(x: Tensor) -> Tensor:
     return x.double() if x.is_floating_point() else x
 
 
-def compute(node: Node, values: Values) -> Values:
+def compute(node: Node, values: Values, own: str | None = None) -> Values:
     """The results of one node from those before it."""
     import torch
 
@@ -63,7 +66,7 @@ def compute(node: Node, values: Values) -> Values:
             return {ref: doubled(eval(node.call, {"torch": torch}))}
         case Map():
             result = functions.evaluate(node.expression, [values[operand] for operand in node.operands])
-            if node.expression.name == "operand":  # a cast, which rounds as it does in the model
+            if node.expression.name == "operand" and node.dtype != own:  # a cast, which rounds as it does in the model
                 result = result.to(getattr(torch, node.dtype))
             return {ref: _kind(result, node.dtype).expand(node.shape)}
         case Reduce():

@@ -41,9 +41,9 @@ def draft(name: str, traced: Traced, workload: Workload, source: str) -> Draft:
 
     Raises TemplateError for what cannot be drafted.
     """
-    dtype: str | None = workload.cast or next((d for d in workload.dtypes if d in FLOATING), None)
-    if dtype is None:
-        raise TemplateError(f"{name}: inputs are {workload.dtype_names}; drafts are made for {', '.join(FLOATING)}")
+    if not any(dtype in FLOATING for dtype in workload.dtypes):
+        raise TemplateError(f"inputs are {workload.dtype_names}; a draft wants one of {', '.join(FLOATING)} among them")
+    dtype = workload.dtype
     graph = parted(free_biases(shortened(traced.graph)))
     parts = [_Part("fused", plan(graph), dtype)]
     last = last_plan(graph) if dtype != "float64" else None
@@ -58,6 +58,7 @@ class _Part:
     def __init__(self, word: str, made: Plan, dtype: str) -> None:
         self.word, self.plan, self.header, self.dtype = word, made, f"{word}.hpp", dtype
         real = "double" if dtype == "float64" else "float"
+        _require_own_dtype(made, dtype)
         types, kernels = _types(made, real), made.kernels
         self.functors: dict[str, Functor] = {
             one.name: functor(one, types, schedule_name(one, kernels), report.sentence(one), real) for one in kernels
@@ -137,6 +138,17 @@ class _Writer:
         inputs = ", ".join(f"{node.name} {node.shape}" for node in graph.nodes if isinstance(node, Input))
         outputs = ", ".join(str(graph[ref].shape) for ref in graph.outputs)
         return f"{inputs} -> {outputs}, for example."
+
+
+def _require_own_dtype(made: Plan, dtype: str) -> None:
+    """Raise TemplateError for what a kernel writes for others than kernels in another floating-point dtype."""
+    written = [result.ref for kernel in made.kernels for result in kernel.results if result.ref in made.typed]
+    for ref in written:
+        node = made.graph[ref]
+        if ref.field != "index" and node.dtype in FLOATING and node.dtype != dtype:
+            raise TemplateError(
+                f"{node.name} is of {node.dtype} beside inputs of {dtype}; a draft's results are as its inputs"
+            )
 
 
 def _types(made: Plan, real: str) -> dict[Ref, str]:

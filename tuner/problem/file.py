@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner.errors import DeviceFailed, ProblemError, line_of, words_of
 from tuner.problem.results import a, tensors_of
-from tuner.records import FLOATING, TensorSpec, Workload
+from tuner.records import FLOATING, TensorSpec, Workload, names_of
 
 if TYPE_CHECKING:
     import torch
@@ -236,7 +236,7 @@ def forward(problem: Problem, model: torch.nn.Module, inputs: Sequence[torch.Ten
     try:
         result = model(*inputs)
     except BaseException as error:  # the user's own code
-        shapes = [list(x.shape) for x in inputs]
+        shapes = f"{[list(x.shape) for x in inputs]}{_unusual_dtypes(inputs)}"
         if type(error).__name__ == "OutOfMemoryError":  # no word about the problem: others may hold the memory
             raise DeviceFailed(f"{problem.path}: no memory for inputs of shapes {shapes}: {_said(error)}") from error
         said = f"Model refuses inputs of shapes {shapes}: {_said(error)}"
@@ -252,6 +252,12 @@ def forward(problem: Problem, model: torch.nn.Module, inputs: Sequence[torch.Ten
     if odd is not None:
         raise ProblemError(f"{problem.path}: Model returns a {odd.layout} tensor of {odd.dtype}, which is not compared")
     return result
+
+
+def _unusual_dtypes(inputs: Sequence[torch.Tensor]) -> str:
+    """ " in float64", say; nothing for float32 alone, in which most are."""
+    names = names_of([_spec(x)[1] for x in inputs])
+    return "" if names in ("", "float32") else f" in {names}"
 
 
 def require_takes(problem: Problem, workload: Workload) -> torch.nn.Module:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from tuner import backends, store
-from tuner.errors import ProblemError
+from tuner.errors import UnjudgeableError
 from tuner.measurement.protocol import Description
 from tuner.records import Environment, Evaluation, Performance, Record, Status, Trial, Workload
 from tuner.search import outline, warm
@@ -78,7 +78,7 @@ class Run:
     def prepare(self, fresh: bool = False) -> None:
         """Oracle, self-check of the suite, eager's time; meanwhile the first trials of a search are compiled.
 
-        Raises ProblemError when the suite cannot judge the problem.
+        Raises UnjudgeableError when the suite cannot judge the problem.
         """
         self.observer.workload(self.workload, self.space, self.environment)
         if fresh or not self.ledger.exists():
@@ -93,7 +93,7 @@ class Run:
     def require_a_suite_that_judges(self) -> None:
         """Send the mutants of this problem through the suite, once for each meaning of it.
 
-        Raises ProblemError that names those that pass.
+        Raises UnjudgeableError that names those that pass.
         """
         sha256, budget = self.description.problem_sha256, self.settings.error_budget
         done = runs_folder(self.cache) / self_check_name(sha256, self.workload, self.environment, budget)
@@ -102,9 +102,9 @@ class Run:
         self.observer.stage("sending wrong models through the suite")
         found = self.station.self_check()
         if found.missed:
-            raise ProblemError(
-                f"{self.problem}: the suite cannot judge this problem: it finds nothing wrong with "
-                f"{', '.join(found.missed)} (error_budget is {budget:g})"
+            missed = ", ".join(found.missed)
+            raise UnjudgeableError(
+                f"{self.problem}: the suite finds nothing wrong with {missed} (error_budget is {budget:g})"
             )
         done.write_text(found.model_dump_json(indent=2))
 
