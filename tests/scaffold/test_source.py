@@ -22,6 +22,16 @@ def test_choices_lie_around_the_default(default: int, choices: tuple[int, ...]) 
     assert knobs(text, "a.cu") == {"tile": (choices, default)}
 
 
+@pytest.mark.parametrize("use", ["#if WIDE\n#endif", "if (!WIDE) f();", "if constexpr (WIDE) f();", "int n = WIDE ? 1 : 2;"])
+def test_what_a_source_only_asks_for_is_on_or_off(use: str) -> None:
+    assert knobs(f"#ifndef WIDE\n#define WIDE 1\n#endif\n{use}\n", "a.cpp") == {"wide": ((0, 1), 1)}
+
+
+@pytest.mark.parametrize("use", ["if (WIDE > 2) f();", "f(WIDE);", "if (WIDE) f(WIDE);", "int n = size % WIDE ? 1 : 2;"])
+def test_what_a_source_counts_with_is_no_switch(use: str) -> None:
+    assert knobs(f"#ifndef WIDE\n#define WIDE 1\n#endif\n{use}\n", "a.cpp") == {"wide": ((1, 2, 4), 1)}
+
+
 def test_a_block_has_no_more_threads_than_the_device_takes() -> None:
     text = "#ifndef BLOCK_SIZE\n#define BLOCK_SIZE 512\n#endif\nint n = BLOCK_SIZE;\n"
     assert knobs(text, "a.cu")["block_size"][0] == (128, 256, 512, 1024)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import math
 import os
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 BUSY_SAMPLE_S = 0.25
 PAGE_BYTES = 4096
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+MMAP_THRESHOLD_MAX = 2**25  # glibc takes no larger one
+KEPT_BYTES = 8 * MMAP_THRESHOLD_MAX  # that are free and lie at the end of the heap
 
 
 class Cpu(Backend):
@@ -136,6 +140,7 @@ class Cpu(Backend):
 
     def select(self) -> None:
         self.keep_to_cores()
+        _keep_freed_memory()
         if self.lane is not None:
             import torch
 
@@ -191,6 +196,18 @@ class WallClock(Clock):
         result = call()
         _touch(result)
         return Timing((self.now() - start) * 1e3, 0.0, result)
+
+
+def _keep_freed_memory() -> None:
+    """Have malloc keep what is freed, as it comes to do in a program that has run for a while.
+
+    Else whether a result lies in new pages, whose faults can take longer than a kernel, hangs on what this process
+    has allocated and freed before, which differs from a candidate to a baseline.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # glibc alone has it
+        mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_MAX)
+        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 def _touch(result: object) -> None:

@@ -34,7 +34,7 @@ def knobs(text: str, file: str) -> dict[str, tuple[tuple[int, ...], int]]:
         if len(re.findall(rf"\b{macro}\b", text)) <= 2:  # its own guard; it would be searched in vain
             continue
         default = int(number)
-        choices = _choices(default)
+        choices = (0, 1) if default <= 1 and _is_switch(macro, text) else _choices(default)
         if file.endswith(".cu") and re.search("BLOCK|THREADS", macro):
             choices = tuple(choice for choice in choices if choice <= max(MOST_THREADS, default))
         if macro.lower().isidentifier() and macro == macro.upper():
@@ -42,8 +42,17 @@ def knobs(text: str, file: str) -> dict[str, tuple[tuple[int, ...], int]]:
     return found
 
 
+def _is_switch(macro: str, text: str) -> bool:
+    """Whether the source only asks whether it is 0: by `#if M`, `if (M)`, `if constexpr (!M)` or `= M ? a : b`."""
+    guards = rf"#[ \t]*(?:ifndef|define)[ \t]+{macro}\b"
+    directives = rf"#[ \t]*(?:el)?if[ \t]+!?{macro}[ \t]*$"
+    conditions = rf"\bif\s*(?:constexpr\s*)?\(\s*!?{macro}\s*\)|(?:[=(,]|\breturn)\s*{macro}\s*\?"
+    asked = re.findall(f"{guards}|{directives}|{conditions}", text, re.MULTILINE)
+    return len(asked) == len(re.findall(rf"\b{macro}\b", text))
+
+
 def _choices(default: int) -> tuple[int, ...]:
-    """Powers of two around one, whole numbers around any other; 0 and 1 are on and off."""
+    """Powers of two around one, whole numbers around any other; 0 is off, and 1 on."""
     if default <= 1:
         return (0, 1) if default == 0 else (1, 2, 4)
     if default & (default - 1) == 0:
