@@ -22,12 +22,16 @@ def test_choices_lie_around_the_default(default: int, choices: tuple[int, ...]) 
     assert knobs(text, "a.cu") == {"tile": (choices, default)}
 
 
-@pytest.mark.parametrize("use", ["#if WIDE\n#endif", "if (!WIDE) f();", "if constexpr (WIDE) f();", "int n = WIDE ? 1 : 2;"])
+@pytest.mark.parametrize(
+    "use", ["#if WIDE\n#endif", "if (!WIDE) f();", "if constexpr (WIDE) f();", "int n = WIDE ? 1 : 2;"]
+)
 def test_what_a_source_only_asks_for_is_on_or_off(use: str) -> None:
     assert knobs(f"#ifndef WIDE\n#define WIDE 1\n#endif\n{use}\n", "a.cpp") == {"wide": ((0, 1), 1)}
 
 
-@pytest.mark.parametrize("use", ["if (WIDE > 2) f();", "f(WIDE);", "if (WIDE) f(WIDE);", "int n = size % WIDE ? 1 : 2;"])
+@pytest.mark.parametrize(
+    "use", ["if (WIDE > 2) f();", "f(WIDE);", "if (WIDE) f(WIDE);", "int n = size % WIDE ? 1 : 2;"]
+)
 def test_what_a_source_counts_with_is_no_switch(use: str) -> None:
     assert knobs(f"#ifndef WIDE\n#define WIDE 1\n#endif\n{use}\n", "a.cpp") == {"wide": ((1, 2, 4), 1)}
 
