@@ -17,6 +17,12 @@ Anything else that goes wrong is a bug and keeps its traceback.
       workers.worker.WorkerFailure (WorkerTimeout, WorkerCrash, WorkerGarbled)
 """
 
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
 
 class TunerError(Exception):
     """Base of every fault that is the input's or the machine's, not tuner's."""
@@ -48,6 +54,21 @@ class DeviceFailed(DeviceError):
 
 class CacheError(TunerError):
     """A cache entry is missing, altered or cannot be written."""
+
+
+@contextlib.contextmanager
+def named_as(used: Path, given: Path) -> Iterator[None]:
+    """Inside, a fault that names the file `used` names the file `given`, which stands for it, as the user did."""
+    try:
+        yield
+    except TunerError as fault:
+        name_as(fault, used, given)
+        raise
+
+
+def name_as(fault: TunerError, used: Path, given: Path) -> None:
+    """Have a fault that names the file `used` name the file `given`."""
+    fault.args = (str(fault).replace(str(used), str(given)),)
 
 
 def words_of(error: BaseException) -> str:

@@ -277,6 +277,21 @@ def test_a_problem_that_cannot_be_judged_is_exit_code_3(project: Project, forwar
     assert project.trials() == []
 
 
+def test_a_problem_file_s_name_ends_in_py(project: Project) -> None:
+    (project.root / "mine.txt").write_text((project.template / "problem.py").read_text())
+    line = refused(project, "search", "mine.txt")
+    assert line == "tuner: mine.txt: is a problem file, whose name has to end in .py; a config is YAML\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [("search", "mine.py"), ("new", "draft", "--problem", "mine.py")])
+def test_a_fault_of_drafting_names_the_file_as_it_was_given(project: Project, command: tuple[str, ...]) -> None:
+    text = (project.template / "problem.py").read_text()
+    (project.root / "mine.py").write_text(text.replace("return x", "return torch.rand_like(x)"))
+    code, _, err = project.run(*command)
+    assert code == 3 and err.splitlines()[-1].startswith("tuner: cannot be judged: mine.py:13: rand_like is random")
+
+
 @pytest.mark.slow
 def test_it_is_so_on_several_devices_too(project: Project) -> None:
     path = project.template / "problem.py"

@@ -85,9 +85,10 @@ def cache_why(config: Path, device: str | None, dtype: str | None, as_json: bool
     from tuner.store import audit
 
     options = {"device": device, "dtype": dtype}
-    config = given(config, say(as_json), options).config
-    one = settings.load(config, options)
-    answers = audit.why(one, settings.cache_root(config, one.template))
+    asked = given(config, say(as_json), options)
+    one = settings.load(asked.config, options)
+    with asked.named():
+        answers = audit.why(one, settings.cache_root(asked.config, one.template))
     if as_json:
         print_json(
             [

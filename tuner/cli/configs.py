@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner.errors import ConfigError, TunerError
+from tuner.errors import ConfigError, TunerError, name_as, named_as
 from tuner.screen import pulse
 
 if TYPE_CHECKING:
@@ -82,16 +82,17 @@ class Given:
     @contextlib.contextmanager
     def named(self) -> Iterator[None]:
         """Inside, a fault of a draft's problem names the file that was typed."""
-        try:
+        with contextlib.nullcontext() if self.draft is None else named_as(self._copy(self.draft), self.typed):
             yield
-        except TunerError as fault:
-            self.name_in(fault)
-            raise
 
     def name_in(self, fault: TunerError) -> None:
         """Have a fault name the file that was typed, not the draft's copy of it."""
         if self.draft is not None:
-            fault.args = (str(fault).replace(str(self.draft.folder / "problem.py"), str(self.typed)),)
+            name_as(fault, self._copy(self.draft), self.typed)
+
+    @staticmethod
+    def _copy(draft: Drafted) -> Path:
+        return draft.folder / "problem.py"
 
 
 def given(path: Path, say: Callable[[str], None], options: Mapping[str, str | None] | None = None) -> Given:
@@ -101,12 +102,15 @@ def given(path: Path, say: Callable[[str], None], options: Mapping[str, str | No
 
     Raises ConfigError, ProblemError and TemplateError.
     """
+    from tuner.problem import static
+
     if path.suffix != ".py" or path.is_dir():
+        if path.is_file() and static.has_model(path):
+            raise ConfigError(f"{path}: is a problem file, whose name has to end in .py; a config is YAML")
         return Given(path, path)
     from tuner import settings
     from tuner.backends import toolchain
     from tuner.drafting import drafts
-    from tuner.problem import static
 
     if path.is_file():
         for fault in static.faults(path):

@@ -44,10 +44,10 @@ def export(
     from tuner.export import winners
 
     options = {"device": device, "precision": precision, "dtype": dtype}
-    config = given(config, say(as_json), options).config
-    one = settings.load(config, options)
-    cache = settings.cache_root(config, one.template)
-    with pulse.telling(say(as_json)) as begin:
+    asked = given(config, say(as_json), options)
+    one = settings.load(asked.config, options)
+    cache = settings.cache_root(asked.config, one.template)
+    with asked.named(), pulse.telling(say(as_json)) as begin:
         written = winners.export_winners(one, cache, output, force, begin, backward is not None, form)
     if as_json:
         print_json({"submission": str(output), "records": [r.model_dump(mode="json") for r in written]})

@@ -17,7 +17,7 @@ import filelock
 
 from tuner.drafting.tracer import OpenTracer, TracedWorkload, TraceProblem
 from tuner.drafting.write import Draft, draft
-from tuner.errors import CacheError, ProblemError, TemplateError
+from tuner.errors import CacheError, ProblemError, TemplateError, named_as
 from tuner.records import Floating
 from tuner.template.shared import read
 from tuner.workers.worker import Worker
@@ -132,7 +132,8 @@ def write(problem: Path, folder: Path, environment: Mapping[str, str], dtype: Fl
 
 
 def _made(problem: Path, text: str, name: str, environment: Mapping[str, str], dtype: Floating | None) -> Draft:
-    with Worker(OpenTracer(problem.absolute()), environment) as worker:
+    used = problem.absolute()
+    with named_as(used, problem), Worker(OpenTracer(used), environment) as worker:
         workload = worker.call(TracedWorkload(), TRACE_DEADLINE_S).in_dtype(dtype)
         traced = worker.call(TraceProblem(workload), TRACE_DEADLINE_S)
     if traced.differing:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import contextlib
 import operator
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 _OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv}
+_BEGINNING = 1_000_000  # bytes of a file in which a class would stand
 _MAKERS = ("rand", "randn", "zeros", "ones", "empty")  # of a tensor, from its sizes
 
 
@@ -43,6 +45,15 @@ def faults(path: Path) -> list[str]:
             line = given.lineno if given else 0
             found.append(f"{path}:{line}: {getter} returns {len(values)} values; Model.{method} takes {wanted}")
     return found
+
+
+def has_model(path: Path) -> bool:
+    """Whether a line of a file begins a class Model, so that it is a problem file, whatever its name."""
+    try:
+        with path.open("rb") as file:
+            return re.search(rb"^class Model\(", file.read(_BEGINNING), re.MULTILINE) is not None
+    except OSError:
+        return False
 
 
 def own_workload(path: Path) -> tuple[list[Any], list[tuple[int, ...]]] | None:
