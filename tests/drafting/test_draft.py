@@ -28,10 +28,10 @@ Drafted = Callable[..., Pair]  # the fixture `drafted`
 
 @pytest.fixture
 def drafted(tmp_path: Path) -> Drafted:
-    """The model of a problem of the given forward, layer and inputs, and ModelNew of its draft for another dtype."""
+    """The model of a problem, or of this forward, layer and inputs, and ModelNew of its draft for another dtype."""
 
-    def make(forward: str, dtype: str = "", **parts: str) -> Pair:
-        loaded = write_problem(tmp_path, f"return {forward}", **parts)
+    def make(forward: str | problem.Problem, dtype: str = "", **parts: str) -> Pair:
+        loaded = write_problem(tmp_path, f"return {forward}", **parts) if isinstance(forward, str) else forward
         workload = problem.default_workload(loaded)
         graph = trace(loaded, workload)
         found = compare(loaded, workload, graph)
@@ -155,6 +155,13 @@ def test_results_that_are_given_values_are_in_memory_of_their_own(drafted: Draft
 def test_modules_of_a_list_are_reached(drafted: Drafted) -> None:
     pair = drafted("self.layer(x) * 2", layer="nn.Sequential(nn.PReLU(), nn.PReLU())")
     assert same(pair, torch.randn(16, 8))
+
+
+def test_a_forward_that_is_inherited(drafted: Drafted, tmp_path: Path) -> None:
+    path = write_problem(tmp_path, "return self.layer(x).sigmoid()", layer="nn.Linear(8, 4)").path
+    text = path.read_text().replace("class Model(nn.Module)", "class Base(nn.Module)")
+    path.write_text(f"{text}\n\nclass Model(Base):\n    pass\n")
+    assert same(drafted(problem.load(path)), torch.randn(16, 8))
 
 
 def test_what_is_found_of_a_row_is_kept_in_float(drafted: Drafted) -> None:

@@ -260,6 +260,14 @@ def test_what_no_input_changes_cannot_be_judged(forward: str, tmp_path: Path) ->
         trace(loaded, problem.default_workload(loaded))
 
 
+def test_a_lambda_s_line_is_named(tmp_path: Path) -> None:
+    path = write_problem(tmp_path, "return x").path
+    path.write_text(path.read_text() + "\n\nModel.forward = lambda self, x: x + torch.randn_like(x)\n")
+    loaded = problem.load(path)
+    with pytest.raises(UnjudgeableError, match=r"problem\.py:23: randn_like is random"):
+        trace(loaded, problem.default_workload(loaded))
+
+
 def test_what_is_random_cannot_be_judged(tmp_path: Path) -> None:
     loaded = write_problem(tmp_path, "return F.dropout(x)")
     with pytest.raises(UnjudgeableError, match="dropout is random"):

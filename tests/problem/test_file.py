@@ -57,6 +57,34 @@ def test_a_model_that_refuses_a_dtype_is_told_which(write: Write) -> None:
     assert "Model refuses inputs of shapes [[8, 8]] in float64: RuntimeError: " in said
 
 
+# ---- lines -----------------------------------------------------------------------------------------
+
+CALLED = "    def forward(self, x):\n        return x * self.weight\n"
+
+
+@pytest.mark.parametrize(
+    ("forward", "line"),
+    [
+        ("    def forward(self, x, y):\n        return x * y\n", 10),
+        ("    forward = lambda self, x, y: x * y\n", 10),
+        (
+            "class Base(Model):\n    def forward(self, x, y):\n        return x * y\n\n\nclass Model(Base): ...\n",
+            11,
+        ),
+    ],
+)
+def test_a_call_that_a_forward_does_not_take_names_the_forward_s_line(write: Write, forward: str, line: int) -> None:
+    path = write(CALLED, forward)
+    assert fault(path, problem.require_takes, problem.load(path), OWN).startswith(
+        f"{path}:{line}: Model refuses inputs"
+    )
+
+
+def test_arguments_that_a_constructor_does_not_take_name_its_line(write: Write) -> None:
+    path = write("(self, size)", "(self, size, other)")
+    assert fault(path, problem.require_takes, problem.load(path), OWN).startswith(f"{path}:6: Model refuses init [8]")
+
+
 # ---- loading ---------------------------------------------------------------------------------------
 
 

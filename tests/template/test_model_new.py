@@ -80,7 +80,7 @@ def test_methods_that_the_constructor_calls_come_with_it(tiny_folder: Path) -> N
 
 def test_forward_takes_no_more_than_the_inputs() -> None:
     problem = "class Model(nn.Module):\n    def forward(self, x, mask=None):\n        return x\n"
-    assert "run(self, x)" in derived(problem, Path("problem.py"), 1)
+    assert "run(self, x)" in derived(problem, 1)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,38 @@ def test_forward_takes_no_more_than_the_inputs() -> None:
 )  # fmt: skip
 def test_forward_takes_inputs_in_whatever_way_the_problem_s_does(taken: str, inputs: int | None, run: str) -> None:
     problem = f"class Model(nn.Module):\n    def forward(self, {taken}):\n        return x\n"
-    assert run in derived(problem, Path("problem.py"), inputs)
+    assert run in derived(problem, inputs)
+
+
+BASE = (
+    "class Base(nn.Module):\n    def forward(self, x, y):\n        return first(x)\n\n\ndef first(x):\n    return x\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("problem", "inputs", "run"),
+    [
+        (f"{BASE}class Model(Base):\n    pass\n", None, "run(self, x, y)"),
+        ("class Model(nn.Module):\n    forward = lambda self, x, y: x\n", None, "run(self, x, y)"),
+        ("class Model(nn.Module):\n    forward = staticmethod(abs)\n", None, "run(self, *inputs)"),
+        ("class Model(nn.ReLU):\n    pass\n", 2, "run(self, input_1, input_2)"),
+    ],
+)
+def test_a_forward_that_is_none_of_the_class_s_own(problem: str, inputs: int | None, run: str) -> None:
+    assert run in derived(problem, inputs)
+
+
+def test_base_classes_come_with_what_they_use() -> None:
+    text = derived(f"{BASE}class Model(Base):\n    pass\n")
+    assert text.startswith(BASE.partition("\n\n\n")[0]) and "def first(x)" in text
+    assert "class ModelNew(Base):\n    def __init__(self, *given):\n        super().__init__(*given)" in text
+
+
+def test_what_is_no_class_is_refused(tiny_folder: Path) -> None:
+    (tiny_folder / "model_new.py").unlink()
+    (tiny_folder / "problem.py").write_text("Model = lambda size: nn.ReLU()\n")
+    with pytest.raises(TemplateError, match=r"problem\.py: there is no class Model; write .*model_new\.py"):
+        model_new(tiny_folder)
 
 
 def test_a_constructor_that_uses_what_is_not_there_is_refused(tiny_folder: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from tuner.drafting.facts import axes_function
 from tuner.drafting.graph import Product
@@ -95,9 +94,9 @@ def model_new_text(problem: str, workload: Workload) -> str:
     """model_new.py: the reference's constructor, which refuses other arguments than the workload's.
 
     Their values stand in the sources. `problem` is the text of problem.py; numbers among the inputs become tensors.
-    Raises TemplateError as `derived` does.
+    Raises NotDerived as `derived` does.
     """
-    text = derived(problem, Path("problem.py"), len(workload.inputs))
+    text = derived(problem, len(workload.inputs))
     model = _model(text)
     methods = {n.name: n for n in model.body if isinstance(n, ast.FunctionDef)}
     lines, helpers = text.splitlines(), ""

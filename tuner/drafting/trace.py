@@ -10,7 +10,7 @@ from tuner.drafting import lower
 from tuner.drafting.exporting import export
 from tuner.drafting.graph import Graph, Input
 from tuner.errors import ProblemError, UnjudgeableError
-from tuner.problem import Problem
+from tuner.problem import Problem, definition
 from tuner.records import Workload
 from tuner.verification.preconditions import INDEPENDENT
 
@@ -69,7 +69,7 @@ def traced(problem: Problem, workload: Workload) -> Trace:
                     program, best = broken, other
     except lower.Refused as refused:
         kind = UnjudgeableError if isinstance(refused, lower.Random) else ProblemError
-        raise kind(f"{_place(problem, refused.node)}: {refused}") from refused
+        raise kind(f"{_place(problem, module, refused.node)}: {refused}") from refused
     return Trace(program, module, best)
 
 
@@ -98,9 +98,9 @@ def _attribute(module: torch.nn.Module, path: str) -> object:
     return found
 
 
-def _place(problem: Problem, node: Any) -> str:
+def _place(problem: Problem, model: torch.nn.Module, node: Any) -> str:
     """The file, the line in it, and the module, that a node of the program came from."""
     lines = re.findall(rf'File "{re.escape(str(problem.path))}", line (\d+)', node.meta.get("stack_trace") or "")
-    where = f"{problem.path}:{lines[-1]}" if lines else str(problem.path)
+    where = f"{problem.path}:{lines[-1]}" if lines else definition(problem.path, model.forward)
     module = lower.module_path(node)
     return f"{where}: {module}" if module else where

@@ -110,7 +110,8 @@ def reference(problem: Problem, workload: Workload, seed: int) -> torch.nn.Modul
         return construct(problem.model, workload)
     except BaseException as error:
         said = f"Model refuses init {list(workload.init)}: {_said(error)}"
-        raise ProblemError(f"{place(problem.path, error)}: {said}") from error
+        constructor = getattr(problem.model, "__init__", None) if isinstance(problem.model, type) else problem.model
+        raise ProblemError(f"{place(problem.path, error, constructor)}: {said}") from error
 
 
 def inputs(
@@ -240,7 +241,7 @@ def forward(problem: Problem, model: torch.nn.Module, inputs: Sequence[torch.Ten
         if type(error).__name__ == "OutOfMemoryError":  # no word about the problem: others may hold the memory
             raise DeviceFailed(f"{problem.path}: no memory for inputs of shapes {shapes}: {_said(error)}") from error
         said = f"Model refuses inputs of shapes {shapes}: {_said(error)}"
-        raise ProblemError(f"{place(problem.path, error)}: {said}") from error
+        raise ProblemError(f"{place(problem.path, error, model.forward)}: {said}") from error
     try:
         tensors = tensors_of(result)
     except TypeError as error:
@@ -300,12 +301,18 @@ def _only_on_meta(fault: ProblemError) -> bool:
     return fault.__cause__ is not None and "meta" in words_of(fault.__cause__).lower()
 
 
-def place(path: Path, error: BaseException) -> str:
-    """A problem's file, with the line of it that an exception came from, where it came from one."""
+def place(path: Path, error: BaseException, called: object = None) -> str:
+    """A problem's file, with the line of it that an exception came from, else that `called` is defined in."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     if isinstance(error, SyntaxError) and error.filename == str(path):
         lines.append(error.lineno)
-    return f"{path}:{lines[-1]}" if lines and lines[-1] else str(path)
+    return f"{path}:{lines[-1]}" if lines and lines[-1] else definition(path, called)
+
+
+def definition(path: Path, function: object) -> str:
+    """A problem's file, with the line that a function begins in, where it is in this file."""
+    code = getattr(function, "__code__", None)
+    return f"{path}:{code.co_firstlineno}" if code is not None and code.co_filename == str(path) else str(path)
 
 
 def _said(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from tuner.template.shared import read
 
 FILE = "model_new.py"
 _GIVEN = {"torch", "nn", "math", "super", "__class__", "__name__", "__file__"}  # what every candidate has
+_PLAIN = ("nn.Module", "torch.nn.Module", "Module")
 _OLD_SUPER = re.compile(r"\bsuper\(\s*Model\s*,\s*self\s*\)")  # of a class that has another name now
 
 
@@ -26,34 +27,62 @@ def model_new(folder: Path) -> str:
     if path.is_file():
         return read(path)
     problem = folder / "problem.py"
-    return derived(read(problem), problem)
-
-
-def derived(text: str, problem: Path, inputs: int | None = None) -> str:
-    """ModelNew from the text of a problem, with whatever else of the file its constructor uses.
-
-    `problem` is what messages call the file; forward takes `inputs` tensors, all that Model's takes when left out.
-    """
-    path = problem.with_name(FILE)
     try:
-        tree = ast.parse(text)
+        return derived(read(problem))
     except SyntaxError as error:
         raise TemplateError(f"{problem}:{error.lineno}: SyntaxError: {error.msg}") from None
+    except NotDerived as fault:
+        raise TemplateError(f"{problem}: {fault}; write {path}") from None
+
+
+class NotDerived(TemplateError):
+    """A problem's text does not say how its Model is constructed; the words name no file."""
+
+
+def derived(text: str, inputs: int | None = None) -> str:
+    """ModelNew from the text of a problem, with whatever else of the file its constructor and its base classes use.
+
+    Its forward takes `inputs` tensors, all that Model's takes when left out. Raises NotDerived and SyntaxError.
+    """
+    tree = ast.parse(text)
     model = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Model"), None)
-    methods = {n.name: n for n in model.body if isinstance(n, ast.FunctionDef)} if model is not None else {}
-    if "forward" not in methods:
-        raise TemplateError(f"{problem}: has no class Model with a forward of its own; write {path}")
-    own = _constructor(methods)
+    if model is None:
+        raise NotDerived("there is no class Model")
+    own = _constructor({n.name: n for n in model.body if isinstance(n, ast.FunctionDef)})
+    bases = [base for base in model.bases if ast.unparse(base) not in _PLAIN]
     others = [statement for statement in tree.body if statement is not model]
     lines = text.splitlines()
-    parts = [_text(lines, statement) for statement in _needed(own, others, problem)]
-    taken = methods["forward"].args
+    parts = [_text(lines, statement) for statement in _needed([*own, *map(ast.Expr, bases)], others)]
+    methods = [_OLD_SUPER.sub("super()", _text(lines, method)) for method in own]
+    if bases and not any(method.name == "__init__" for method in own):
+        methods.append("    def __init__(self, *given):\n        super().__init__(*given)")
+    given = ", ".join(_given(_forward(model, tree), inputs))
+    methods.append(f"    def forward(self, {given}):\n        return run(self, {given})")
+    of = ", ".join(map(ast.unparse, model.bases)) if bases else "nn.Module"
+    body = "\n\n".join(methods)
+    return "".join(f"{part}{end}" for part, end in _spaced([*parts, f"class ModelNew({of}):\n{body}"]))
+
+
+def _forward(model: ast.ClassDef, tree: ast.Module) -> ast.arguments | None:
+    """The parameters of the forward that a class has or inherits in this file; None where it is made otherwise."""
+    for node in model.body:
+        if isinstance(node, ast.FunctionDef) and node.name == "forward":
+            return node.args
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "forward" for t in node.targets):
+            return node.value.args if isinstance(node.value, ast.Lambda) else None
+    before = {n.name: n for n in tree.body if isinstance(n, ast.ClassDef) and n.lineno < model.lineno}
+    bases = [before[base.id] for base in model.bases if isinstance(base, ast.Name) and base.id in before]
+    return next(filter(None, (_forward(base, tree) for base in bases)), None)
+
+
+def _given(taken: ast.arguments | None, inputs: int | None) -> list[str]:
+    """The parameters of ModelNew's forward; their own names where Model's are not known."""
+    if taken is None:
+        return ["*inputs"] if inputs is None else [f"input_{number + 1}" for number in range(inputs)]
     given = [argument.arg for argument in (*taken.posonlyargs, *taken.args)][1:][:inputs]
     if taken.vararg is not None and (inputs is None or len(given) < inputs):
         given.append(f"*{taken.vararg.arg}")
-    forward = f"    def forward(self, {', '.join(given)}):\n        return run(self, {', '.join(given)})"
-    body = "\n\n".join([*(_OLD_SUPER.sub("super()", _text(lines, method)) for method in own), forward])
-    return "".join(f"{part}{end}" for part, end in _spaced([*parts, f"class ModelNew(nn.Module):\n{body}"]))
+    return given
 
 
 def without_given(text: str) -> str:
@@ -99,7 +128,7 @@ def _spaced(parts: list[str]) -> Iterator[tuple[str, str]]:
         yield part, "\n\n\n" if apart else "\n"
 
 
-def _needed(own: Iterable[ast.stmt], others: list[ast.stmt], problem: Path) -> list[ast.stmt]:
+def _needed(own: Iterable[ast.stmt], others: list[ast.stmt]) -> list[ast.stmt]:
     """The statements of the problem that these methods use, in the file's order."""
     binding: dict[str, list[ast.stmt]] = {}
     for statement in others:
@@ -121,7 +150,7 @@ def _needed(own: Iterable[ast.stmt], others: list[ast.stmt], problem: Path) -> l
                 more = [one for one in binding[name] if one not in kept]
                 kept, pending = kept + more, pending + more
             elif name not in dir(builtins):
-                raise TemplateError(f"{problem}: the constructor of Model uses {name}; write {problem.with_name(FILE)}")
+                raise NotDerived(f"the constructor of Model uses {name}")
     return [statement for statement in others if statement in kept]
 
 
