@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +106,7 @@ def given(path: Path, say: Callable[[str], None], options: Mapping[str, str | No
     from tuner.problem import static
 
     if path.suffix != ".py" or path.is_dir():
-        if path.is_file() and static.has_model(path):
+        if os.path.isfile(path) and static.has_model(path):
             raise ConfigError(f"{path}: is a problem file, whose name has to end in .py; a config is YAML")
         return Given(path, path)
     from tuner import settings
