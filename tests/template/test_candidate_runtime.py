@@ -216,6 +216,18 @@ def test_a_backward_raises(model: Any) -> None:
         y.sum().backward()
 
 
+def test_the_backward_of_each_of_several_results_raises(runtime: Runtime, tiny_folder: Path) -> None:
+    """In whatever way they are nested; integers have none, and stay."""
+    path = tiny_folder / "plain.py"
+    path.write_text(path.read_text().replace("return out", "return out, inner"))
+    results = runtime(host=lambda model, kernel, x: (x, (x * 2, x.argmax(1))))["ModelNew"](8)(torch.rand(4, 8))
+    y, (twice, at) = results
+    assert torch.equal(twice, y * 2) and not at.requires_grad
+    for one in (y, twice):
+        with pytest.raises(RuntimeError, match=r"no backward: run it under torch\.no_grad"):
+            one.sum().backward()
+
+
 def test_a_result_that_may_not_be_derived_is_right_all_the_same(model: Any) -> None:
     x = torch.rand(4, 8)
     assert torch.equal(model(x), x * torch.arange(1.0, 9))

@@ -11,7 +11,7 @@ from tuner import template
 from tuner.errors import TemplateError
 from tuner.space import Point
 from tuner.template import render
-from tuner.template.hosts import host_files
+from tuner.template.hosts import host_files, returns_several
 
 POINT = Point("plain", (("unroll", 4), ("order", "rows"), ("fast", True), ("threads", 1)))
 
@@ -117,3 +117,21 @@ def test_hosts_that_share_a_file_carry_it_once(tiny_folder: Path, include: Path)
     )
     names = [path.stem for path in host_files(tiny_folder, ["plain", "other"])]
     assert names == ["second_part", "first_part", "plain", "other"]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "several"),
+    [
+        ("plain.py", "return out", "return out", False),
+        ("plain.py", "return out", "return out, x", True),
+        ("plain.py", "return out", "if threads:\n        return [out, x]\n    return out", True),
+        ("plain.py", "return out", "def both():\n        return out, x\n\n    return both()[0]", False),
+        ("problem.py", "return x * self.weight", "return x, x * self.weight", True),
+    ],
+)
+def test_several_results_are_seen_where_they_are_returned(
+    tiny_folder: Path, file: str, old: str, new: str, several: bool
+) -> None:
+    path = tiny_folder / file
+    path.write_text(path.read_text().replace(old, new))
+    assert returns_several(tiny_folder, "plain") is several

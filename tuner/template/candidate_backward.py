@@ -2,30 +2,44 @@
 
 
 class ReferenceBackward(torch.autograd.Function):
-    """The kernel's forward with the reference's gradients. `tensors` are the inputs, then the parameters."""
+    """The kernel's forward with the reference's gradients. `tensors` are the inputs, then the parameters.
+
+    Gives the tensors of the result alone; the result itself is put into the list `nesting`.
+    """
 
     @staticmethod
-    def forward(context, model, count, *tensors):
+    def forward(context, model, count, nesting, *tensors):
         context.model, context.count = model, count
         context.buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
         context.save_for_backward(*tensors)
-        return forward(model, *tensors[:count])
+        nesting.append(forward(model, *tensors[:count]))
+        return tuple(flat(nesting[0]))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(context, *gradients):
-        wanted = context.needs_input_grad[2:]
+        wanted = context.needs_input_grad[3:]
         tensors = [x.detach().requires_grad_(want) for x, want in zip(context.saved_tensors, wanted)]
         names = [name for name, _ in context.model.named_parameters()]
         state = {**context.buffers, **dict(zip(names, tensors[context.count :]))}
         device = tensors[0].device.type
         with torch.enable_grad(), torch.autocast(device, enabled=False):
             results = torch.func.functional_call(as_reference(context.model), state, tuple(tensors[: context.count]))
-            outputs = [(y, g) for y, g in zip(as_list(results), gradients) if y.requires_grad]
+            outputs = [(y, g) for y, g in zip(flat(results), gradients) if y.requires_grad]
             leaves = [x for x in tensors if x.requires_grad]
             ys, gs = zip(*outputs)
             found = iter(torch.autograd.grad(ys, leaves, gs, allow_unused=True))
-        return None, None, *(next(found) if want else None for want in wanted)
+        return None, None, None, *(next(found) if want else None for want in wanted)
+
+
+def flat(result):
+    """The tensors of a result, in order."""
+    return [result] if isinstance(result, torch.Tensor) else [x for each in result for x in flat(each)]
+
+
+def nested(result, tensors):
+    """These tensors in the place of the result's own."""
+    return next(tensors) if isinstance(result, torch.Tensor) else tuple(nested(each, tensors) for each in result)
 
 
 @functools.lru_cache(None)
@@ -54,4 +68,6 @@ def run(model, *inputs):
         return run_without_backward(model, *inputs)
     if torch.jit.is_tracing() or is_traced(inputs):
         raise RuntimeError("ModelNew has no backward in graphs: train it without torch.compile, or run it in no_grad")
-    return ReferenceBackward.apply(model, len(inputs), *inputs, *parameters)
+    nesting = []
+    results = ReferenceBackward.apply(model, len(inputs), nesting, *inputs, *parameters)
+    return nested(nesting[0], iter(results))

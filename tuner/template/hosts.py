@@ -38,6 +38,23 @@ def _add(path: Path, folder: Path, found: dict[Path, None], within: tuple[Path, 
     found[path] = None
 
 
+def returns_several(folder: Path, host: str) -> bool:
+    """Whether a host function, or the forward that it stands for, returns a tuple or a list that is written as one."""
+    functions = [n for n in parsed(host_file(folder, host)).body if isinstance(n, ast.FunctionDef) and n.name == host]
+    models = [n for n in parsed(folder / "problem.py").body if isinstance(n, ast.ClassDef) and n.name == "Model"]
+    functions += [n for m in models for n in m.body if isinstance(n, ast.FunctionDef) and n.name == "forward"]
+    return any(isinstance(node.value, ast.Tuple | ast.List) for one in functions for node in _returns(one))
+
+
+def _returns(inside: ast.AST) -> Iterator[ast.Return]:
+    """The return statements of a function, without those of functions inside it."""
+    for node in ast.iter_child_nodes(inside):
+        if isinstance(node, ast.Return):
+            yield node
+        elif not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Lambda):
+            yield from _returns(node)
+
+
 def body(path: Path, folder: Path) -> str:
     """What a candidate carries of a host file: its definitions, without the imports of such files."""
     lines = read(path).splitlines(keepends=True)

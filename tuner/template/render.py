@@ -16,13 +16,15 @@ from tuner.errors import TemplateError
 from tuner.records import Environment, Workload, names_of
 from tuner.space import Choice, Knob, Point
 from tuner.template import Template, Variant
-from tuner.template.hosts import body, host_files
+from tuner.template.hosts import body, host_files, returns_several
 from tuner.template.model_new import model_new, without_given
 from tuner.template.shared import inline_includes, read
 from tuner.template.signatures import signatures
 
 _RUNTIME = [Path(__file__).with_name(f"candidate_{part}.py") for part in ("runtime", "operator")]
-_EACH_DTYPE, _BACKWARD = (Path(__file__).with_name(f"candidate_{part}.py") for part in ("each_dtype", "backward"))
+_EACH_DTYPE, _SEVERAL, _BACKWARD = (
+    Path(__file__).with_name(f"candidate_{part}.py") for part in ("each_dtype", "several", "backward")
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ def candidate(template: Template, tuned: Sequence[Tuned], note: str = "", refere
     """
     variants = {t.point.variant: template.variant(t.point.variant) for t in tuned}
     of_each = len({dtype for t in tuned for dtype in (t.dtype, *t.input_dtypes)}) > 1
-    runtime = [*_RUNTIME, *[_EACH_DTYPE] * of_each, *[_BACKWARD] * (reference is not None)]
+    several = not of_each and any(returns_several(template.folder, variant.host) for variant in variants.values())
+    runtime = [*_RUNTIME, *[_EACH_DTYPE] * of_each, *[_SEVERAL] * several, *[_BACKWARD] * (reference is not None)]
     parts = [_docstring(template, tuned, note), _IMPORTS, *(path.read_text() for path in runtime)]
     hosts = dict.fromkeys(variant.host for variant in variants.values())  # each once
     parts += [body(file, template.folder) for file in host_files(template.folder, hosts)]
