@@ -95,6 +95,15 @@ def test_the_smaller_of_two_tensors_is_no_reduction(forward: str, tmp_path: Path
     assert found.missed == [] and ("short reduction" in found.caught) == ("mean" in forward)
 
 
+def test_a_dropped_element_of_a_long_row_is_noticed_in_a_half_precision_type(tmp_path: Path) -> None:
+    """It weighs less than a rounding, so no values but a NaN tell of it."""
+    torch.set_num_threads(1)
+    forward = "return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-5)"
+    loaded = write_problem(tmp_path, forward, inputs="torch.randn(8, 2048)")
+    found = self_check(loaded, problem.default_workload(loaded).in_dtype("bfloat16"), "cpu", seed=1)
+    assert found.missed == [] and found.caught["short reduction"].startswith("G NaN ends one sample")
+
+
 @pytest.fixture(scope="module")
 def too_lenient() -> SelfCheck:
     torch.set_num_threads(1)

@@ -39,6 +39,11 @@ def test_only_the_sample_with_nan_is_nan(cases: Cases) -> None:
     assert case.expected.main.oracle.isnan().tolist() == [False, False, True, False]
 
 
+def test_the_last_element_of_a_sample_is_nan_in_a_case(cases: Cases) -> None:
+    places = inputs(cases["G NaN ends one sample"]).isnan().flatten(1).nonzero().tolist()
+    assert places == [[2, inputs(cases["G NaN ends one sample"])[0].numel() - 1]]
+
+
 def test_nan_that_reaches_other_samples_is_caught(cases: Cases) -> None:
     assert not judged(cases["G NaN in one sample"], lambda own, x: own(x) + x.sum() * 0).ok
 
