@@ -21,6 +21,18 @@ def test_without_a_config_all_are_listed(project: Project) -> None:
     assert code == 0 and "tiny-0123" in out
 
 
+def test_time_and_knobs_are_those_of_the_winner(searched: Project) -> None:
+    code, out, _ = searched.run("results")
+    record = searched.entry().record
+    assert code == 0 and "winner" in out
+    assert f"{record.latency_ms:.4g} ms" in out and record.point.variant in out
+
+
+def test_without_a_winner_they_are_those_of_the_best_trial(project: Project) -> None:
+    write_search(project.cache, 6, final=False)
+    assert "best trial" in project.run("results")[1]
+
+
 def test_t4_of_several_goes_into_a_folder(project: Project) -> None:
     write_search(project.cache, 6)
     write_search(project.cache, 6, "tiny-4567")

@@ -10,6 +10,7 @@ import pytest
 from helpers.processes import wait_until
 
 from tuner.backends.cuda import Cuda
+from tuner.execution import device_lock
 from tuner.execution.device_lock import DeviceLock
 
 
@@ -34,7 +35,7 @@ def test_one_lock_a_device() -> None:
 
 
 @pytest.mark.timeout(30)
-def test_who_waits_is_told_at_once_for_whom_and_the_time_is_counted() -> None:
+def test_who_waits_is_told_for_whom_and_the_time_is_counted() -> None:
     said: list[str] = []
     first, second = DeviceLock("cuda:7"), DeviceLock("cuda:7", said.append)
     with first:
@@ -46,6 +47,20 @@ def test_who_waits_is_told_at_once_for_whom_and_the_time_is_counted() -> None:
     second.__exit__()
     assert said[0].startswith("waiting for process ") and said[0].endswith("(another search on cuda:7)")
     assert second.waited_s >= 0.2 and first.waited_s == 0.0
+
+
+@pytest.mark.timeout(30)
+def test_a_short_wait_is_counted_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_lock, "UNSAID_S", 1000.0)
+    said: list[str] = []
+    first, second = DeviceLock("cuda:7"), DeviceLock("cuda:7", said.append)
+    with first:
+        waiting = threading.Thread(target=lambda: second.__enter__())
+        waiting.start()
+        time.sleep(0.2)
+    waiting.join()
+    second.__exit__()
+    assert said == [] and second.waited_s > 0
 
 
 @pytest.mark.timeout(30)

@@ -175,6 +175,13 @@ def test_the_table_has_winner_runner_up_baselines_and_the_floor(shown: Shown, ma
     assert rows[6] == ["floor", "0.5", "(62%", "of", "the", "winner's", "time)", "memory"]
 
 
+def test_a_winner_that_loses_to_a_baseline_is_said_to(shown: Shown, make_record: MakeRecord) -> None:
+    on, lines = shown
+    baselines = (compared("eager", 4.0, 5.0), compared("compile", 0.4, 0.5), compared("max_autotune", 0.7, 0.9))
+    on.outcome(outcome(changed(make_record(latency_ms=0.8), baselines=baselines)))
+    assert "  note: the winner is slower than compile" in lines()
+
+
 def test_the_table_leaves_out_what_was_not_measured(shown: Shown, make_record: MakeRecord) -> None:
     on, lines = shown
     on.outcome(outcome(changed(make_record(), baselines=(), floor=None)))

@@ -78,24 +78,30 @@ def _documents(searches: list[Searched], form: str, output: Path | None) -> None
 
 
 def _listing(searches: list[Searched]) -> None:
-    """What there is, for a person: a line a search."""
+    """What there is, for a person: a line a search. Time and knobs are the winner's, or the best trial's so far."""
     from tuner.screen import tables
 
     rows = []
     for each in searches:
-        best, workload = each.best, each.workload
+        best, workload, record = (
+            each.best,
+            each.workload,
+            each.record if each.record and each.record.confirmed else None,
+        )
+        time = record.latency_ms if record else best.evaluation.latency_ms if best else None
+        point = record.point if record else best.point if best else ""
         rows.append(
             [
                 each.name,
                 tables.shapes(workload) if workload else "",
                 f"{len(each.trials)}",
                 f"{len(each.right)}",
-                f"{best.evaluation.latency_ms:.4g} ms" if best else "",
-                "confirmed" if each.record and each.record.confirmed else "",
-                str(best.point) if best else "",
+                "" if time is None else f"{time:.4g} ms",
+                "winner" if record else "best trial" if best else "",
+                str(point),
             ]
         )
-    tables.console().print(tables.listing(["search", "shape", "trials", "right", "best", "winner", "knobs"], rows))
+    tables.console().print(tables.listing(["search", "shape", "trials", "right", "time", "of the", "knobs"], rows))
 
 
 def _put(text: str, output: Path | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import tempfile
 import time
@@ -15,6 +14,7 @@ import filelock
 from tuner import backends
 from tuner.workers import interruption
 
+UNSAID_S = 1.0  # a turn that comes sooner is no news: of two searches each has one at every trial
 SAY_EVERY_S = 10.0
 LOOK_EVERY_S = 0.5  # whether nobody wants it any more
 POLL_S = 0.005  # whether it is free
@@ -78,11 +78,11 @@ class DeviceLock:
             _owner(lock).write_text(f"process {os.getpid()}\n")
 
     def _wait_for(self, wanted: filelock.BaseFileLock, lock: filelock.BaseFileLock) -> None:
-        said = -math.inf
+        say_at = time.monotonic() + UNSAID_S
         while True:
-            if time.monotonic() - said >= SAY_EVERY_S:
+            if time.monotonic() >= say_at:
                 self.say(f"waiting for {_holder(lock)} (another search on {self.torch_device})")
-                said = time.monotonic()
+                say_at = time.monotonic() + SAY_EVERY_S
             with contextlib.suppress(filelock.Timeout):
                 wanted.acquire(timeout=LOOK_EVERY_S, poll_interval=POLL_S)
                 return

@@ -153,6 +153,8 @@ class Screen:
         rows = table(record)
         rows.width = Console(width=200).measure(rows).maximum  # a narrow terminal wraps it; no digit is cut off
         self.console.print(rows, crop=False, soft_wrap=True)
+        if faster := [each.name for each in record.baselines if each.speedup_high < 1]:
+            self._line(f"  note: the winner is slower than {' and '.join(faster)}")
         self._line(f"knobs: {record.point}")
         verdict = "cached" if outcome.stored else "not cached (a better result stands there)"
         if outcome.stored and not record.confirmed:
