@@ -28,7 +28,7 @@ BUSY_SAMPLE_S = 0.25
 PAGE_BYTES = 4096
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 MMAP_THRESHOLD_MAX = 2**25  # glibc takes no larger one
-KEPT_BYTES = 8 * MMAP_THRESHOLD_MAX  # that are free and lie at the end of the heap
+KEPT_BYTES = 16 * MMAP_THRESHOLD_MAX  # free ones at the end of the heap; more than the answers that a run holds
 
 
 class Cpu(Backend):

@@ -74,6 +74,9 @@ def templates(names: tuple[str, ...], as_json: bool) -> None:
 
 
 def _print(listing: VariantListing, console: Console) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
     from tuner.screen import tables
 
     click.echo(f"{listing.template} {listing.variant} ({listing.device}): {listing.doc}")
@@ -84,7 +87,8 @@ def _print(listing: VariantListing, console: Console) -> None:
     ]
     console.print(tables.listing(["  knob", "choices (default in brackets)", ""], rows))
     if listing.constraints:
-        click.echo(f"  constraints: {', '.join(listing.constraints)}")
+        rules = Text(f"constraints: {', '.join(listing.constraints)}")
+        console.print(Padding(rules, (0, 0, 0, 2), expand=False))  # wraps between words
     if listing.leaves:
         click.echo(f"  leaves to PyTorch: {', '.join(listing.leaves)}")
     click.echo()
