@@ -224,7 +224,7 @@ class Bench:
             with torch.no_grad(), self.outside.watched():
                 for number, by in enumerate(plan.values):
                     timer.refresh(by)
-                    result = model(*timer.given) if model is not None else self._blank(plan.answer_bytes)
+                    result = model(*timer.given) if model is not None else self._blank(plan.answer_sizes)
                     if number in plan.keep:
                         held.append((number, result))
             self.backend.synchronize()
@@ -238,8 +238,9 @@ class Bench:
         load_state(model, self._state(paper.state))
         return model
 
-    def _blank(self, size: int) -> torch.Tensor:
-        return torch.empty(size, dtype=torch.uint8, device=self.device)
+    def _blank(self, sizes: tuple[int, ...]) -> list[torch.Tensor]:
+        """As many tensors as an answer has: giving each of them costs something."""
+        return [torch.empty(size, dtype=torch.uint8, device=self.device) for size in sizes]
 
     def _timer(self, files: tuple[TensorFile, ...]) -> Timer:
         key = tuple(file.path for file in files)

@@ -303,24 +303,24 @@ class Judge:
             while len(self.repeated) < (1 if self.suite.reference.is_large else SECRET_VALUES):
                 self.repeated[self._with_answer()] = None
             chosen = self.random.choices(list(self.repeated), k=forwards)
-            return Plan(tuple(chosen), self._kept(forwards), self.answer_bytes)
+            return Plan(tuple(chosen), self._kept(forwards), self.answer_sizes)
         drawn = [perturbation.draw(self.random) for _ in range(forwards)]
         if values is Values.FRESH:
-            return Plan(tuple(drawn), answer_bytes=self.answer_bytes)
+            return Plan(tuple(drawn), answer_sizes=self.answer_sizes)
         kept = self._kept(forwards)
         marked = 1 if self.suite.reference.is_large else MARKED
         for number in self.random.sample(kept, min(marked, forwards - 1) or 1):
             drawn[number] = self._with_answer()
-        return Plan(tuple(drawn), kept, self.answer_bytes)
+        return Plan(tuple(drawn), kept, self.answer_sizes)
 
     @property
-    def answer_bytes(self) -> int:
-        return sum(part.eager.nbytes for part in self.suite.cases[0].expected.results)
+    def answer_sizes(self) -> tuple[int, ...]:
+        return tuple(part.eager.nbytes for part in self.suite.cases[0].expected.results)
 
     def _kept(self, forwards: int) -> tuple[int, ...]:
         """As many of so many answers as KEPT_BYTES hold, picked in secret."""
         least = LEAST_KEPT_OF_LARGE if self.suite.reference.is_large else LEAST_KEPT
-        kept = min(forwards, max(least, KEPT_BYTES // max(self.answer_bytes, 1)))
+        kept = min(forwards, max(least, KEPT_BYTES // max(sum(self.answer_sizes), 1)))
         return tuple(sorted(self.random.sample(range(forwards), kept)))
 
     def mark_timed(self, plan: Plan, answers: tuple[GivenAnswer, ...], folder: Path) -> str:

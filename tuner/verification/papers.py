@@ -81,7 +81,12 @@ class Plan:
 
     values: tuple[Perturbation, ...]
     keep: tuple[int, ...] = ()
-    answer_bytes: int = 0  # how large a right answer is
+    answer_sizes: tuple[int, ...] = ()  # the bytes of each result of a right answer
+
+    @property
+    def answer_bytes(self) -> int:
+        """How large a right answer is."""
+        return sum(self.answer_sizes)
 
 
 @dataclass(frozen=True)
