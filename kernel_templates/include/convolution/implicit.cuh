@@ -1,0 +1,461 @@
+// Convolutions of floats by Hopper's warpgroup products (sm_90a), with an end of one's own: what is computed from the
+// output is computed from the accumulators, and the output itself is written only where somebody wants it.
+//
+// A block takes a box of output positions and a tile of columns (implicit_layout.cuh). The part of the input under the
+// box lies in shared memory, `chunk` channels at a time, as it lies in memory: contiguous positions of a channel. For
+// every tap a thread gathers its operands A there and rounds them, so neither the layout changes nor are values repeated.
+// Weights are packed as the products read them by a kernel ahead, and come by bulk copies. Blocks stay, and fetch the
+// next tile's inputs while they finish one.
+//
+// With pieces = 2 values and weights are cut into two of TF32; sums over a chunk are added up in fp32. A result that is
+// not finite is computed again in plain fp32, since zeros among packed weights and low parts make NaN of Inf.
+#pragma once
+#include <cstdint>
+
+#include "convolution/implicit_layout.cuh"
+#include "core/copy_groups.cuh"
+#include "core/divide.hpp"
+#include "core/launch.cuh"
+#include "core/wgmma_tf32.cuh"
+#include "numerics/element.hpp"
+
+struct ImplicitSizes {
+  int samples, in[3], out[3];  // depth, height, width
+  int in_positions, positions;  // of a sample's channel
+  int tiles[3];                 // boxes of a class along a dimension
+  long long count;              // of all tiles
+  WideDivider by_columns, by_classes, by_tiles[3];
+};
+
+// A block's share of the product.
+struct ImplicitTile {
+  int sample, of_class, columns, origin[3];  // first column; first of the class's outputs along each dimension
+};
+
+template <class L>
+__device__ __forceinline__ ImplicitTile implicit_tile(const ImplicitSizes& sizes, long long number) {
+  ImplicitTile tile;
+  unsigned long long n = number;
+  const auto next = [&](const WideDivider& by) {
+    const unsigned long long q = by.quotient(n), left = n - q * by.divisor;
+    n = q;
+    return static_cast<int>(left);
+  };
+  tile.columns = next(sizes.by_columns) * L::columns;
+  tile.of_class = next(sizes.by_classes);
+#pragma unroll
+  for (int dim = 2; dim >= 0; dim--) tile.origin[dim] = next(sizes.by_tiles[dim]) * L::tile(dim);
+  tile.sample = static_cast<int>(n);
+  return tile;
+}
+
+// ---- the weights, packed ----
+
+// Weight of output channel o for input channel i at a tap of a class, 0 where there is none.
+template <class G>
+__device__ __forceinline__ float implicit_weight(const float* weight, int of_class, int column, int i, int tap) {
+  using Taps = ImplicitTaps<G>;
+  const int phase = column % Taps::phases, o = column / Taps::phases;
+  if (o >= G::out || i >= G::in) return 0.0f;
+  const int across = Taps::range(2, of_class).taps, down = Taps::range(1, of_class).taps;
+  const int at[3] = {tap / across / down, tap / across % down, tap % across};
+  long long place = G::transposed ? static_cast<long long>(i) * G::out + o : static_cast<long long>(o) * G::in + i;
+  for (int dim = 0; dim < 3; dim++) {
+    const int k = Taps::kernel_tap(dim, of_class, phase, at[dim]);
+    if (k < 0) return 0.0f;
+    place = place * ImplicitTaps<G>::kernel(dim) + k;
+  }
+  return weight[place];
+}
+
+template <class G, class L>
+__global__ void __launch_bounds__(256) pack_implicit(const float* weight, uint32_t* packed) {
+  const long long at = static_cast<long long>(blockIdx.x) * 256 + threadIdx.x;
+  int of_class = 0;
+  while (of_class + 1 < L::Taps::classes && at * L::pieces >= L::class_start(of_class + 1)) of_class++;
+  const long long inside = at - L::class_start(of_class) / L::pieces;  // of one piece
+  if (at * L::pieces >= L::packed_words) return;
+  const int steps = L::steps(of_class), word = static_cast<int>(inside % L::step_words);
+  const long long step_at = inside / L::step_words;
+  const int step = static_cast<int>(step_at % steps), chunk = static_cast<int>(step_at / steps % L::chunks);
+  const int tile = static_cast<int>(step_at / steps / L::chunks);
+  const int column = tile * L::columns + word / 64 * 8 + word / 4 % 8, quad = step * 2 + word / 32 % 2;
+  const int tap = quad / (L::chunk / 4), channel = chunk * L::chunk + quad % (L::chunk / 4) * 4 + word % 4;
+  const bool real = tap < L::Taps::taps(of_class);
+  const float w = real ? implicit_weight<G>(weight, of_class, column, channel, tap) : 0.0f;
+  uint32_t* to = packed + L::class_start(of_class) + step_at * L::pieces * L::step_words + word;
+  const uint32_t high = to_tf32(w);
+  to[0] = high;
+  if (L::pieces == 2) {
+    const float low = w - __uint_as_float(high);
+    to[L::step_words] = to_tf32(isfinite(w) ? low : 0.0f);
+  }
+}
+
+// ---- what comes from memory ----
+
+template <int BYTES>
+__device__ __forceinline__ void copy_or_zero(void* shared, const void* global, bool is_there) {
+  const uint32_t to = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
+  asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(to), "l"(global), "n"(BYTES),
+               "r"(is_there ? BYTES : 0)
+               : "memory");
+}
+
+__device__ __forceinline__ void barrier_init(uint64_t* barrier) {
+  asm volatile("mbarrier.init.shared.b64 [%0], 1;" ::"r"(static_cast<uint32_t>(__cvta_generic_to_shared(barrier)))
+               : "memory");
+}
+
+// One thread: `bytes` (a multiple of 16) on their way, which the barrier's next phase waits for.
+__device__ __forceinline__ void copy_bulk(void* shared, const void* global, uint32_t bytes, uint64_t* barrier) {
+  const uint32_t to = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
+  const uint32_t on = static_cast<uint32_t>(__cvta_generic_to_shared(barrier));
+  asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(on), "r"(bytes) : "memory");
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
+               "l"(global), "r"(bytes), "r"(on)
+               : "memory");
+}
+
+__device__ __forceinline__ void barrier_wait(uint64_t* barrier, uint32_t parity) {
+  const uint32_t on = static_cast<uint32_t>(__cvta_generic_to_shared(barrier));
+  asm volatile(
+      "{\n.reg .pred done;\nagain:\nmbarrier.try_wait.parity.shared.b64 done, [%0], %1;\n@done bra end;\nbra "
+      "again;\nend:\n}" ::"r"(on),
+      "r"(parity)
+      : "memory");
+}
+
+// The box of inputs under a tile, a chunk of channels; zeros beyond the input and beyond its channels.
+template <class G, class L>
+__device__ __forceinline__ void stage_input(const float* x, const ImplicitSizes& sizes, const ImplicitTile& tile,
+                                            int chunk, float* to) {
+  int first[3];
+#pragma unroll
+  for (int dim = 0; dim < 3; dim++) {
+    const TapRange of = L::Taps::range(dim, 0);
+    int start = of.first;
+    if constexpr (L::Taps::classes > 1) {
+#pragma unroll
+      for (int c = 1; c < L::Taps::classes; c++) {
+        if (tile.of_class == c) start = L::Taps::range(dim, c).first;
+      }
+    }
+    first[dim] = tile.origin[dim] * of.step + start;
+  }
+  const float* from = x + (static_cast<long long>(tile.sample) * G::in + chunk * L::chunk) * sizes.in_positions;
+#pragma unroll 2
+  for (int at = threadIdx.x; at < L::box; at += L::threads) {
+    const int d = at / L::plane + first[0], h = at / L::halo_width % L::halo_height + first[1], w = at % L::halo_width + first[2];
+    const bool inside = static_cast<unsigned>(d) < static_cast<unsigned>(sizes.in[0]) &&
+                        static_cast<unsigned>(h) < static_cast<unsigned>(sizes.in[1]) &&
+                        static_cast<unsigned>(w) < static_cast<unsigned>(sizes.in[2]);
+    const float* p = inside ? from + (static_cast<long long>(d) * sizes.in[1] + h) * sizes.in[2] + w : x;
+#pragma unroll
+    for (int c = 0; c < L::chunk; c++) {
+      const bool is_there = inside && (G::in % L::chunk == 0 || chunk * L::chunk + c < G::in);
+      copy_or_zero<4>(to + c * L::channel_stride + at, is_there ? p : x, is_there);
+      p += inside ? sizes.in_positions : 0;
+    }
+  }
+}
+
+// ---- the product ----
+
+// A's operands of a step for this thread, and their low parts.
+template <int PIECES>
+__device__ __forceinline__ void gather_operands(const float* input, int2 quads, const int (&rows)[2], int stride,
+                                                uint32_t (&a)[PIECES][4]) {
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    const float v = input[(i < 2 ? quads.x : quads.y) + rows[i % 2]];
+    a[0][i] = to_tf32(v);
+    if constexpr (PIECES == 2) {
+      const float low = v - __uint_as_float(a[0][i]);
+      a[1][i] = to_tf32(low);
+    }
+  }
+}
+
+template <class L, int R>
+__device__ __forceinline__ void multiply_step(float (&d)[R], uint32_t (&a)[L::pieces][4], uint64_t b) {
+#pragma unroll
+  for (int p = 0; p < L::pieces; p++) wgmma_settle(a[p]);
+  wgmma_fence();
+  if constexpr (L::pieces == 2) {
+    wgmma_tf32(d, a[1], b);
+    wgmma_tf32(d, a[0], b + L::step_words * 4 / 16);
+  }
+  wgmma_tf32(d, a[0], b);
+  wgmma_commit();
+}
+
+// d += the products of a chunk.
+template <class L, int R>
+__device__ __forceinline__ void multiply_chunk(float (&d)[R], const float* input, const float* weights, const int2* table,
+                                               int steps, const int (&rows)[2]) {
+  constexpr uint64_t next = L::pieces * L::step_words * 4 / 16;  // of a descriptor, which counts 16 bytes
+  if (steps == 0) return;
+  uint32_t a[L::pieces][4], b[L::pieces][4];
+  uint64_t at = wgmma_descriptor(weights);
+  gather_operands(input, table[0], rows, L::channel_stride, a);
+  wgmma_settle(d);
+#pragma unroll 1
+  for (int step = 0; step < steps; step += 2) {
+    multiply_step<L>(d, a, at);
+    at += next;
+    if (step + 1 == steps) break;
+    wgmma_wait_for<1>();
+    gather_operands(input, table[step + 1], rows, L::channel_stride, b);
+    multiply_step<L>(d, b, at);
+    at += next;
+    wgmma_wait_for<1>();
+    if (step + 2 < steps) gather_operands(input, table[step + 2], rows, L::channel_stride, a);
+  }
+  wgmma_wait_for<0>();
+  wgmma_settle(d);
+}
+
+// One result in plain fp32.
+template <class G>
+__device__ __noinline__ float implicit_again(const float* x, const float* weight, const ImplicitSizes& sizes, int sample,
+                                             int channel, int d, int h, int w) {
+  const int out[3] = {d, h, w};
+  float sum = 0.0f;
+  for (int kd = 0; kd < ImplicitTaps<G>::kernel_0; kd++) {
+    for (int kh = 0; kh < ImplicitTaps<G>::kernel_1; kh++) {
+      for (int kw = 0; kw < ImplicitTaps<G>::kernel_2; kw++) {
+        const int tap[3] = {kd, kh, kw};
+        long long from = 0;
+        bool inside = true;
+        for (int dim = 0; dim < 3; dim++) {
+          int i = out[dim] * ImplicitTaps<G>::stride(dim) - ImplicitTaps<G>::padding(dim) + tap[dim] * ImplicitTaps<G>::dilation(dim);
+          if (G::transposed) {
+            i = out[dim] + ImplicitTaps<G>::padding(dim) - tap[dim] * ImplicitTaps<G>::dilation(dim);
+            inside = inside && i % ImplicitTaps<G>::stride(dim) == 0;
+            i /= ImplicitTaps<G>::stride(dim);
+          }
+          inside = inside && i >= 0 && i < sizes.in[dim];
+          from = from * sizes.in[dim] + i;
+        }
+        if (!inside) continue;
+        for (int c = 0; c < G::in; c++) {
+          const long long row = G::transposed ? static_cast<long long>(c) * G::out + channel
+                                              : static_cast<long long>(channel) * G::in + c;
+          const long long place = ((row * ImplicitTaps<G>::kernel_0 + kd) * ImplicitTaps<G>::kernel_1 + kh) * ImplicitTaps<G>::kernel_2 + kw;
+          sum += x[(static_cast<long long>(sample) * G::in + c) * sizes.in_positions + from] * weight[place];
+        }
+      }
+    }
+  }
+  return sum;
+}
+
+// What a thread has of a tile: values d[4 j + 2 half + e] of column 8 j + 2 (lane % 4) + e at one of two rows.
+template <class G, class L>
+struct ImplicitShare {
+  static constexpr int phases = L::Taps::phases, held = L::columns / 2;
+  const ImplicitSizes& sizes;
+  const ImplicitTile& tile;
+  int lattice[2][3];  // outputs of the class, along each dimension
+
+  __device__ ImplicitShare(const ImplicitSizes& all, const ImplicitTile& of) : sizes(all), tile(of) {
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      const int p = threadIdx.x / 32 * 16 + half * 8 + threadIdx.x % 32 / 4;
+      const int at[3] = {p / (L::tile_height * L::tile_width), p / L::tile_width % L::tile_height, p % L::tile_width};
+#pragma unroll
+      for (int dim = 0; dim < 3; dim++) lattice[half][dim] = tile.origin[dim] + at[dim];
+    }
+  }
+
+  __device__ __forceinline__ int residue(int dim, int phase) const {
+    if (!G::transposed) return 0;
+    return dim == 0 ? tile.of_class / ImplicitTaps<G>::stride_1 : dim == 1 ? tile.of_class % ImplicitTaps<G>::stride_1 : phase;
+  }
+  __device__ __forceinline__ int output(int half, int dim, int phase) const {
+    return G::transposed ? lattice[half][dim] * ImplicitTaps<G>::stride(dim) + residue(dim, phase) : lattice[half][dim];
+  }
+  __device__ __forceinline__ bool exists(int half, int phase) const {
+    return output(half, 0, phase) < sizes.out[0] && output(half, 1, phase) < sizes.out[1] &&
+           output(half, 2, phase) < sizes.out[2];
+  }
+  __device__ __forceinline__ int position(int half, int phase) const {
+    return (output(half, 0, phase) * sizes.out[1] + output(half, 1, phase)) * sizes.out[2] + output(half, 2, phase);
+  }
+  // The channel of value (j, e), and the phase, of which there are one or more.
+  static __device__ __forceinline__ int column(int j, int e) { return 8 * j + 2 * (threadIdx.x % 4) + e; }
+  __device__ __forceinline__ int channel(int j, int e) const { return (tile.columns + column(j, e)) / phases; }
+  __device__ __forceinline__ int phase(int j, int e) const { return (tile.columns + column(j, e)) % phases; }
+};
+
+template <class G, class L>
+__device__ __forceinline__ void repair(float (&d)[L::columns / 2], const float* x, const float* weight,
+                                       const ImplicitShare<G, L>& share) {
+  float all = 0.0f;
+#pragma unroll
+  for (int i = 0; i < L::columns / 2; i++) all += d[i] * 0.0f;
+  if (all == 0.0f) return;
+#pragma unroll
+  for (int i = 0; i < L::columns / 2; i++) {
+    const int j = i / 4, half = i / 2 % 2, e = i % 2, phase = share.phase(j, e), channel = share.channel(j, e);
+    if (isfinite(d[i]) || channel >= G::out || !share.exists(half, phase)) continue;
+    d[i] = implicit_again<G>(x, weight, share.sizes, share.tile.sample, channel, share.output(half, 0, phase),
+                             share.output(half, 1, phase), share.output(half, 2, phase));
+  }
+}
+
+// `sink` takes what a thread has of each finished tile: sink(share, d, shared memory that it may use).
+template <class G, class L, int BLOCKS, class Sink>
+__global__ void __launch_bounds__(L::threads, BLOCKS)
+    implicit_convolution(const float* x, const float* packed, const float* weight, const Sink sink,
+                         const __grid_constant__ ImplicitSizes sizes) {
+  extern __shared__ __align__(128) unsigned char implicit_shared[];
+  int2* table = reinterpret_cast<int2*>(implicit_shared);
+  uint64_t* barriers = reinterpret_cast<uint64_t*>(implicit_shared + L::table_bytes - 64);
+  float* weights = reinterpret_cast<float*>(implicit_shared + L::table_bytes);
+  float* inputs = weights + L::weight_stages * L::weight_words;
+  static_assert(L::stages <= 8, "a barrier a stage");
+
+  // Where the operands of every step begin, of the channels of a chunk and the taps of each class.
+  constexpr int quads = L::chunk / 4;
+  for (int at = threadIdx.x; at < L::Taps::classes * L::most_steps * 2; at += L::threads) {
+    const int of_class = at / (2 * L::most_steps), quad = at % (2 * L::most_steps), tap = quad / quads;
+    int taps[3] = {1, 1, 1};
+#pragma unroll
+    for (int c = 0; c < L::Taps::classes; c++) {
+      if (c == of_class) {
+        for (int dim = 0; dim < 3; dim++) taps[dim] = L::Taps::range(dim, c).taps;
+      }
+    }
+    int place = L::chunk * L::channel_stride;  // zeros
+    if (tap < taps[0] * taps[1] * taps[2]) {
+      const int d = tap / (taps[1] * taps[2]), h = tap / taps[2] % taps[1], w = tap % taps[2];
+      place = d * L::Taps::range(0, 0).apart * L::plane + h * L::Taps::range(1, 0).apart * L::halo_width +
+              w * L::Taps::range(2, 0).apart + quad % quads * 4 * L::channel_stride;
+    }
+    reinterpret_cast<int*>(table)[at] = place;
+  }
+  if (L::has_zeros) {
+    for (int at = threadIdx.x; at < L::stages * 4 * L::channel_stride; at += L::threads) {
+      const int stage = at / (4 * L::channel_stride), inside = at % (4 * L::channel_stride);
+      inputs[stage * L::input_words + L::chunk * L::channel_stride + inside] = 0.0f;
+    }
+  }
+  if (threadIdx.x < L::weight_stages) barrier_init(barriers + threadIdx.x);
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+  __syncthreads();
+
+  const long long own = blockIdx.x < sizes.count ? (sizes.count - 1 - blockIdx.x) / gridDim.x + 1 : 0;
+  const long long all = own * L::chunks;
+  const auto issue = [&](long long step) {
+    if (step < all) {
+      const int stage = static_cast<int>(step % L::stages), chunk = static_cast<int>(step % L::chunks);
+      const ImplicitTile tile = implicit_tile<L>(sizes, blockIdx.x + step / L::chunks * gridDim.x);
+      stage_input<G, L>(x, sizes, tile, chunk, inputs + stage * L::input_words);
+      if (threadIdx.x == 0 && (!L::resident || step == 0)) {
+        long long start = 0;
+        int steps = L::steps(0);
+#pragma unroll
+        for (int c = 1; c < L::Taps::classes; c++) {
+          if (c == tile.of_class) start = L::class_start(c), steps = L::steps(c);
+        }
+        const int words = steps * L::pieces * L::step_words, column_tile = tile.columns / L::columns;
+        const float* from = packed + start + (static_cast<long long>(column_tile) * L::chunks + chunk) * words;
+        copy_bulk(weights + (L::resident ? 0 : stage) * L::weight_words, from, words * 4,
+                  barriers + (L::resident ? 0 : stage));
+      }
+    }
+    end_copies();
+  };
+
+  int rows[2];
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    const int p = threadIdx.x / 32 * 16 + half * 8 + threadIdx.x % 32 / 4;
+    const int d = p / (L::tile_height * L::tile_width), h = p / L::tile_width % L::tile_height, w = p % L::tile_width;
+    rows[half] = (d * L::Taps::range(0, 0).step * L::halo_height + h * L::Taps::range(1, 0).step) * L::halo_width +
+                 w * L::Taps::range(2, 0).step + threadIdx.x % 4 * L::channel_stride;
+  }
+  constexpr int held = L::columns / 2;
+  constexpr bool promotes = L::pieces == 2 && L::chunks > 1;
+  float d[held], sums[promotes ? held : 1];
+  for (int step = 0; step < L::stages - 1; step++) issue(step);
+  long long step = 0;
+#pragma unroll 1
+  for (long long n = 0; n < own; n++) {
+    const ImplicitTile tile = implicit_tile<L>(sizes, blockIdx.x + n * gridDim.x);
+    int steps = L::steps(0);
+#pragma unroll
+    for (int c = 1; c < L::Taps::classes; c++) {
+      if (c == tile.of_class) steps = L::steps(c);
+    }
+#pragma unroll
+    for (int i = 0; i < held; i++) d[i] = 0.0f;
+#pragma unroll 1
+    for (int chunk = 0; chunk < L::chunks; chunk++, step++) {
+      const int stage = static_cast<int>(step % L::stages);
+      wait_groups<L::stages - 2>();
+      __syncthreads();
+      issue(step + L::stages - 1);
+      if (!L::resident) {
+        barrier_wait(barriers + stage, static_cast<uint32_t>(step / L::stages % 2));
+      } else if (step == 0) {
+        barrier_wait(barriers, 0);
+      }
+      multiply_chunk<L>(d, inputs + stage * L::input_words, weights + (L::resident ? 0 : stage) * L::weight_words,
+                        table + tile.of_class * L::most_steps, steps, rows);
+      if constexpr (promotes) {
+#pragma unroll
+        for (int i = 0; i < held; i++) sums[i] = chunk == 0 ? d[i] : sums[i] + d[i], d[i] = 0.0f;
+      }
+    }
+    if constexpr (promotes) {
+#pragma unroll
+      for (int i = 0; i < held; i++) d[i] = sums[i];
+    }
+    const ImplicitShare<G, L> share(sizes, tile);
+    repair<G, L>(d, x, weight, share);
+    sink(share, d);
+  }
+}
+
+// x (samples, in, in[0], in[1], in[2]), weight as PyTorch's; `packed` has packed_words floats of memory.
+template <class G, class S, class Sink>
+int launch_implicit(const float* x, const float* weight, const Sink& sink, long long samples, const long long (&in)[3],
+                    const long long (&out)[3], void* packed, long long packed_bytes, cudaStream_t stream) {
+  using L = ImplicitLayout<G, S>;
+  if (packed_bytes < L::packed_words * 4) return cudaErrorInvalidValue;
+  ImplicitSizes sizes{};
+  sizes.samples = static_cast<int>(samples);
+  long long in_positions = 1, positions = 1, count = samples;
+  for (int dim = 0; dim < 3; dim++) {
+    if (in[dim] > INT_MAX || out[dim] > INT_MAX) return cudaErrorInvalidConfiguration;
+    sizes.in[dim] = static_cast<int>(in[dim]), sizes.out[dim] = static_cast<int>(out[dim]);
+    in_positions *= in[dim], positions *= out[dim];
+    const long long lattice = G::transposed ? ceil_div(out[dim], ImplicitTaps<G>::stride(dim)) : out[dim];
+    sizes.tiles[dim] = static_cast<int>(ceil_div(lattice, L::tile(dim)));
+    sizes.by_tiles[dim] = WideDivider(sizes.tiles[dim]);
+    count *= sizes.tiles[dim];
+  }
+  if (in_positions > INT_MAX || positions > INT_MAX || samples > INT_MAX) return cudaErrorInvalidConfiguration;
+  sizes.in_positions = static_cast<int>(in_positions), sizes.positions = static_cast<int>(positions);
+  sizes.count = count * L::Taps::classes * L::column_tiles;
+  sizes.by_columns = WideDivider(L::column_tiles), sizes.by_classes = WideDivider(L::Taps::classes);
+  if (sizes.count == 0) return cudaSuccess;
+  const long long words = L::packed_words / L::pieces;
+  pack_implicit<G, L><<<static_cast<unsigned>(ceil_div(words, 256)), 256, 0, stream>>>(weight, static_cast<uint32_t*>(packed));
+  const auto kernel = implicit_convolution<G, L, S::blocks, Sink>;
+  cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, L::shared_bytes);
+  if (error != cudaSuccess) return error;
+  int device = 0, cores = 0, resident = 0;
+  cudaGetDevice(&device);
+  cudaDeviceGetAttribute(&cores, cudaDevAttrMultiProcessorCount, device);
+  error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernel, L::threads, L::shared_bytes);
+  if (error != cudaSuccess) return error;
+  if (resident == 0) return cudaErrorInvalidConfiguration;
+  const long long room = static_cast<long long>(cores) * resident, blocks = sizes.count < room ? sizes.count : room;
+  kernel<<<static_cast<unsigned>(blocks), L::threads, L::shared_bytes, stream>>>(x, static_cast<const float*>(packed),
+                                                                                 weight, sink, sizes);
+  return cudaGetLastError();
+}
