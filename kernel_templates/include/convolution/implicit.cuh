@@ -163,17 +163,14 @@ __device__ __forceinline__ void stage_input(const float* x, const ImplicitSizes&
 // ---- the product ----
 
 // A's operands of a step for this thread, and their low parts.
-template <int PIECES>
-__device__ __forceinline__ void gather_operands(const float* input, int2 quads, const int (&rows)[2], int stride,
-                                                uint32_t (&a)[PIECES][4]) {
+template <class L, int CLASS, int STEP>
+__device__ __forceinline__ void gather_operands(const float* const (&rows)[2], uint32_t (&a)[L::pieces][4]) {
+  constexpr int first = L::quad_place(CLASS, 2 * STEP), second = L::quad_place(CLASS, 2 * STEP + 1);
 #pragma unroll
   for (int i = 0; i < 4; i++) {
-    const float v = input[(i < 2 ? quads.x : quads.y) + rows[i % 2]];
+    const float v = rows[i % 2][i < 2 ? first : second];
     a[0][i] = to_tf32(v);
-    if constexpr (PIECES == 2) {
-      const float low = v - __uint_as_float(a[0][i]);
-      a[1][i] = to_tf32(low);
-    }
+    if constexpr (L::pieces == 2) a[1][i] = to_tf32(v - __uint_as_float(a[0][i]));
   }
 }
 
@@ -190,30 +187,33 @@ __device__ __forceinline__ void multiply_step(float (&d)[R], uint32_t (&a)[L::pi
   wgmma_commit();
 }
 
-// d += the products of a chunk.
-template <class L, int R>
-__device__ __forceinline__ void multiply_chunk(float (&d)[R], const float* input, const float* weights, const int2* table,
-                                               int steps, const int (&rows)[2]) {
-  constexpr uint64_t next = L::pieces * L::step_words * 4 / 16;  // of a descriptor, which counts 16 bytes
-  if (steps == 0) return;
-  uint32_t a[L::pieces][4], b[L::pieces][4];
-  uint64_t at = wgmma_descriptor(weights);
-  gather_operands(input, table[0], rows, L::channel_stride, a);
-  wgmma_settle(d);
-#pragma unroll 1
-  for (int step = 0; step < steps; step += 2) {
-    multiply_step<L>(d, a, at);
-    at += next;
-    if (step + 1 == steps) break;
+// Steps STEP and on: the operands of one are gathered while the one before it is multiplied.
+template <class L, int CLASS, int STEP, int R>
+__device__ __forceinline__ void multiply_from(float (&d)[R], const float* const (&rows)[2], uint64_t b,
+                                              uint32_t (&a)[L::pieces][4], uint32_t (&next)[L::pieces][4]) {
+  multiply_step<L>(d, a, b + STEP * (L::pieces * L::step_words * 4 / 16));  // a descriptor counts 16 bytes
+  if constexpr (STEP + 1 < L::steps(CLASS)) {
     wgmma_wait_for<1>();
-    gather_operands(input, table[step + 1], rows, L::channel_stride, b);
-    multiply_step<L>(d, b, at);
-    at += next;
-    wgmma_wait_for<1>();
-    if (step + 2 < steps) gather_operands(input, table[step + 2], rows, L::channel_stride, a);
+    gather_operands<L, CLASS, STEP + 1>(rows, next);
+    multiply_from<L, CLASS, STEP + 1>(d, rows, b, next, a);
   }
-  wgmma_wait_for<0>();
-  wgmma_settle(d);
+}
+
+// d += the products of a chunk, of the tile's class.
+template <class L, int CLASS = 0, int R>
+__device__ __forceinline__ void multiply_chunk(float (&d)[R], const float* const (&rows)[2], uint64_t b, int of_class) {
+  if (CLASS == of_class || L::Taps::classes == 1) {
+    if constexpr (L::steps(CLASS) > 0) {
+      uint32_t a[L::pieces][4], next[L::pieces][4];
+      gather_operands<L, CLASS, 0>(rows, a);
+      wgmma_settle(d);
+      multiply_from<L, CLASS, 0>(d, rows, b, a, next);
+      wgmma_wait_for<0>();
+      wgmma_settle(d);
+    }
+  } else if constexpr (CLASS + 1 < L::Taps::classes) {
+    multiply_chunk<L, CLASS + 1>(d, rows, b, of_class);
+  }
 }
 
 // One result in plain fp32.
@@ -252,8 +252,9 @@ __device__ __noinline__ float implicit_again(const float* x, const float* weight
 }
 
 // What a thread has of a tile: values d[4 j + 2 half + e] of column 8 j + 2 (lane % 4) + e at one of two rows.
-template <class G, class L>
+template <class G, class Layout>
 struct ImplicitShare {
+  using L = Layout;
   static constexpr int phases = L::Taps::phases, held = L::columns / 2;
   const ImplicitSizes& sizes;
   const ImplicitTile& tile;
@@ -273,8 +274,12 @@ struct ImplicitShare {
     if (!G::transposed) return 0;
     return dim == 0 ? tile.of_class / ImplicitTaps<G>::stride_1 : dim == 1 ? tile.of_class % ImplicitTaps<G>::stride_1 : phase;
   }
+  // The output that one of the class's is.
+  __device__ __forceinline__ int output_of(int of_lattice, int dim, int phase) const {
+    return G::transposed ? of_lattice * ImplicitTaps<G>::stride(dim) + residue(dim, phase) : of_lattice;
+  }
   __device__ __forceinline__ int output(int half, int dim, int phase) const {
-    return G::transposed ? lattice[half][dim] * ImplicitTaps<G>::stride(dim) + residue(dim, phase) : lattice[half][dim];
+    return output_of(lattice[half][dim], dim, phase);
   }
   __device__ __forceinline__ bool exists(int half, int phase) const {
     return output(half, 0, phase) < sizes.out[0] && output(half, 1, phase) < sizes.out[1] &&
@@ -305,37 +310,17 @@ __device__ __forceinline__ void repair(float (&d)[L::columns / 2], const float* 
   }
 }
 
-// `sink` takes what a thread has of each finished tile: sink(share, d, shared memory that it may use).
+// `sink` takes what a thread has of each finished tile: sink(share, d, memory to turn it in, if Sink::turns).
 template <class G, class L, int BLOCKS, class Sink>
 __global__ void __launch_bounds__(L::threads, BLOCKS)
     implicit_convolution(const float* x, const float* packed, const float* weight, const Sink sink,
                          const __grid_constant__ ImplicitSizes sizes) {
   extern __shared__ __align__(128) unsigned char implicit_shared[];
-  int2* table = reinterpret_cast<int2*>(implicit_shared);
-  uint64_t* barriers = reinterpret_cast<uint64_t*>(implicit_shared + L::table_bytes - 64);
-  float* weights = reinterpret_cast<float*>(implicit_shared + L::table_bytes);
+  uint64_t* barriers = reinterpret_cast<uint64_t*>(implicit_shared);
+  float* weights = reinterpret_cast<float*>(implicit_shared + L::barrier_bytes);
   float* inputs = weights + L::weight_stages * L::weight_words;
   static_assert(L::stages <= 8, "a barrier a stage");
 
-  // Where the operands of every step begin, of the channels of a chunk and the taps of each class.
-  constexpr int quads = L::chunk / 4;
-  for (int at = threadIdx.x; at < L::Taps::classes * L::most_steps * 2; at += L::threads) {
-    const int of_class = at / (2 * L::most_steps), quad = at % (2 * L::most_steps), tap = quad / quads;
-    int taps[3] = {1, 1, 1};
-#pragma unroll
-    for (int c = 0; c < L::Taps::classes; c++) {
-      if (c == of_class) {
-        for (int dim = 0; dim < 3; dim++) taps[dim] = L::Taps::range(dim, c).taps;
-      }
-    }
-    int place = L::chunk * L::channel_stride;  // zeros
-    if (tap < taps[0] * taps[1] * taps[2]) {
-      const int d = tap / (taps[1] * taps[2]), h = tap / taps[2] % taps[1], w = tap % taps[2];
-      place = d * L::Taps::range(0, 0).apart * L::plane + h * L::Taps::range(1, 0).apart * L::halo_width +
-              w * L::Taps::range(2, 0).apart + quad % quads * 4 * L::channel_stride;
-    }
-    reinterpret_cast<int*>(table)[at] = place;
-  }
   if (L::has_zeros) {
     for (int at = threadIdx.x; at < L::stages * 4 * L::channel_stride; at += L::threads) {
       const int stage = at / (4 * L::channel_stride), inside = at % (4 * L::channel_stride);
@@ -377,6 +362,7 @@ __global__ void __launch_bounds__(L::threads, BLOCKS)
     rows[half] = (d * L::Taps::range(0, 0).step * L::halo_height + h * L::Taps::range(1, 0).step) * L::halo_width +
                  w * L::Taps::range(2, 0).step + threadIdx.x % 4 * L::channel_stride;
   }
+  float* const turned = inputs + L::stages * L::input_words + threadIdx.x / 128 * L::turned_words;
   constexpr int held = L::columns / 2;
   constexpr bool promotes = L::pieces == 2 && L::chunks > 1;
   float d[held], sums[promotes ? held : 1];
@@ -385,11 +371,6 @@ __global__ void __launch_bounds__(L::threads, BLOCKS)
 #pragma unroll 1
   for (long long n = 0; n < own; n++) {
     const ImplicitTile tile = implicit_tile<L>(sizes, blockIdx.x + n * gridDim.x);
-    int steps = L::steps(0);
-#pragma unroll
-    for (int c = 1; c < L::Taps::classes; c++) {
-      if (c == tile.of_class) steps = L::steps(c);
-    }
 #pragma unroll
     for (int i = 0; i < held; i++) d[i] = 0.0f;
 #pragma unroll 1
@@ -403,8 +384,10 @@ __global__ void __launch_bounds__(L::threads, BLOCKS)
       } else if (step == 0) {
         barrier_wait(barriers, 0);
       }
-      multiply_chunk<L>(d, inputs + stage * L::input_words, weights + (L::resident ? 0 : stage) * L::weight_words,
-                        table + tile.of_class * L::most_steps, steps, rows);
+      const float* const from = inputs + stage * L::input_words;
+      const float* const gathered[2] = {from + rows[0], from + rows[1]};
+      const float* const b = weights + (L::resident ? 0 : stage) * L::weight_words;
+      multiply_chunk<L>(d, gathered, wgmma_descriptor(b), tile.of_class);
       if constexpr (promotes) {
 #pragma unroll
         for (int i = 0; i < held; i++) sums[i] = chunk == 0 ? d[i] : sums[i] + d[i], d[i] = 0.0f;
@@ -416,7 +399,7 @@ __global__ void __launch_bounds__(L::threads, BLOCKS)
     }
     const ImplicitShare<G, L> share(sizes, tile);
     repair<G, L>(d, x, weight, share);
-    sink(share, d);
+    sink(share, d, turned);
   }
 }
 
@@ -446,16 +429,20 @@ int launch_implicit(const float* x, const float* weight, const Sink& sink, long 
   const long long words = L::packed_words / L::pieces;
   pack_implicit<G, L><<<static_cast<unsigned>(ceil_div(words, 256)), 256, 0, stream>>>(weight, static_cast<uint32_t*>(packed));
   const auto kernel = implicit_convolution<G, L, S::blocks, Sink>;
-  cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, L::shared_bytes);
-  if (error != cudaSuccess) return error;
+  constexpr int shared_bytes = L::shared_bytes(Sink::turns);
+  cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
+  if (error != cudaSuccess) {
+    cudaGetLastError();  // it is reported here, and not by whoever asks next
+    return error;
+  }
   int device = 0, cores = 0, resident = 0;
   cudaGetDevice(&device);
   cudaDeviceGetAttribute(&cores, cudaDevAttrMultiProcessorCount, device);
-  error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernel, L::threads, L::shared_bytes);
+  error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernel, L::threads, shared_bytes);
   if (error != cudaSuccess) return error;
   if (resident == 0) return cudaErrorInvalidConfiguration;
   const long long room = static_cast<long long>(cores) * resident, blocks = sizes.count < room ? sizes.count : room;
-  kernel<<<static_cast<unsigned>(blocks), L::threads, L::shared_bytes, stream>>>(x, static_cast<const float*>(packed),
+  kernel<<<static_cast<unsigned>(blocks), L::threads, shared_bytes, stream>>>(x, static_cast<const float*>(packed),
                                                                                  weight, sink, sizes);
   return cudaGetLastError();
 }

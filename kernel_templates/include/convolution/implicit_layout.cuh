@@ -95,6 +95,7 @@ struct ImplicitTaps {
 //   chunk             input channels staged at once: 4, or a multiple of 8
 //   stages            of the pipeline from memory: 2 or more
 //   blocks            a multiprocessor that registers are to leave room for
+//   vector_width      outputs that a thread writes at once, where sizes and addresses allow that: 1, 2 or 4
 //   pieces            1: TF32; 2: three products of values in two pieces of TF32 each, near fp32
 template <class Geometry, class Schedule>
 struct ImplicitLayout {
@@ -131,9 +132,28 @@ struct ImplicitLayout {
   // One set of weights for all tiles: fetched once.
   static constexpr bool resident = chunks == 1 && Taps::classes == 1 && column_tiles == 1;
   static constexpr int weight_stages = resident ? 1 : stages;
-  static constexpr int table_words = Taps::classes * most_steps * 2;
-  static constexpr int table_bytes = (table_words * 4 + 64 + 127) / 128 * 128;  // and barriers
-  static constexpr int shared_bytes = table_bytes + (weight_stages * weight_words + stages * input_words) * 4;
+
+  // Where the operands of four channels and a tap begin in the staged input: quads of a class are its taps, and within a
+  // tap the chunk's channels by four. Two make a step.
+  static TUNER_INLINE constexpr int quad_place(int of_class, int quad) {
+    const int tap = quad / (chunk / 4), across = Taps::range(2, of_class).taps, down = Taps::range(1, of_class).taps;
+    if (tap >= Taps::taps(of_class)) return chunk * channel_stride;  // zeros
+    return tap / (across * down) * Taps::range(0, 0).apart * plane +
+           tap / across % down * Taps::range(1, 0).apart * halo_width + tap % across * Taps::range(2, 0).apart +
+           quad % (chunk / 4) * 4 * channel_stride;
+  }
+
+  // A finished tile goes to memory through shared memory, the channels of 32 columns at a time, so that neighbours write
+  // side by side.
+  static constexpr int turned_columns = columns % 32 == 0 ? 32 : columns % 24 == 0 ? 24 : smallest(columns, 16);
+  static constexpr int turned_channels = turned_columns / Taps::phases, turned_positions = 64 * Taps::phases;
+  static constexpr int turned_stride = turned_positions + (Taps::phases == 1 ? 4 : 16);  // in other banks
+  static constexpr int turned_words = turned_channels * turned_stride;                   // a warpgroup
+  static constexpr int vector = smallest(S::vector_width, tile_width * Taps::phases);
+
+  static constexpr int barrier_bytes = 128;
+  static constexpr int staged_bytes = barrier_bytes + (weight_stages * weight_words + stages * input_words) * 4;
+  static constexpr int shared_bytes(bool turns) { return staged_bytes + (turns ? S::warpgroups * turned_words * 4 : 0); }
 
   // Words of the packed weights ahead of those of a class: they are sorted by class, tile of columns and chunk.
   static TUNER_INLINE constexpr long long class_start(int of_class) {

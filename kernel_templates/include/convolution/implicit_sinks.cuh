@@ -3,7 +3,9 @@
 // memory, in the same places. With KEPT the output is written, too, for later kernels.
 #pragma once
 #include "convolution/implicit.cuh"
+#include "core/pack.cuh"
 #include "core/reduce.cuh"
+#include "families/addresses.cuh"
 #include "families/rounds.cuh"
 #include "numerics/monoids.hpp"
 
@@ -17,77 +19,101 @@ struct ImplicitStore {
   TUNER_INLINE void map(const Row&, Index, const float (&in)[1], float (&out)[1]) const { out[0] = in[0]; }
 };
 
-// Values of one channel at a position, and at the next one where both are phases of one place.
-template <int E>
-__device__ __forceinline__ void store_phases(float* to, const float (&v)[E], const bool (&there)[E], bool paired) {
-  if constexpr (E == 2) {
-    if (paired && there[0] && there[1]) {
-      *reinterpret_cast<float2*>(to) = make_float2(v[0], v[1]);
-      return;
-    }
-  }
-#pragma unroll
-  for (int e = 0; e < E; e++) {
-    if (there[e]) to[e] = v[e];
-  }
+// The threads of a warpgroup, whose number is of the block.
+__device__ __forceinline__ void warpgroup_sync() {
+  asm volatile("bar.sync %0, 128;" ::"r"(1 + threadIdx.x / 128) : "memory");
 }
 
+// A result at each position and channel. Positions and phases of a tile's row lie side by side.
 template <class G, class F, int PRODUCT, bool KEPT>
 struct ImplicitMap {
+  static constexpr bool turns = true;
   F f;
   float* kept;
+  bool wide;  // whether vectors lie where they may be read and written
 
   template <class Share, int R>
-  __device__ __forceinline__ void operator()(const Share& share, const float (&d)[R]) const {
-    constexpr int E = Share::phases == 2 ? 2 : 1;  // positions of one channel side by side
-    const ImplicitSizes& sizes = share.sizes;
-    const bool paired = sizes.out[2] % 2 == 0;
-    const long long first = static_cast<long long>(share.tile.sample) * G::out;
+  __device__ __forceinline__ void operator()(const Share& share, const float (&d)[R], float* turned) const {
+    using L = typename Share::L;
+    constexpr int E = Share::phases, parts = L::columns / L::turned_columns;
+    const int t = threadIdx.x % 128;
 #pragma unroll
-    for (int j = 0; j < R / 4; j++) {
+    for (int part = 0; part < parts; part++) {
+      warpgroup_sync();
 #pragma unroll
-      for (int k = 0; k < 2; k += E) {
-        const int channel = share.channel(j, k);
-        if (channel >= G::out) continue;
-        const Index r = static_cast<Index>(first + channel);
-        const auto row = f.row(r);
-#pragma unroll
-        for (int half = 0; half < 2; half++) {
-          const int phase = share.phase(j, k), i = share.position(half, phase);
-          if (!share.exists(half, phase)) continue;
-          const long long at = (first + channel) * sizes.positions + i;
-          bool there[E];
-          float made[places(F::RESULTS)][E], product[E];
-#pragma unroll
-          for (int e = 0; e < E; e++) {
-            there[e] = e == 0 || share.exists(half, phase + e);
-            float in[places(F::INPUTS)], out[places(F::RESULTS)];
-#pragma unroll
-            for (int n = 0; n < F::INPUTS; n++) {
-              in[n] = n == PRODUCT ? d[4 * j + 2 * half + k + e] : there[e] ? to_float(f.input[n][at + e]) : 0.0f;
-            }
-            f.map(row, static_cast<Index>(i + e), in, out);
-#pragma unroll
-            for (int n = 0; n < F::RESULTS; n++) made[n][e] = out[n];
-            product[e] = d[4 * j + 2 * half + k + e];
-          }
-          if constexpr (KEPT) store_phases(kept + at, product, there, paired);
-#pragma unroll
-          for (int n = 0; n < F::RESULTS; n++) store_phases(f.result[n] + at, made[n], there, paired);
-        }
+      for (int k = 0; k < L::turned_columns / 2; k++) {
+        const int column = Share::column(k / 4, k % 2), row = t / 32 * 16 + k / 2 % 2 * 8 + t % 32 / 4;
+        turned[column / E * L::turned_stride + row * E + column % E] = d[part * (L::turned_columns / 2) + k];
       }
+      warpgroup_sync();
+      const int first = share.tile.columns / E + part * L::turned_channels;
+      if (L::vector == 1 || wide) {
+        write<L::vector>(share, turned, first);
+      } else {
+        write<1>(share, turned, first);
+      }
+    }
+  }
+
+  // The channels from `first` on, V positions side by side a thread.
+  template <int V, class Share>
+  __device__ __forceinline__ void write(const Share& share, const float* turned, int first) const {
+    using L = typename Share::L;
+    constexpr int E = Share::phases, across = L::turned_positions / V;
+    const ImplicitSizes& sizes = share.sizes;
+    const int t = threadIdx.x % 128, place = t % across * V, p = threadIdx.x / 128 * 64 + place / E;
+    const int d0 = share.output_of(share.tile.origin[0] + p / (L::tile_height * L::tile_width), 0, 0);
+    const int h0 = share.output_of(share.tile.origin[1] + p / L::tile_width % L::tile_height, 1, 0);
+    const int w0 = share.output_of(share.tile.origin[2] + p % L::tile_width, 2, place % E);
+    if (d0 >= sizes.out[0] || h0 >= sizes.out[1] || w0 >= sizes.out[2]) return;
+    const Index i = static_cast<Index>((d0 * sizes.out[1] + h0) * sizes.out[2] + w0);
+    const Index r0 = static_cast<Index>(share.tile.sample * G::out + first);
+    const long long start = static_cast<long long>(r0) * sizes.positions + i;
+#pragma unroll 4
+    for (int c = t / across; c < L::turned_channels; c += 128 / across) {
+      if (G::out % L::turned_channels != 0 && first + c >= G::out) break;
+      const long long at = start + static_cast<long long>(c) * sizes.positions;
+      const auto row = f.row(r0 + c);
+      Pack<float, V> product = *reinterpret_cast<const Pack<float, V>*>(turned + c * L::turned_stride + place);
+      Pack<Element, V> held[places(F::INPUTS)], made[places(F::RESULTS)];
+#pragma unroll
+      for (int n = 0; n < F::INPUTS; n++) {
+        if (n != PRODUCT) held[n] = load_pack<V, false>(f.input[n] + at);
+      }
+#pragma unroll
+      for (int v = 0; v < V; v++) {
+        float in[places(F::INPUTS)], out[places(F::RESULTS)];
+#pragma unroll
+        for (int n = 0; n < F::INPUTS; n++) in[n] = n == PRODUCT ? product.at[v] : to_float(held[n].at[v]);
+        f.map(row, i + v, in, out);
+#pragma unroll
+        for (int n = 0; n < F::RESULTS; n++) made[n].at[v] = to_element(out[n]);
+      }
+      if constexpr (KEPT) store_pack<V, false>(kept + at, product);
+#pragma unroll
+      for (int n = 0; n < F::RESULTS; n++) store_pack<V, false>(f.result[n] + at, made[n]);
     }
   }
 };
 
+// `f` over a convolution whose output has `width` places in a row, with S's schedule.
+template <class G, class S, int PRODUCT, bool KEPT, class F>
+ImplicitMap<G, F, PRODUCT, KEPT> implicit_map(F f, float* kept, long long width) {
+  using L = ImplicitLayout<G, S>;
+  if (PRODUCT < F::INPUTS) f.input[PRODUCT] = nullptr;  // in registers
+  const bool aligned = inputs_aligned<L::vector>(f) && results_aligned<L::vector>(f) && is_aligned<float, L::vector>(kept);
+  return {f, kept, width % L::vector == 0 && aligned};
+}
+
 // Rounds over all channels of a position, which a block's columns hold: four lanes have them.
 template <class G, class F, int PRODUCT, bool KEPT>
 struct ImplicitColumns {
+  static constexpr bool turns = false;
   F f;
   float* kept;
 
   template <class Share, int R>
-  __device__ __forceinline__ void operator()(const Share& share, const float (&d)[R]) const {
+  __device__ __forceinline__ void operator()(const Share& share, const float (&d)[R], float*) const {
     constexpr int E = Share::phases == 2 ? 2 : 1, PLACES = 2 * E, MINE = R / PLACES;
     const ImplicitSizes& sizes = share.sizes;
     const long long first = static_cast<long long>(share.tile.sample) * G::out;
