@@ -79,10 +79,11 @@ __global__ void __launch_bounds__(256) pack_implicit(const float* weight, uint32
   const long long step_at = inside / L::step_words;
   const int step = static_cast<int>(step_at % steps), chunk = static_cast<int>(step_at / steps % L::chunks);
   const int tile = static_cast<int>(step_at / steps / L::chunks);
-  const int column = tile * L::columns + word / 64 * 8 + word / 4 % 8, quad = step * 2 + word / 32 % 2;
-  const int tap = quad / (L::chunk / 4), channel = chunk * L::chunk + quad % (L::chunk / 4) * 4 + word % 4;
-  const bool real = tap < L::Taps::taps(of_class);
-  const float w = real ? implicit_weight<G>(weight, of_class, column, channel, tap) : 0.0f;
+  const int column = tile * L::columns + word / 64 * 8 + word / 4 % 8, across = L::across(of_class);
+  const int line = step / across * 2 + word / 32 % 2, row = line / (L::chunk / 4);
+  const int channel = chunk * L::chunk + line % (L::chunk / 4) * 4 + word % 4;
+  const bool real = row < L::rows(of_class);
+  const float w = real ? implicit_weight<G>(weight, of_class, column, channel, row * across + step % across) : 0.0f;
   uint32_t* to = packed + L::class_start(of_class) + step_at * L::pieces * L::step_words + word;
   const uint32_t high = to_tf32(w);
   to[0] = high;
@@ -162,57 +163,97 @@ __device__ __forceinline__ void stage_input(const float* x, const ImplicitSizes&
 
 // ---- the product ----
 
-// A's operands of a step for this thread, and their low parts.
-template <class L, int CLASS, int STEP>
-__device__ __forceinline__ void gather_operands(const float* const (&rows)[2], uint32_t (&a)[L::pieces][4]) {
-  constexpr int first = L::quad_place(CLASS, 2 * STEP), second = L::quad_place(CLASS, 2 * STEP + 1);
-#pragma unroll
-  for (int i = 0; i < 4; i++) {
-    const float v = rows[i % 2][i < 2 ? first : second];
-    a[0][i] = to_tf32(v);
-    if constexpr (L::pieces == 2) a[1][i] = to_tf32(v - __uint_as_float(a[0][i]));
-  }
-}
+// The inputs side by side that a thread multiplies: of two channels, or rows of taps; rounded, and their low parts.
+template <class L, int CLASS>
+struct ImplicitOperands {
+  static constexpr int span = L::span(CLASS);
+  uint32_t at[L::pieces][2][span];
 
-template <class L, int R>
-__device__ __forceinline__ void multiply_step(float (&d)[R], uint32_t (&a)[L::pieces][4], uint64_t b) {
-#pragma unroll
-  for (int p = 0; p < L::pieces; p++) wgmma_settle(a[p]);
-  wgmma_fence();
-  if constexpr (L::pieces == 2) {
-    wgmma_tf32(d, a[1], b);
-    wgmma_tf32(d, a[0], b + L::step_words * 4 / 16);
+  template <int PAIR>
+  __device__ __forceinline__ void gather(const float* from) {
+    constexpr int places[2] = {L::line_place(CLASS, 2 * PAIR), L::line_place(CLASS, 2 * PAIR + 1)};
+    gather_line<0, places[0]>(from);
+    gather_line<1, places[1]>(from);
   }
-  wgmma_tf32(d, a[0], b);
-  wgmma_commit();
-}
 
-// Steps STEP and on: the operands of one are gathered while the one before it is multiplied.
-template <class L, int CLASS, int STEP, int R>
-__device__ __forceinline__ void multiply_from(float (&d)[R], const float* const (&rows)[2], uint64_t b,
-                                              uint32_t (&a)[L::pieces][4], uint32_t (&next)[L::pieces][4]) {
-  multiply_step<L>(d, a, b + STEP * (L::pieces * L::step_words * 4 / 16));  // a descriptor counts 16 bytes
-  if constexpr (STEP + 1 < L::steps(CLASS)) {
+  template <int SIDE, int PLACE>
+  __device__ __forceinline__ void gather_line(const float* from) {
+#pragma unroll
+    for (int i = 0; i < span; i += 2) {
+      const float2 v = *reinterpret_cast<const float2*>(from + PLACE + i);
+      keep<SIDE>(i, v.x);
+      if (i + 1 < span) keep<SIDE>(i + 1, v.y);
+    }
+  }
+
+  template <int SIDE>
+  __device__ __forceinline__ void keep(int i, float v) {
+    at[0][SIDE][i] = to_tf32(v);
+    if constexpr (L::pieces == 2) at[1][SIDE][i] = to_tf32(v - __uint_as_float(at[0][SIDE][i]));
+  }
+
+  __device__ __forceinline__ void settle() {
+#pragma unroll
+    for (int p = 0; p < L::pieces; p++) {
+#pragma unroll
+      for (int i = 0; i < span; i++) asm volatile("" : "+r"(at[p][0][i]), "+r"(at[p][1][i])::"memory");
+    }
+  }
+
+  // A of a tap, for positions side by side.
+  __device__ __forceinline__ void operands(int piece, int tap, uint32_t (&a)[4]) const {
+    const int first = tap * L::Taps::range(2, 0).apart, second = first + L::Taps::range(2, 0).step;
+    a[0] = at[piece][0][first], a[1] = at[piece][0][second], a[2] = at[piece][1][first], a[3] = at[piece][1][second];
+  }
+
+  // d += the products of a pair of lines, a group of their own.
+  template <int R>
+  __device__ __forceinline__ void multiply(float (&d)[R], uint64_t b) {
+    settle();
+    wgmma_fence();
+#pragma unroll
+    for (int tap = 0; tap < L::across(CLASS); tap++) {
+      uint32_t a[4];
+      if constexpr (L::pieces == 2) {
+        operands(1, tap, a);
+        wgmma_tf32(d, a, b);
+        operands(0, tap, a);
+        wgmma_tf32(d, a, b + L::step_words * 4 / 16);
+      }
+      operands(0, tap, a);
+      wgmma_tf32(d, a, b);
+      b += L::pieces * L::step_words * 4 / 16;  // a descriptor counts 16 bytes
+    }
+    wgmma_commit();
+  }
+};
+
+// Pairs PAIR and on: the operands of one are gathered while the one before it is multiplied.
+template <class L, int CLASS, int PAIR, int R>
+__device__ __forceinline__ void multiply_from(float (&d)[R], const float* from, uint64_t b, ImplicitOperands<L, CLASS>& a,
+                                              ImplicitOperands<L, CLASS>& next) {
+  a.multiply(d, b + PAIR * L::across(CLASS) * (L::pieces * L::step_words * 4 / 16));
+  if constexpr (PAIR + 1 < L::pairs(CLASS)) {
     wgmma_wait_for<1>();
-    gather_operands<L, CLASS, STEP + 1>(rows, next);
-    multiply_from<L, CLASS, STEP + 1>(d, rows, b, next, a);
+    next.template gather<PAIR + 1>(from);
+    multiply_from<L, CLASS, PAIR + 1>(d, from, b, next, a);
   }
 }
 
-// d += the products of a chunk, of the tile's class.
+// d += the products of a chunk, of the tile's class. `from` is where the thread's inputs begin.
 template <class L, int CLASS = 0, int R>
-__device__ __forceinline__ void multiply_chunk(float (&d)[R], const float* const (&rows)[2], uint64_t b, int of_class) {
+__device__ __forceinline__ void multiply_chunk(float (&d)[R], const float* from, uint64_t b, int of_class) {
   if (CLASS == of_class || L::Taps::classes == 1) {
     if constexpr (L::steps(CLASS) > 0) {
-      uint32_t a[L::pieces][4], next[L::pieces][4];
-      gather_operands<L, CLASS, 0>(rows, a);
+      ImplicitOperands<L, CLASS> a, next;
+      a.template gather<0>(from);
       wgmma_settle(d);
-      multiply_from<L, CLASS, 0>(d, rows, b, a, next);
+      multiply_from<L, CLASS, 0>(d, from, b, a, next);
       wgmma_wait_for<0>();
       wgmma_settle(d);
     }
   } else if constexpr (CLASS + 1 < L::Taps::classes) {
-    multiply_chunk<L, CLASS + 1>(d, rows, b, of_class);
+    multiply_chunk<L, CLASS + 1>(d, from, b, of_class);
   }
 }
 
@@ -251,7 +292,8 @@ __device__ __noinline__ float implicit_again(const float* x, const float* weight
   return sum;
 }
 
-// What a thread has of a tile: values d[4 j + 2 half + e] of column 8 j + 2 (lane % 4) + e at one of two rows.
+// What a thread has of a tile: values d[4 j + 2 half + e] of column 8 j + 2 (lane % 4) + e at one of two positions side by
+// side, which stand for rows eight apart of the product.
 template <class G, class Layout>
 struct ImplicitShare {
   using L = Layout;
@@ -260,10 +302,12 @@ struct ImplicitShare {
   const ImplicitTile& tile;
   int lattice[2][3];  // outputs of the class, along each dimension
 
+  static __device__ __forceinline__ int row(int thread, int half) { return thread / 32 * 16 + thread % 32 / 4 * 2 + half; }
+
   __device__ ImplicitShare(const ImplicitSizes& all, const ImplicitTile& of) : sizes(all), tile(of) {
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-      const int p = threadIdx.x / 32 * 16 + half * 8 + threadIdx.x % 32 / 4;
+      const int p = row(threadIdx.x, half);
       const int at[3] = {p / (L::tile_height * L::tile_width), p / L::tile_width % L::tile_height, p % L::tile_width};
 #pragma unroll
       for (int dim = 0; dim < 3; dim++) lattice[half][dim] = tile.origin[dim] + at[dim];
@@ -354,14 +398,10 @@ __global__ void __launch_bounds__(L::threads, BLOCKS)
     end_copies();
   };
 
-  int rows[2];
-#pragma unroll
-  for (int half = 0; half < 2; half++) {
-    const int p = threadIdx.x / 32 * 16 + half * 8 + threadIdx.x % 32 / 4;
-    const int d = p / (L::tile_height * L::tile_width), h = p / L::tile_width % L::tile_height, w = p % L::tile_width;
-    rows[half] = (d * L::Taps::range(0, 0).step * L::halo_height + h * L::Taps::range(1, 0).step) * L::halo_width +
-                 w * L::Taps::range(2, 0).step + threadIdx.x % 4 * L::channel_stride;
-  }
+  const int p = ImplicitShare<G, L>::row(threadIdx.x, 0);
+  const int d0 = p / (L::tile_height * L::tile_width), h0 = p / L::tile_width % L::tile_height, w0 = p % L::tile_width;
+  const int place = (d0 * L::Taps::range(0, 0).step * L::halo_height + h0 * L::Taps::range(1, 0).step) * L::halo_width +
+                    w0 * L::Taps::range(2, 0).step + threadIdx.x % 4 * L::channel_stride;
   float* const turned = inputs + L::stages * L::input_words + threadIdx.x / 128 * L::turned_words;
   constexpr int held = L::columns / 2;
   constexpr bool promotes = L::pieces == 2 && L::chunks > 1;
@@ -384,10 +424,8 @@ __global__ void __launch_bounds__(L::threads, BLOCKS)
       } else if (step == 0) {
         barrier_wait(barriers, 0);
       }
-      const float* const from = inputs + stage * L::input_words;
-      const float* const gathered[2] = {from + rows[0], from + rows[1]};
       const float* const b = weights + (L::resident ? 0 : stage) * L::weight_words;
-      multiply_chunk<L>(d, gathered, wgmma_descriptor(b), tile.of_class);
+      multiply_chunk<L>(d, inputs + stage * L::input_words + place, wgmma_descriptor(b), tile.of_class);
       if constexpr (promotes) {
 #pragma unroll
         for (int i = 0; i < held; i++) sums[i] = chunk == 0 ? d[i] : sums[i] + d[i], d[i] = 0.0f;

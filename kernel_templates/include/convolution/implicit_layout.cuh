@@ -81,11 +81,6 @@ struct ImplicitTaps {
     for (int c = 0; c < classes; c++) found = largest(found, range(dim, c).taps);
     return found;
   }
-  static TUNER_INLINE constexpr int most_taps() {
-    int found = 0;
-    for (int c = 0; c < classes; c++) found = largest(found, taps(c));
-    return found;
-  }
 };
 
 // Schedule:
@@ -117,15 +112,25 @@ struct ImplicitLayout {
     const TapRange of = Taps::range(dim, 0);
     return (tile(dim) - 1) * of.step + (Taps::most(dim) - 1) * of.apart + 1;
   }
-  static constexpr int halo_height = halo(1), halo_width = halo(2);
+  static constexpr int halo_height = halo(1), halo_width = (halo(2) + 1) / 2 * 2;  // pairs are read
   static constexpr int plane = halo_height * halo_width, box = halo(0) * plane;
   // Channels lie 8 banks apart: four of them and eight positions side by side meet all banks.
   static constexpr int channel_stride = (box + 23) / 32 * 32 + 8;
   static_assert(channel_stride >= box, "room for the box");
-  static constexpr bool has_zeros = chunk == 4;  // four channels of zeros, where an odd number of taps ends
+  static constexpr bool has_zeros = chunk == 4;  // four channels of zeros, where an odd number of lines ends
 
-  static TUNER_INLINE constexpr int steps(int of_class) { return (Taps::taps(of_class) * (chunk / 4) + 1) / 2; }
-  static constexpr int most_steps = (Taps::most_taps() * (chunk / 4) + 1) / 2;
+  // Lines of a class are its rows of taps, and within a row the chunk's channels by four. Two lines make as many steps as
+  // a row has taps: a step's k are a tap of each.
+  static TUNER_INLINE constexpr int rows(int of_class) { return Taps::range(0, of_class).taps * Taps::range(1, of_class).taps; }
+  static TUNER_INLINE constexpr int pairs(int of_class) { return (rows(of_class) * (chunk / 4) + 1) / 2; }
+  static TUNER_INLINE constexpr int across(int of_class) { return Taps::range(2, of_class).taps; }
+  static TUNER_INLINE constexpr int steps(int of_class) { return pairs(of_class) * across(of_class); }
+  static TUNER_INLINE constexpr int most_steps_of() {
+    int found = 0;
+    for (int c = 0; c < Taps::classes; c++) found = largest(found, steps(c));
+    return found;
+  }
+  static constexpr int most_steps = most_steps_of();
   static constexpr int step_words = columns * 8;  // of the weights of a step, a piece
   static constexpr int weight_words = most_steps * pieces * step_words;
   static constexpr int input_words = (chunk + (has_zeros ? 4 : 0)) * channel_stride;
@@ -133,14 +138,16 @@ struct ImplicitLayout {
   static constexpr bool resident = chunks == 1 && Taps::classes == 1 && column_tiles == 1;
   static constexpr int weight_stages = resident ? 1 : stages;
 
-  // Where the operands of four channels and a tap begin in the staged input: quads of a class are its taps, and within a
-  // tap the chunk's channels by four. Two make a step.
-  static TUNER_INLINE constexpr int quad_place(int of_class, int quad) {
-    const int tap = quad / (chunk / 4), across = Taps::range(2, of_class).taps, down = Taps::range(1, of_class).taps;
-    if (tap >= Taps::taps(of_class)) return chunk * channel_stride;  // zeros
-    return tap / (across * down) * Taps::range(0, 0).apart * plane +
-           tap / across % down * Taps::range(1, 0).apart * halo_width + tap % across * Taps::range(2, 0).apart +
-           quad % (chunk / 4) * 4 * channel_stride;
+  // Where a line's operands begin in the staged input.
+  static TUNER_INLINE constexpr int line_place(int of_class, int line) {
+    const int row = line / (chunk / 4), down = Taps::range(1, of_class).taps;
+    if (row >= rows(of_class)) return chunk * channel_stride;  // zeros
+    return row / down * Taps::range(0, 0).apart * plane + row % down * Taps::range(1, 0).apart * halo_width +
+           line % (chunk / 4) * 4 * channel_stride;
+  }
+  // Inputs side by side that a thread's two positions need of a line.
+  static TUNER_INLINE constexpr int span(int of_class) {
+    return Taps::range(2, 0).step + (across(of_class) - 1) * Taps::range(2, 0).apart + 1;
   }
 
   // A finished tile goes to memory through shared memory, the channels of 32 columns at a time, so that neighbours write

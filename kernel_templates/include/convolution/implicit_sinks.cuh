@@ -42,8 +42,15 @@ struct ImplicitMap {
       warpgroup_sync();
 #pragma unroll
       for (int k = 0; k < L::turned_columns / 2; k++) {
-        const int column = Share::column(k / 4, k % 2), row = t / 32 * 16 + k / 2 % 2 * 8 + t % 32 / 4;
-        turned[column / E * L::turned_stride + row * E + column % E] = d[part * (L::turned_columns / 2) + k];
+        const int column = Share::column(k / 4, k % 2), at = k % 4 < 2 ? k + 2 : k;  // the other position is beside it
+        if (E == 1 && k % 4 >= 2) continue;
+        float* const to = turned + column / E * L::turned_stride + Share::row(t, k / 2 % 2) * E + column % E;
+        const int from = part * (L::turned_columns / 2);
+        if constexpr (E == 1) {
+          *reinterpret_cast<float2*>(to) = make_float2(d[from + k], d[from + at]);
+        } else {
+          *to = d[from + k];
+        }
       }
       warpgroup_sync();
       const int first = share.tile.columns / E + part * L::turned_channels;
