@@ -105,7 +105,7 @@ class _Facts:
     def facts(self, step: Kernel | Product) -> dict[str, str]:
         if isinstance(step, Product):
             if step.is_convolution:
-                return {}
+                return self._convolved(step) if Ref(step.name) in self.plan.owned else {}
             x, shape = self.plan.layouts.of(step.x), self.plan.layouts.of(Ref(step.name))
             m = tuple(axis for axes in shape[:-1] for axis in axes)
             return {"m": self._text(m), "n": self._text(shape[-1]), "k": self._text(x[-1])}
@@ -122,6 +122,11 @@ class _Facts:
                 return self._planes(step)
         outer, inner = step.rows[: step.outer], step.rows[step.outer :]
         return {"outer": self._text(outer), "length": elements, "inner": self._text(inner)}
+
+    def _convolved(self, node: Product) -> dict[str, str]:
+        dims = self.plan.layouts.of(Ref(node.name))
+        words = ("depth", "height", "width")[5 - len(dims) :]
+        return {"samples": self._text(dims[0])} | {word: self._text(dims[2 + k]) for k, word in enumerate(words)}
 
     def _planes(self, kernel: Kernel) -> dict[str, str]:
         assert kernel.window is not None

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from tuner.drafting.bodies import Body
 from tuner.drafting.graph import Ref
 from tuner.drafting.launcher import Argument, arguments, launcher
+from tuner.drafting.implicit import end_launcher
 from tuner.drafting.naming import RESERVED, Names, camel
+from tuner.drafting.owned import Owned
+from tuner.drafting.plan import Plan
 from tuner.drafting.region import Kernel
 from tuner.drafting.scope import Round, Scope
 from tuner.drafting.terms import CONSTANT, FOUND, POOLED, READ, SPECIAL, Term
@@ -27,12 +30,19 @@ class Functor:
     rounds: int = 0
 
 
-def functor(kernel: Kernel, types: dict[Ref, str], schedule: str, doc: str, real: str = "float") -> Functor:
+def functor(
+    kernel: Kernel,
+    types: dict[Ref, str],
+    schedule: str,
+    doc: str,
+    real: str = "float",
+    end_of: tuple[Plan, Owned] | None = None,
+) -> Functor:
     """`types` are the C types of what is read; `schedule` is the struct that the including source defines.
 
-    `real` is the type in which is computed.
+    `real` is the type in which is computed; `end_of` the convolution of a plan whose end the kernel is.
     """
-    return _Emitter(Scope(kernel, types, real), f"Fused{camel(kernel.name)}", schedule, doc).functor()
+    return _Emitter(Scope(kernel, types, real), f"Fused{camel(kernel.name)}", schedule, doc, end_of).functor()
 
 
 @dataclass
@@ -41,6 +51,7 @@ class _Emitter:
     name: str
     schedule: str
     doc: str
+    end_of: tuple[Plan, Owned] | None = None
     members: dict[Term, str] = field(default_factory=dict)  # what Row holds, by stage
     items: dict[Term, str] = field(default_factory=dict)
     item_names: Names = field(default_factory=Names)
@@ -58,8 +69,11 @@ class _Emitter:
         self._choose_members()
         functions = self._functions()
         struct = self._struct(functions)
-        given = arguments(scope, self._total_type())
         symbol = f"fused_{kernel.name}"
+        if self.end_of is not None:
+            one = end_launcher(*self.end_of, scope, self.name, symbol, self._total_type())
+            return Functor(kernel, struct, one.text, symbol, one.arguments)
+        given = arguments(scope, self._total_type())
         text = launcher(scope, self.name, self.schedule, symbol, given)
         return Functor(kernel, struct, text, symbol, given, len(scope.rounds))
 

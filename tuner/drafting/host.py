@@ -9,11 +9,13 @@ from tuner.drafting import calls
 from tuner.drafting.axes import Axis
 from tuner.drafting.functor import Functor
 from tuner.drafting.graph import Constant, Input, Library, Node, Parameter, Product, Ref, View, Window
+from tuner.drafting.implicit import bare_launcher
 from tuner.drafting.launcher import Argument
 from tuner.drafting.naming import Names
+from tuner.drafting.owned import Owned
 from tuner.drafting.plan import Plan
 from tuner.drafting.region import Kernel
-from tuner.drafting.sizes import Sizes, pooled
+from tuner.drafting.sizes import Sizes, convolved, pooled
 from tuner.errors import TemplateError
 
 WIDTH = 120
@@ -53,7 +55,8 @@ class _Host:
     def __post_init__(self) -> None:
         self.graph = self.plan.graph
         self.names = Names(
-            {"model", "kernel", "torch", "math", "knobs", "workspace", "aligned", self.name}, frozenset(INCLUDED)
+            {"model", "kernel", "torch", "math", "knobs", "workspace", "packed", "aligned", self.name},
+            frozenset(INCLUDED),
         )
         self.sizes = Sizes(self.graph, self.plan.layouts, self.names, self.lines, refuse=self.name)
         self.inputs = sorted((n for n in self.graph.nodes if isinstance(n, Input)), key=lambda node: node.index)
@@ -73,13 +76,16 @@ class _Host:
         self._mode()
         for axis, vector in self.lengths.items():
             self.sizes.known[(axis,)] = self.sizes.of(self.plan.layouts.axes(vector))
-        if self.device == "cuda" and any(f.kernel.family in ("rows", "columns") for f in self.functors.values()):
-            count = max(_workspace(f) for f in self.functors.values())
+        alone = [f for f in self.functors.values() if f.kernel.name not in self.plan.ends]
+        if self.device == "cuda" and any(f.kernel.family in ("rows", "columns") for f in alone):
+            count = max(map(_workspace, alone))
             self._line(f"workspace = torch.empty({count}, dtype=torch.uint8, device={self.first}.device)")
         counts = {ref: calls.counted(self.graph, path, ref) for path, ref in self.graph.updates}
         for step in self.plan.steps:
             if isinstance(step, Kernel):
                 self._kernel(step)
+            elif isinstance(step.node, Product) and Ref(step.node.name) in self.plan.owned:
+                self._own(self.plan.owned[Ref(step.node.name)])
             elif counts.get(Ref(step.node.name)) is None:
                 self._call(step.node)
         for path, ref in self.graph.updates:
@@ -193,15 +199,42 @@ class _Host:
 
     def _kernel(self, kernel: Kernel) -> None:
         functor = self.functors[kernel.name]
-        tensors = {a.ref: self.operand(a.ref) for a in functor.arguments if a.kind == "tensor" and a.ref is not None}
+        self._launch(functor.symbol, functor.arguments, self._planes(kernel))
+
+    def _launch(self, symbol: str, arguments: Sequence[Argument], planes: dict[str, list[str]]) -> None:
+        tensors = {a.ref: self.operand(a.ref) for a in arguments if a.kind == "tensor" and a.ref is not None}
         for ref in tensors:
             self._meet(ref)
-        planes = self._planes(kernel)
-        for argument in functor.arguments:
+        for argument in arguments:
             if argument.kind == "result" and argument.ref is not None:
-                self._allocate(kernel, argument, planes)
-        values = [self._argument(argument, tensors, planes) for argument in functor.arguments]
-        self._lines("kernel.launch(", [f'"{functor.symbol}"', *values], ")")
+                self._allocate(argument)
+        values = [self._argument(argument, tensors, planes) for argument in arguments]
+        self._lines("kernel.launch(", [f'"{symbol}"', *values], ")")
+
+    def _own(self, owned: Owned) -> None:
+        """A convolution of ours: its sizes, and where no kernel is its end, its launch."""
+        node, layouts = owned.node, self.plan.layouts
+        name = self.value(node.x)
+        self._line(f"if {name}.shape[1] != {owned.channels[0]}:")
+        wanted = f"{owned.channels[0]} channels, not {{{name}.shape[1]}}"
+        self._line(f'    raise RuntimeError(f"{self.name} takes {node.x.node} of {wanted}")')
+        self._line(f'if knobs["{calls.prefix(node)}pieces"] == 1 and not torch.backends.cudnn.allow_tf32:')
+        wanted = "computes in TF32, which torch.backends.cudnn.allow_tf32 switches off"
+        self._line(f'    raise RuntimeError("{self.name} {wanted}")')
+        self.operand(node.x)  # its sizes are known
+        into, out = layouts.of(node.x), layouts.of(owned.ref)
+        sizes = convolved(node, owned.kernel_sizes, [self.sizes.of(axes) for axes in into[2:]])
+        for axes, text, word in zip(out[2:], sizes, ("depth", "height", "width")[-len(sizes) :], strict=True):
+            if axes and axes not in self.sizes.known:
+                size = self.names.free(word)
+                self._line(f"{size} = {text}")
+                self.sizes.known[axes] = size
+        if out[1]:
+            self.sizes.known.setdefault(out[1], str(owned.channels[1]))
+        self._line(f"packed = torch.empty({owned.packed_bytes}, dtype=torch.uint8, device={self.first}.device)")
+        if owned.end is None:
+            made = bare_launcher(self.plan, owned)
+            self._launch(made.symbol, made.arguments, {})
 
     def _planes(self, kernel: Kernel) -> dict[str, list[str]]:
         """Sizes of the planes that a pooling reads and writes, three each."""
@@ -225,7 +258,7 @@ class _Host:
         ones = ["1"] * (3 - count)
         return {"in": [*ones, *into], "out": [*ones, *out]}
 
-    def _allocate(self, kernel: Kernel, argument: Argument, planes: dict[str, list[str]]) -> None:
+    def _allocate(self, argument: Argument) -> None:
         assert argument.ref is not None
         ref = argument.ref
         kind = argument.declared.removesuffix("*")
@@ -242,6 +275,13 @@ class _Host:
 
     def _argument(self, argument: Argument, tensors: dict[Ref, str], planes: dict[str, list[str]]) -> str:
         match argument.kind:
+            case "weight":
+                assert argument.ref is not None
+                return f"operand({self.value(argument.ref)}, {', '.join(map(str, self.graph[argument.ref].shape))})"
+            case "packed":
+                return "packed"
+            case "packed_bytes":
+                return "packed.numel()"
             case "tensor" | "result":
                 assert argument.ref is not None
                 return tensors[argument.ref] if argument.kind == "tensor" else self.values[argument.ref]

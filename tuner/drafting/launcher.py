@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tuner.drafting.axes import Axis
@@ -30,6 +31,8 @@ class Argument:
     size              the number of elements along `axes`
     plane             the sizes that a plane has along its pooled dimensions: `dimension`, of the `side` in or out
     workspace         memory for partial results, or nothing
+    weight            a convolution's weight, of the sizes that it was drafted with
+    packed            memory for a convolution's packed weights; packed_bytes: how much
     """
 
     kind: str
@@ -50,21 +53,35 @@ def arguments(scope: Scope, total: str) -> list[Argument]:
     kernel = scope.kernel
     names = Names(set(scope.operands.values()) | set(scope.sizes.values()))
     made = [Argument("tensor", names.free(word_of(ref)), "const Element*", ref) for ref in scope.inputs]
-    made += [Argument("tensor", name, f"const {scope.types[ref]}*", ref) for ref, name in scope.operands.items()]
-    for result in kernel.results:
-        declared = f"{total if result.is_total else 'Element'}*"
-        made.append(Argument("result", names.free(f"{word_of(result.ref)}_out"), declared, result.ref))
+    made += tensors(scope, names, total)
     made += _family_sizes(kernel)
     made += _plane_sizes() if kernel.pooled else []
-    for axes in {**scope.sizes, **scope.dividers}:
-        if not any(argument.axes == axes and argument.kind == "size" for argument in made):
-            name = scope.sizes.get(axes) or names.free(scope.dividers[axes].removeprefix("by_"))
-            if name in {argument.name for argument in made}:  # a family's own size of other axes
-                name = names.free(name)
-            made.append(Argument("size", name, "long long", axes=axes))
+    made += more_sizes(scope, names, made)
     if kernel.family in ("rows", "columns"):
         made.append(Argument("workspace", "workspace", "void*"))
     return made
+
+
+def tensors(scope: Scope, names: Names, total: str) -> list[Argument]:
+    """The functor's operands, then its results."""
+    made = [Argument("tensor", name, f"const {scope.types[ref]}*", ref) for ref, name in scope.operands.items()]
+    for result in scope.kernel.results:
+        declared = f"{total if result.is_total else 'Element'}*"
+        made.append(Argument("result", names.free(f"{word_of(result.ref)}_out"), declared, result.ref))
+    return made
+
+
+def more_sizes(scope: Scope, names: Names, made: Sequence[Argument]) -> list[Argument]:
+    """The sizes that the functor needs beside those of `made`."""
+    more: list[Argument] = []
+    for axes in {**scope.sizes, **scope.dividers}:
+        every = [*made, *more]
+        if not any(argument.axes == axes and argument.kind == "size" for argument in every):
+            name = scope.sizes.get(axes) or names.free(scope.dividers[axes].removeprefix("by_"))
+            if name in {argument.name for argument in every}:  # a family's own size of other axes
+                name = names.free(name)
+            more.append(Argument("size", name, "long long", axes=axes))
+    return more
 
 
 def _family_sizes(kernel: Kernel) -> list[Argument]:
@@ -99,26 +116,12 @@ def _plane_sizes() -> list[Argument]:
 def launcher(scope: Scope, struct: str, schedule: str, symbol: str, arguments: list[Argument]) -> str:
     """The C function that fills the functor `struct` and launches it."""
     kernel = scope.kernel
-    results = [result for result in kernel.results if not result.is_total]
-    totals = [result for result in kernel.results if result.is_total]
     declared = [f"{argument.declared} {argument.name}" for argument in arguments]
     lines = listed(f'extern "C" int {symbol}(', [*declared, "void* stream"], ") {")
     if scope.dividers:
         tests = " || ".join(f"{count} > INT_MAX" for count in COUNTED[kernel.family])
         lines.append(f"  if ({tests}) return 1;  // beyond what a Divider takes")
-    lines.append(f"  {struct} f{{}};")
-    by_ref = {argument.ref: argument.name for argument in arguments if argument.kind == "tensor"}
-    outs = {argument.ref: argument.name for argument in arguments if argument.kind == "result"}
-    lines += [f"  f.input[{k}] = {by_ref[ref]};" for k, ref in enumerate(scope.inputs)]
-    lines += [f"  f.{name} = {by_ref[ref]};" for ref, name in scope.operands.items()]
-    lines += [f"  f.result[{k}] = {outs[one.ref]};" for k, one in enumerate(results)]
-    lines += [f"  f.total[{k}] = {outs[one.ref]};" for k, one in enumerate(totals)]
-    by_axes = {argument.axes: argument.name for argument in reversed(arguments) if argument.kind == "size"}
-    lines += [f"  f.{name} = static_cast<Index>({by_axes[axes]});" for axes, name in scope.sizes.items()]
-    for axes, name in scope.dividers.items():
-        lines.append(f"  f.{name} = Divider(static_cast<Index>({by_axes[axes]}));")
-    if kernel.pooled:
-        lines.append(f"  f.plane = WindowPlane({', '.join(one.name for one in _plane_sizes())});")
+    lines += filled(scope, struct, arguments)
     if scope.counts:
         count = "segments * length" if kernel.family == "rows" else "length"
         lines.append(f"  f.count = static_cast<double>({count});")
@@ -128,3 +131,23 @@ def launcher(scope: Scope, struct: str, schedule: str, symbol: str, arguments: l
     call = f"return launch_{kernel.family}<{schedule}{geometry}>("
     lines += [f"  {line}" for line in listed(call, ["f", *passed, "stream"], ");", WIDTH - 2)]
     return "\n".join([*lines, "}"])
+
+
+def filled(scope: Scope, struct: str, arguments: Sequence[Argument]) -> list[str]:
+    """The statements that make a functor `f` of the arguments."""
+    results = [result for result in scope.kernel.results if not result.is_total]
+    totals = [result for result in scope.kernel.results if result.is_total]
+    lines = [f"  {struct} f{{}};"]
+    by_ref = {argument.ref: argument.name for argument in arguments if argument.kind == "tensor"}
+    outs = {argument.ref: argument.name for argument in arguments if argument.kind == "result"}
+    lines += [f"  f.input[{k}] = {by_ref[ref]};" for k, ref in enumerate(scope.inputs) if ref in by_ref]
+    lines += [f"  f.{name} = {by_ref[ref]};" for ref, name in scope.operands.items()]
+    lines += [f"  f.result[{k}] = {outs[one.ref]};" for k, one in enumerate(results)]
+    lines += [f"  f.total[{k}] = {outs[one.ref]};" for k, one in enumerate(totals)]
+    by_axes = {argument.axes: argument.name for argument in reversed(arguments) if argument.kind == "size"}
+    lines += [f"  f.{name} = static_cast<Index>({by_axes[axes]});" for axes, name in scope.sizes.items()]
+    for axes, name in scope.dividers.items():
+        lines.append(f"  f.{name} = Divider(static_cast<Index>({by_axes[axes]}));")
+    if scope.kernel.pooled:
+        lines.append(f"  f.plane = WindowPlane({', '.join(one.name for one in _plane_sizes())});")
+    return lines

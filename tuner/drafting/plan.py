@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tuner.drafting.axes import Axis, Layouts, Unreadable, layouts
@@ -19,6 +19,7 @@ from tuner.drafting.graph import (
     Ref,
     View,
 )
+from tuner.drafting.owned import Owned
 from tuner.drafting.region import Builder, Kernel, Result
 from tuner.drafting.terms import Terms
 from tuner.errors import TemplateError
@@ -53,6 +54,7 @@ class Plan:
     steps: list[Kernel | Call] = field(default_factory=list)
     last: frozenset[Ref] = frozenset()
     orders: dict[Ref, tuple[Axis, ...]] = field(default_factory=dict)  # of totals that kernels alone read
+    owned: Mapping[Ref, Owned] = field(default_factory=dict)  # convolutions by a kernel of our own
 
     def memory(self, ref: Ref) -> tuple[Axis, ...]:
         """The axes of what is in memory, outermost first. The host makes contiguous what kernels read."""
@@ -84,6 +86,11 @@ class Plan:
             if isinstance(node, Product | Library) or (isinstance(node, View) and Ref(node.name) in found):
                 found.update(node.refs)
         return found
+
+    @property
+    def ends(self) -> dict[str, Owned]:
+        """The convolutions whose ends kernels are, by the names of these."""
+        return {owned.end.name: owned for owned in self.owned.values() if owned.end is not None}
 
     @property
     def kernels(self) -> list[Kernel]:

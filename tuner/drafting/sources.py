@@ -15,8 +15,10 @@ def schedule_name(kernel: Kernel, kernels: Sequence[Kernel]) -> str:
     return "Schedule" if len(kernels) == 1 else f"{camel(kernel.name)}Schedule"
 
 
-def header(title: Sequence[str], functors: Sequence[Functor]) -> str:
-    """The functors and launchers, alike on every device."""
+def header(
+    title: Sequence[str], functors: Sequence[Functor], ahead: Sequence[str] = (), after: Sequence[str] = ()
+) -> str:
+    """The functors and launchers, alike on every device, and other parts ahead and after them."""
     lines = [f"// {line}".rstrip() for line in title]
     lines += [
         "// A schedule is the including source's; families/functor.hpp says what a family asks of a functor.",
@@ -26,11 +28,11 @@ def header(title: Sequence[str], functors: Sequence[Functor]) -> str:
     ]  # fmt: skip
     if any(functor.kernel.pooled for functor in functors):
         lines.insert(-2, '#include "families/window_at.hpp"')
-    parts = ["\n".join(lines)]
+    parts = ["\n".join(lines), *ahead]
     for functor in functors:
         geometry = _geometry(functor.kernel)
         parts += [part for part in (geometry, functor.struct, functor.launcher) if part]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, *after]) + "\n"
 
 
 def _geometry(kernel: Kernel) -> str:
@@ -53,9 +55,9 @@ def _geometry(kernel: Kernel) -> str:
 
 @dataclass(frozen=True)
 class Schedule:
-    """The knobs of a kernel's family in one source, and what is ahead of their names."""
+    """The knobs of a kernel in one source: of its family, in the header `file`; what is ahead of their names."""
 
-    kernel: Kernel
+    file: str
     struct: str
     prefix: str
     knobs: tuple[Knob, ...]
@@ -80,7 +82,7 @@ class Schedule:
 def source(title: str, device: str, schedules: Sequence[Schedule], includes: Sequence[str], header: str) -> str:
     """The source of one device: schedules, then the `header` with what they are for."""
     ending = "cuh" if device == "cuda" else "hpp"
-    files = sorted({f"families/{one.kernel.family}.{ending}" for one in schedules} | set(includes))
+    files = sorted({f"{one.file}.{ending}" for one in schedules} | set(includes))
     if device == "cuda" and not files:
         files = ["core/launch.cuh"]
     parts = [[f"// {title}", *(f'#include "{name}"' for name in files)]]

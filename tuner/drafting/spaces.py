@@ -12,6 +12,7 @@ from typing import Any
 from tuner.drafting import calls
 from tuner.drafting.axes import size_of
 from tuner.drafting.graph import Parameter, Product, Ref
+from tuner.drafting.owned import Owned
 from tuner.drafting.plan import Plan
 from tuner.drafting.region import Kernel
 from tuner.space import Knob
@@ -67,6 +68,8 @@ def product_space(node: Product, plan: Plan, device: str, few_rows: bool) -> Spa
     """Of a product; None where it has no choices."""
     graph = plan.graph
     prefix = calls.prefix(node)
+    if Ref(node.name) in plan.owned:
+        return owned_space(plan.owned[Ref(node.name)], prefix)
     if node.is_convolution:
         flip = (("can_flip", True),) if calls.can_flip(node) else ()
         if device == "cpu":
@@ -90,12 +93,28 @@ def product_space(node: Product, plan: Plan, device: str, few_rows: bool) -> Spa
     return Space("space", "product_knobs", "product_constraints", prefix, more, ())
 
 
+def owned_space(owned: Owned, prefix: str) -> Space:
+    """Of a convolution of ours."""
+    node, more = owned.node, 3 - len(owned.node.stride)
+    arguments: tuple[tuple[str, Any], ...] = (
+        ("channels", owned.channels), ("kernel", (1,) * more + owned.kernel_sizes),
+        ("stride", (1,) * more + node.stride), ("dilation", (1,) * more + node.dilation),
+        ("padding", (0,) * more + node.padding),
+    )  # fmt: skip
+    arguments += (("transposed", True),) if owned.is_transposed else ()
+    arguments += (("whole", True),) if owned.end is not None and owned.end.family == "columns" else ()
+    arguments += (("sizes", (1,) * more + node.shape[2:]),)
+    return Space("implicit_space", "cuda_knobs", "cuda_constraints", prefix, arguments)
+
+
 def spaces(plan: Plan, device: str, few_rows: bool = False) -> list[tuple[Kernel | Product, Space]]:
     """Of every step of a plan that has knobs, in order."""
     found: list[tuple[Kernel | Product, Space]] = []
     kernels = plan.kernels
     for step in plan.steps:
         if isinstance(step, Kernel):
+            if step.name in plan.ends:
+                continue
             prefix = "" if len(kernels) == 1 else f"{step.name}_"
             found.append((step, kernel_space(step, prefix, device)))
         elif isinstance(step.node, Product):

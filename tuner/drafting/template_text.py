@@ -18,7 +18,8 @@ from tuner.template.model_new import derived
 
 @dataclass(frozen=True)
 class Variant:
-    """What one variant of the template is made of. `few_rows`: for one architecture, with a product of its own."""
+    """What one variant of the template is made of. `few_rows`: with a product of its own, for one architecture
+    (as are plans with convolutions of ours)."""
 
     name: str
     device: str
@@ -43,7 +44,7 @@ def template_text(name: str, variants: Sequence[Variant], dtype: str, leaves: Se
 def _variant_text(variant: Variant, dtype: str, leaves: Sequence[str]) -> str:
     lines = [f'name="{variant.name}"', f'device="{variant.device}"', f'source="{variant.source}"']
     if variant.device == "cuda":
-        lines += ["minimum=(9, 0)", "exact=True"] if variant.few_rows else ["minimum=(8, 0)"]
+        lines += ["minimum=(9, 0)", "exact=True"] if variant.few_rows or variant.plan.owned else ["minimum=(8, 0)"]
     lines.append(f'doc="{variant.doc}"')
     if leaves:
         short = f"leaves={_tuple(leaves)}"

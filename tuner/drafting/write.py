@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from tuner.drafting import calls, report
 from tuner.drafting.channels_last import last_plan
 from tuner.drafting.functor import Functor, functor
-from tuner.drafting.graph import Input, Ref
+from tuner.drafting.graph import Input, Product, Ref
 from tuner.drafting.host import host
+from tuner.drafting.implicit import bare_launcher, own_plan
+from tuner.drafting.owned import Owned
 from tuner.drafting.plan import Plan, plan
 from tuner.drafting.region import Kernel
 from tuner.drafting.rewrite import free_biases, parted
@@ -49,6 +51,9 @@ def draft(name: str, traced: Traced, workload: Workload, source: str) -> Draft:
     last = last_plan(graph) if dtype != "float64" else None
     if last is not None:
         parts.append(_Part("last", last, dtype))
+    own = own_plan(graph) if dtype == "float32" else None
+    if own is not None:
+        parts.append(_Part("own", own, dtype))
     return _Writer(name, parts, workload, dtype, bool(traced.sized)).draft(source)
 
 
@@ -61,8 +66,13 @@ class _Part:
         _require_own_dtype(made, dtype)
         types, kernels = _types(made, real), made.kernels
         self.functors: dict[str, Functor] = {
-            one.name: functor(one, types, schedule_name(one, kernels), report.sentence(one), real) for one in kernels
+            one.name: functor(one, types, schedule_name(one, kernels), report.sentence(one), real, self._end_of(one))
+            for one in kernels
         }
+
+    def _end_of(self, kernel: Kernel) -> tuple[Plan, Owned] | None:
+        owned = self.plan.ends.get(kernel.name)
+        return None if owned is None else (self.plan, owned)
 
     @property
     def has_few_rows(self) -> bool:
@@ -79,6 +89,10 @@ class _Part:
         return Variant(name, device, file, doc, few_rows, self.plan, found, own)
 
     def variants(self) -> list[Variant]:
+        if self.word == "own":
+            return [
+                self.variant("own_cuda", "cuda", "own.cu", "convolutions of our own, what follows them as their ends")
+            ]
         if self.word == "last":
             return [self.variant("last_cuda", "cuda", "last.cu", "the same from convolutions in channels-last memory")]
         on_cpu = self.variant("fused_cpu", "cpu", "fused.cpp", "products by PyTorch, what follows them in loops")
@@ -93,15 +107,28 @@ class _Part:
 
     def source(self, variant: Variant) -> str:
         schedules = [
-            Schedule(step, schedule_name(step, self.plan.kernels), space.prefix, variant.knobs[space])
+            Schedule(
+                f"families/{step.family}", schedule_name(step, self.plan.kernels), space.prefix, variant.knobs[space]
+            )
             for step, space in variant.found
             if isinstance(step, Kernel)
+        ]
+        schedules += [
+            Schedule(
+                "convolution/implicit_sinks",
+                self.plan.owned[Ref(step.name)].schedule,
+                space.prefix,
+                variant.knobs[space],
+            )
+            for step, space in variant.found
+            if isinstance(step, Product) and Ref(step.name) in self.plan.owned
         ]
         includes: list[str] = []
         if variant.device == "cuda" and any(map(calls.is_split, self.plan.products)):
             includes = ["products/finish.cuh", "products/split.cuh"]
             includes += ["products/few_rows.cuh"] if variant.few_rows else []
-        if variant.device == "cuda" and any(node.is_convolution for node in self.plan.products):
+        others = [node for node in self.plan.products if Ref(node.name) not in self.plan.owned]
+        if variant.device == "cuda" and any(node.is_convolution for node in others):
             includes.append("products/channels_last.cuh")
         where = "On a GPU" if variant.device == "cuda" else "On the CPU"
         title = f"{where}: knobs and schedules of the kernels in {self.header}."
@@ -123,9 +150,12 @@ class _Writer:
             "template.py": template_text(self.name, every, self.dtype, [*leaves, *within]),
         }
         for part in self.parts:
-            if part.functors:
+            owned = part.plan.owned.values()
+            if part.functors or owned:
                 title = [f"{self.name} computes", *(f"  {line}" for line in report.mathematics(part.plan))]
-                files[part.header] = header(title, list(part.functors.values()))
+                bare = [bare_launcher(part.plan, one).text for one in owned if one.end is None]
+                functors = list(part.functors.values())
+                files[part.header] = header(title, functors, [one.struct() for one in owned], bare)
         for part, one in variants:
             files[one.source] = part.source(one)
             text = host(one.name, part.plan, part.functors, one.device, self._shapes(), one.few_rows, self.fixed)

@@ -441,12 +441,25 @@ __global__ void __launch_bounds__(L::threads, BLOCKS)
   }
 }
 
-// x (samples, in, in[0], in[1], in[2]), weight as PyTorch's; `packed` has packed_words floats of memory.
+// x (samples, in channels, in[0], in[1], in[2]), weight as PyTorch's; the output (samples, out channels, out[0], ...) goes
+// to `kept`, if that is given. `packed` is memory of packed_words floats.
+struct ImplicitCall {
+  const float* x;
+  const float* weight;
+  float* kept;
+  long long samples, in[3], out[3];
+  void* packed;
+  long long packed_bytes;
+};
+
 template <class G, class S, class Sink>
-int launch_implicit(const float* x, const float* weight, const Sink& sink, long long samples, const long long (&in)[3],
-                    const long long (&out)[3], void* packed, long long packed_bytes, cudaStream_t stream) {
+int launch_implicit(const ImplicitCall& call, const Sink& sink, void* on) {
+  const auto& in = call.in;
+  const auto& out = call.out;
+  const long long samples = call.samples;
+  const auto stream = static_cast<cudaStream_t>(on);
   using L = ImplicitLayout<G, S>;
-  if (packed_bytes < L::packed_words * 4) return cudaErrorInvalidValue;
+  if (call.packed_bytes < L::packed_words * 4) return cudaErrorInvalidValue;
   ImplicitSizes sizes{};
   sizes.samples = static_cast<int>(samples);
   long long in_positions = 1, positions = 1, count = samples;
@@ -465,7 +478,8 @@ int launch_implicit(const float* x, const float* weight, const Sink& sink, long 
   sizes.by_columns = WideDivider(L::column_tiles), sizes.by_classes = WideDivider(L::Taps::classes);
   if (sizes.count == 0) return cudaSuccess;
   const long long words = L::packed_words / L::pieces;
-  pack_implicit<G, L><<<static_cast<unsigned>(ceil_div(words, 256)), 256, 0, stream>>>(weight, static_cast<uint32_t*>(packed));
+  pack_implicit<G, L><<<static_cast<unsigned>(ceil_div(words, 256)), 256, 0, stream>>>(call.weight,
+                                                                                     static_cast<uint32_t*>(call.packed));
   const auto kernel = implicit_convolution<G, L, S::blocks, Sink>;
   constexpr int shared_bytes = L::shared_bytes(Sink::turns);
   cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
@@ -480,7 +494,7 @@ int launch_implicit(const float* x, const float* weight, const Sink& sink, long 
   if (error != cudaSuccess) return error;
   if (resident == 0) return cudaErrorInvalidConfiguration;
   const long long room = static_cast<long long>(cores) * resident, blocks = sizes.count < room ? sizes.count : room;
-  kernel<<<static_cast<unsigned>(blocks), L::threads, shared_bytes, stream>>>(x, static_cast<const float*>(packed),
-                                                                                 weight, sink, sizes);
+  kernel<<<static_cast<unsigned>(blocks), L::threads, shared_bytes, stream>>>(
+      call.x, static_cast<const float*>(call.packed), call.weight, sink, sizes);
   return cudaGetLastError();
 }

@@ -103,15 +103,6 @@ struct ImplicitMap {
   }
 };
 
-// `f` over a convolution whose output has `width` places in a row, with S's schedule.
-template <class G, class S, int PRODUCT, bool KEPT, class F>
-ImplicitMap<G, F, PRODUCT, KEPT> implicit_map(F f, float* kept, long long width) {
-  using L = ImplicitLayout<G, S>;
-  if (PRODUCT < F::INPUTS) f.input[PRODUCT] = nullptr;  // in registers
-  const bool aligned = inputs_aligned<L::vector>(f) && results_aligned<L::vector>(f) && is_aligned<float, L::vector>(kept);
-  return {f, kept, width % L::vector == 0 && aligned};
-}
-
 // Rounds over all channels of a position, which a block's columns hold: four lanes have them.
 template <class G, class F, int PRODUCT, bool KEPT>
 struct ImplicitColumns {
@@ -188,3 +179,27 @@ struct ImplicitColumns {
     }
   }
 };
+
+// ---- launchers: a convolution of geometry G with schedule S, and the functor `f` as its end ----
+
+template <class G, class S, int PRODUCT, bool KEPT, class F>
+int launch_implicit_map(F f, const ImplicitCall& call, void* stream) {
+  constexpr int vector = ImplicitLayout<G, S>::vector;
+  bool wide = call.out[2] % vector == 0 && results_aligned<vector>(f) && is_aligned<float, vector>(call.kept);
+  for (int k = 0; k < F::INPUTS; k++) wide = wide && (k == PRODUCT || is_aligned<Element, vector>(f.input[k]));
+  return launch_implicit<G, S>(call, ImplicitMap<G, F, PRODUCT, KEPT>{f, call.kept, wide}, stream);
+}
+
+// A block's columns hold all channels.
+template <class G, class S, int PRODUCT, bool KEPT, class F>
+int launch_implicit_columns(const F& f, const ImplicitCall& call, void* stream) {
+  static_assert(ImplicitLayout<G, S>::column_tiles == 1, "a block has all channels of a position");
+  return launch_implicit<G, S>(call, ImplicitColumns<G, F, PRODUCT, KEPT>{f, call.kept}, stream);
+}
+
+template <class G, class S>
+int launch_implicit_store(const ImplicitCall& call, void* stream) {
+  ImplicitStore f{};
+  f.result[0] = call.kept;
+  return launch_implicit_map<G, S, 0, false>(f, call, stream);
+}
