@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from tuner.drafting.bodies import Body
 from tuner.drafting.graph import Ref
-from tuner.drafting.launcher import Argument, arguments, launcher
 from tuner.drafting.implicit import end_launcher
+from tuner.drafting.launcher import Argument, arguments, launcher
 from tuner.drafting.naming import RESERVED, Names, camel
 from tuner.drafting.owned import Owned
 from tuner.drafting.plan import Plan

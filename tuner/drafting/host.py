@@ -20,7 +20,7 @@ from tuner.errors import TemplateError
 
 WIDTH = 120
 INCLUDED = {"convolution": "convolution", "split_product": "split_product", "split_matmul": "split_product",
-            "operand": "operands", "pooled_size": "operands"}  # fmt: skip
+            "operand": "operands", "pooled_size": "operands", "implicit_boxes": "implicit"}  # fmt: skip
 TORCH_TYPES = {"float": "torch.float32", "double": "torch.float64", "long long": "torch.int64"}
 
 
@@ -55,7 +55,7 @@ class _Host:
     def __post_init__(self) -> None:
         self.graph = self.plan.graph
         self.names = Names(
-            {"model", "kernel", "torch", "math", "knobs", "workspace", "packed", "aligned", self.name},
+            {"model", "kernel", "torch", "math", "knobs", "workspace", "packed", "boxes", "aligned", self.name},
             frozenset(INCLUDED),
         )
         self.sizes = Sizes(self.graph, self.plan.layouts, self.names, self.lines, refuse=self.name)
@@ -231,7 +231,14 @@ class _Host:
                 self.sizes.known[axes] = size
         if out[1]:
             self.sizes.known.setdefault(out[1], str(owned.channels[1]))
-        self._line(f"packed = torch.empty({owned.packed_bytes}, dtype=torch.uint8, device={self.first}.device)")
+        memory = str(owned.packed_bytes)
+        if owned.end is not None and owned.end.family == "rows":
+            lattice = [self.sizes.of(axes) for axes in out[2:]]
+            strides = f", {node.stride}" if owned.is_transposed else ""
+            channels = f"{self.sizes.of(out[0])} * {owned.channels[1]}"
+            self._line(f'boxes = implicit_boxes(knobs, "{calls.prefix(node)}", ({", ".join(lattice)},){strides})')
+            memory += f" + {channels} * boxes * 32"
+        self._line(f"packed = torch.empty({memory}, dtype=torch.uint8, device={self.first}.device)")
         if owned.end is None:
             made = bare_launcher(self.plan, owned)
             self._launch(made.symbol, made.arguments, {})

@@ -50,6 +50,14 @@ def _is_end(made: Plan, owned: Owned, kernel: Kernel) -> bool:
             return False
         kernel.rows, kernel.elements = rows, whole[len(rows) :]
         return True
+    if kernel.family == "rows":
+        others = [term for term in kernel.reads() if term.ref != owned.ref and term.order == whole]
+        totals = all(result.is_total for result in kernel.results)
+        samples = len(dims[0])
+        return (
+            totals and not others and kernel.segments == 0 and len(kernel.rounds()) == 1
+            and whole == (*kernel.rows, *kernel.elements) and samples <= len(kernel.rows) <= samples + len(dims[1])
+        )  # fmt: skip
     positions = tuple(axis for axes in dims[2:] for axis in axes)
     return (
         kernel.family == "columns"
@@ -99,15 +107,25 @@ def end_launcher(made: Plan, owned: Owned, scope: Scope, struct: str, symbol: st
     lines = _head(symbol, every)
     if scope.dividers:
         samples, *positions = (sizes[k].name for k in (0, 4, 5, 6))
-        rows = f"{samples} * {owned.channels[1]}" if kernel.family == "map" else " * ".join([samples, *positions])
-        lines.append(f"  if ({rows} > INT_MAX) return 1;  // beyond what a Divider takes")
+        counts = [f"{samples} * {owned.channels[1]}"] if kernel.family != "columns" else []
+        counts += [" * ".join([samples, *positions])] if kernel.family == "columns" else []
+        counts += [f"{owned.channels[1]} * {' * '.join(positions)}"] if kernel.family == "rows" else []
+        tests = " || ".join(f"{count} > INT_MAX" for count in counts)
+        lines.append(f"  if ({tests}) return 1;  // beyond what a Divider takes")
     lines += filled(scope, struct, every)
+    together = owned.together(len(made.layouts.of(owned.ref)[0]))
     if scope.counts:
-        lines.append(f"  f.count = {owned.channels[1]}.0;")
+        every_position = " * ".join(one.name for one in sizes[4:])
+        count = f"{together} * {every_position}" if kernel.family == "rows" else f"{owned.channels[1]}"
+        lines.append(f"  f.count = static_cast<double>({count});")
     lines += _call(given, sizes)
-    number = scope.inputs.index(owned.ref)
-    parameters = f"{owned.geometry}, {owned.schedule}, {number}, {str(owned.kept).lower()}"
-    lines.append(f"  return launch_implicit_{kernel.family}<{parameters}>(f, call, stream);")
+    parameters = [owned.geometry, owned.schedule, str(owned.kept).lower()]
+    passed = ["f", "call", "stream"]
+    if kernel.family == "rows":
+        passed.insert(2, str(together))
+    else:
+        parameters.insert(2, str(scope.inputs.index(owned.ref)))
+    lines.append(f"  return launch_implicit_{kernel.family}<{', '.join(parameters)}>({', '.join(passed)});")
     return Launcher(symbol, "\n".join([*lines, "}"]), every)
 
 

@@ -47,6 +47,12 @@ class Owned:
     def schedule(self) -> str:
         return f"{camel(self.node.name)}Schedule"
 
+    def together(self, samples: int) -> int:
+        """Channels that a row of its end holds; the first `samples` axes of the rows count samples."""
+        if self.end is None or self.end.family != "rows":
+            return 1
+        return self.channels[1] // math.prod(axis.size for axis in self.end.rows[samples:])
+
     @property
     def packed_bytes(self) -> int:
         """What ImplicitLayout::packed_words takes for any schedule, or more."""

@@ -17,6 +17,7 @@
 #include "core/divide.hpp"
 #include "core/launch.cuh"
 #include "core/wgmma_tf32.cuh"
+#include "families/functor.hpp"
 #include "numerics/element.hpp"
 
 struct ImplicitSizes {
@@ -332,6 +333,28 @@ struct ImplicitShare {
   __device__ __forceinline__ int position(int half, int phase) const {
     return (output(half, 0, phase) * sizes.out[1] + output(half, 1, phase)) * sizes.out[2] + output(half, 2, phase);
   }
+  // Of a turned warpgroup's places (implicit_sinks.cuh): the position, and whether there is one; whether all are there.
+  __device__ __forceinline__ int place_output(int place, int dim) const {
+    const int p = threadIdx.x / 128 * 64 + place / phases;
+    const int inside = dim == 0   ? p / (L::tile_height * L::tile_width)
+                       : dim == 1 ? p / L::tile_width % L::tile_height
+                                  : p % L::tile_width;
+    return output_of(tile.origin[dim] + inside, dim, dim == 2 ? place % phases : 0);
+  }
+  __device__ __forceinline__ Index number(int place) const {
+    return static_cast<Index>((place_output(place, 0) * sizes.out[1] + place_output(place, 1)) * sizes.out[2] +
+                              place_output(place, 2));
+  }
+  __device__ __forceinline__ bool has(int place) const {
+    return place_output(place, 0) < sizes.out[0] && place_output(place, 1) < sizes.out[1] &&
+           place_output(place, 2) < sizes.out[2];
+  }
+  __device__ __forceinline__ bool is_whole() const {
+    return output_of(tile.origin[0] + L::tile_depth - 1, 0, 0) < sizes.out[0] &&
+           output_of(tile.origin[1] + L::tile_height - 1, 1, 0) < sizes.out[1] &&
+           output_of(tile.origin[2] + L::tile_width - 1, 2, phases - 1) < sizes.out[2];
+  }
+
   // The channel of value (j, e), and the phase, of which there are one or more.
   static __device__ __forceinline__ int column(int j, int e) { return 8 * j + 2 * (threadIdx.x % 4) + e; }
   __device__ __forceinline__ int channel(int j, int e) const { return (tile.columns + column(j, e)) / phases; }

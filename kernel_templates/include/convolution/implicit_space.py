@@ -99,6 +99,7 @@ def fits(geometry, warpgroups, depth, width, columns, chunk, stages, blocks, pie
     shared = geometry.shared_bytes(tile, columns, chunk, stages, pieces, turns)
     registers = min(REGISTERS // (128 * warpgroups * blocks) // 8 * 8, 255)
     needed = geometry.registers(columns, chunk, pieces)
+    shared += 4096 if turns else 0  # states of a reduction over positions
     return shared <= SHARED and blocks * (shared + 1024) <= SHARED_OF_ALL and needed <= registers
 
 
@@ -140,7 +141,8 @@ def cuda_constraints(
         count = getattr(f, f"{prefix}samples")
         for side, out in zip(tile(k), lattice(f)):
             count *= -(-out // side)
-        return get(k, "warpgroups") == 1 or count * geometry.classes * -(-geometry.columns // get(k, "columns")) >= f.cores
+        count *= geometry.classes * -(-geometry.columns // get(k, "columns"))
+        return get(k, "warpgroups") == 1 or count >= f.cores
 
     def divides(k, f):
         return getattr(f, f"{prefix}width", 1) % get(k, "vector_width") == 0
