@@ -33,6 +33,8 @@ class Evaluator(Protocol):
     def next(self) -> tuple[int, str, Evaluation]:
         """Wait for a result: (number, the candidate's sha256, its evaluation)."""
 
+MUCH_SLOWER = 1.25  # a variant's default than another one: what else is known of it can wait
+
 
 class Search:
     """Proposes points of `space` until the budget is spent; several processes may search on one study."""
@@ -119,8 +121,19 @@ class Search:
 
     def _propose(self) -> Point | None:
         under_way = {*self.under_way.values(), *self.elsewhere}
-        first = next((point for point in self.starts if point not in self.known and point not in under_way), None)
+        begun = {*self.known, *under_way}
+        first = next((point for point in self.starts if point not in begun and not self._can_wait(point)), None)
         return first or self.sampler.propose(under_way)
+
+    def _can_wait(self, point: Point) -> bool:
+        """Whether a start, no default itself, is of a variant whose default is much slower than another one."""
+        times = {
+            default.variant: trial.evaluation.latency_ms
+            for default in self.space.defaults
+            if (trial := self.known.get(default)) is not None and trial.evaluation.latency_ms is not None
+        }
+        mine = times.get(point.variant)
+        return point not in self.space.defaults and mine is not None and mine > MUCH_SLOWER * min(times.values())
 
     def _catch_up(self) -> None:
         """Take over what other searches on this study have measured, and see what they have under way."""
