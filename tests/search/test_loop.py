@@ -65,6 +65,14 @@ def test_hints_come_after_the_defaults_where_they_are_valid(tmp_path: Path) -> N
     assert evaluator.measured == [*TWO.defaults, good]
 
 
+def test_further_starts_of_a_much_slower_variant_wait(tmp_path: Path) -> None:
+    slower, faster = TWO.defaults
+    hints = [next(p for p in TWO.points() if p.variant == one.variant and p != one) for one in (slower, faster)]
+    evaluator = Fake(lambda point: took(2.0 if point.variant == slower.variant else 1.0))
+    Search(TWO, "random", 0, None, "s", Ledger(tmp_path / "s.jsonl"), hints).run(evaluator, Budget(3))
+    assert evaluator.measured == [slower, faster, hints[1]]
+
+
 def test_a_default_that_a_constraint_rejects_is_not_tried(open_search: Open) -> None:
     never = Constraint("mode is not slow", lambda k, f: k.mode != "slow")
     evaluator = Fake()

@@ -33,6 +33,7 @@ class Evaluator(Protocol):
     def next(self) -> tuple[int, str, Evaluation]:
         """Wait for a result: (number, the candidate's sha256, its evaluation)."""
 
+
 MUCH_SLOWER = 1.25  # a variant's default than another one: what else is known of it can wait
 
 
