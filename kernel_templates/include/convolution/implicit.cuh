@@ -162,6 +162,21 @@ __device__ __forceinline__ void stage_input(const float* x, const ImplicitSizes&
   }
 }
 
+// A chunk's weights, of the tile's class and columns: one thread.
+template <class L>
+__device__ __forceinline__ void stage_weights(const float* packed, const ImplicitTile& tile, int chunk, float* to,
+                                              uint64_t* barrier) {
+  long long start = 0;
+  int steps = L::steps(0);
+#pragma unroll
+  for (int c = 1; c < L::Taps::classes; c++) {
+    if (c == tile.of_class) start = L::class_start(c), steps = L::steps(c);
+  }
+  const int words = steps * L::pieces * L::step_words, column_tile = tile.columns / L::columns;
+  const long long at = start + (static_cast<long long>(column_tile) * L::chunks + chunk) * words;
+  copy_bulk(to, packed + at, words * 4, barrier);
+}
+
 // ---- the product ----
 
 // The inputs side by side that a thread multiplies: of two channels, or rows of taps; rounded, and their low parts.
@@ -405,17 +420,9 @@ __global__ void __launch_bounds__(L::threads, BLOCKS)
       const int stage = static_cast<int>(step % L::stages), chunk = static_cast<int>(step % L::chunks);
       const ImplicitTile tile = implicit_tile<L>(sizes, blockIdx.x + step / L::chunks * gridDim.x);
       stage_input<G, L>(x, sizes, tile, chunk, inputs + stage * L::input_words);
+      const int slot = L::resident ? 0 : stage;
       if (threadIdx.x == 0 && (!L::resident || step == 0)) {
-        long long start = 0;
-        int steps = L::steps(0);
-#pragma unroll
-        for (int c = 1; c < L::Taps::classes; c++) {
-          if (c == tile.of_class) start = L::class_start(c), steps = L::steps(c);
-        }
-        const int words = steps * L::pieces * L::step_words, column_tile = tile.columns / L::columns;
-        const float* from = packed + start + (static_cast<long long>(column_tile) * L::chunks + chunk) * words;
-        copy_bulk(weights + (L::resident ? 0 : stage) * L::weight_words, from, words * 4,
-                  barriers + (L::resident ? 0 : stage));
+        stage_weights<L>(packed, tile, chunk, weights + slot * L::weight_words, barriers + slot);
       }
     }
     end_copies();
