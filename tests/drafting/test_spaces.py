@@ -55,7 +55,13 @@ def test_what_follows_a_convolution_is_its_end_where_it_can_be(
 
 
 @pytest.mark.parametrize(
-    "layer", ["nn.Conv2d(4, 8, 3, groups=2)", "nn.ConvTranspose2d(4, 8, 2, 3)", "nn.Conv2d(4, 8, 13)"]
+    "layer",
+    [
+        "nn.Conv2d(4, 8, 3, groups=2)",
+        "nn.ConvTranspose2d(4, 8, 2, 3)",
+        "nn.ConvTranspose2d(4, 8, 5, (1, 3))",
+        "nn.Conv2d(4, 8, 13)",
+    ],
 )
 def test_other_convolutions_stay_with_the_library(traced: Callable[..., Graph], layer: str) -> None:
     graph = parted(

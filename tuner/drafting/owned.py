@@ -88,4 +88,5 @@ def can_own(graph: Graph, node: Product) -> bool:
         for stride, dilation, size in zip(node.stride, node.dilation, kernel, strict=True)
     ):
         return False
-    return math.prod(kernel) <= MOST_TAPS and ("transpose" not in node.kind or math.prod(node.stride) <= 8)
+    few = "transpose" not in node.kind or (node.stride[-1] <= 2 and math.prod(node.stride) <= 8)
+    return few and math.prod(kernel) <= MOST_TAPS

@@ -13,12 +13,15 @@
 #include <cstdint>
 
 #include "convolution/implicit_layout.cuh"
+#include "core/barriers.cuh"
 #include "core/copy_groups.cuh"
 #include "core/divide.hpp"
+#include "core/gang.cuh"
 #include "core/launch.cuh"
 #include "core/wgmma_tf32.cuh"
 #include "families/functor.hpp"
 #include "numerics/element.hpp"
+#include "numerics/split.cuh"
 
 struct ImplicitSizes {
   int samples, in[3], out[3];  // depth, height, width
@@ -86,11 +89,11 @@ __global__ void __launch_bounds__(256) pack_implicit(const float* weight, uint32
   const bool real = row < L::rows(of_class);
   const float w = real ? implicit_weight<G>(weight, of_class, column, channel, row * across + step % across) : 0.0f;
   uint32_t* to = packed + L::class_start(of_class) + step_at * L::pieces * L::step_words + word;
-  const uint32_t high = to_tf32(w);
+  const uint32_t high = round_tf32(w);
   to[0] = high;
   if (L::pieces == 2) {
     const float low = w - __uint_as_float(high);
-    to[L::step_words] = to_tf32(isfinite(w) ? low : 0.0f);
+    to[L::step_words] = round_tf32(isfinite(w) ? low : 0.0f);
   }
 }
 
@@ -98,34 +101,9 @@ __global__ void __launch_bounds__(256) pack_implicit(const float* weight, uint32
 
 template <int BYTES>
 __device__ __forceinline__ void copy_or_zero(void* shared, const void* global, bool is_there) {
-  const uint32_t to = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
-  asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(to), "l"(global), "n"(BYTES),
+  asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(barriers::address(shared)), "l"(global), "n"(BYTES),
                "r"(is_there ? BYTES : 0)
                : "memory");
-}
-
-__device__ __forceinline__ void barrier_init(uint64_t* barrier) {
-  asm volatile("mbarrier.init.shared.b64 [%0], 1;" ::"r"(static_cast<uint32_t>(__cvta_generic_to_shared(barrier)))
-               : "memory");
-}
-
-// One thread: `bytes` (a multiple of 16) on their way, which the barrier's next phase waits for.
-__device__ __forceinline__ void copy_bulk(void* shared, const void* global, uint32_t bytes, uint64_t* barrier) {
-  const uint32_t to = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
-  const uint32_t on = static_cast<uint32_t>(__cvta_generic_to_shared(barrier));
-  asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(on), "r"(bytes) : "memory");
-  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
-               "l"(global), "r"(bytes), "r"(on)
-               : "memory");
-}
-
-__device__ __forceinline__ void barrier_wait(uint64_t* barrier, uint32_t parity) {
-  const uint32_t on = static_cast<uint32_t>(__cvta_generic_to_shared(barrier));
-  asm volatile(
-      "{\n.reg .pred done;\nagain:\nmbarrier.try_wait.parity.shared.b64 done, [%0], %1;\n@done bra end;\nbra "
-      "again;\nend:\n}" ::"r"(on),
-      "r"(parity)
-      : "memory");
 }
 
 // The box of inputs under a tile, a chunk of channels; zeros beyond the input and beyond its channels.
@@ -165,7 +143,7 @@ __device__ __forceinline__ void stage_input(const float* x, const ImplicitSizes&
 // A chunk's weights, of the tile's class and columns: one thread.
 template <class L>
 __device__ __forceinline__ void stage_weights(const float* packed, const ImplicitTile& tile, int chunk, float* to,
-                                              uint64_t* barrier) {
+                                              unsigned long long* barrier) {
   long long start = 0;
   int steps = L::steps(0);
 #pragma unroll
@@ -174,7 +152,8 @@ __device__ __forceinline__ void stage_weights(const float* packed, const Implici
   }
   const int words = steps * L::pieces * L::step_words, column_tile = tile.columns / L::columns;
   const long long at = start + (static_cast<long long>(column_tile) * L::chunks + chunk) * words;
-  copy_bulk(to, packed + at, words * 4, barrier);
+  barriers::arrive_expecting(barrier, words * 4);
+  barriers::copy_bulk(to, packed + at, words * 4, barrier);
 }
 
 // ---- the product ----
@@ -204,8 +183,8 @@ struct ImplicitOperands {
 
   template <int SIDE>
   __device__ __forceinline__ void keep(int i, float v) {
-    at[0][SIDE][i] = to_tf32(v);
-    if constexpr (L::pieces == 2) at[1][SIDE][i] = to_tf32(v - __uint_as_float(at[0][SIDE][i]));
+    at[0][SIDE][i] = round_tf32(v);
+    if constexpr (L::pieces == 2) at[1][SIDE][i] = round_tf32(v - __uint_as_float(at[0][SIDE][i]));
   }
 
   __device__ __forceinline__ void settle() {
@@ -398,7 +377,7 @@ __global__ void __launch_bounds__(L::threads, BLOCKS)
     implicit_convolution(const float* x, const float* packed, const float* weight, const Sink sink,
                          const __grid_constant__ ImplicitSizes sizes) {
   extern __shared__ __align__(128) unsigned char implicit_shared[];
-  uint64_t* barriers = reinterpret_cast<uint64_t*>(implicit_shared);
+  auto* const full = reinterpret_cast<unsigned long long*>(implicit_shared);
   float* weights = reinterpret_cast<float*>(implicit_shared + L::barrier_bytes);
   float* inputs = weights + L::weight_stages * L::weight_words;
   static_assert(L::stages <= 8, "a barrier a stage");
@@ -409,7 +388,7 @@ __global__ void __launch_bounds__(L::threads, BLOCKS)
       inputs[stage * L::input_words + L::chunk * L::channel_stride + inside] = 0.0f;
     }
   }
-  if (threadIdx.x < L::weight_stages) barrier_init(barriers + threadIdx.x);
+  if (threadIdx.x < L::weight_stages) barriers::prepare(full + threadIdx.x, 1);
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
   __syncthreads();
 
@@ -422,7 +401,7 @@ __global__ void __launch_bounds__(L::threads, BLOCKS)
       stage_input<G, L>(x, sizes, tile, chunk, inputs + stage * L::input_words);
       const int slot = L::resident ? 0 : stage;
       if (threadIdx.x == 0 && (!L::resident || step == 0)) {
-        stage_weights<L>(packed, tile, chunk, weights + slot * L::weight_words, barriers + slot);
+        stage_weights<L>(packed, tile, chunk, weights + slot * L::weight_words, full + slot);
       }
     }
     end_copies();
@@ -450,9 +429,9 @@ __global__ void __launch_bounds__(L::threads, BLOCKS)
       __syncthreads();
       issue(step + L::stages - 1);
       if (!L::resident) {
-        barrier_wait(barriers + stage, static_cast<uint32_t>(step / L::stages % 2));
+        barriers::wait(full + stage, static_cast<uint32_t>(step / L::stages % 2));
       } else if (step == 0) {
-        barrier_wait(barriers, 0);
+        barriers::wait(full, 0);
       }
       const float* const b = weights + (L::resident ? 0 : stage) * L::weight_words;
       multiply_chunk<L>(d, inputs + stage * L::input_words + place, wgmma_descriptor(b), tile.of_class);
@@ -517,13 +496,9 @@ int launch_implicit(const ImplicitCall& call, const Sink& sink, void* on) {
     cudaGetLastError();  // it is reported here, and not by whoever asks next
     return error;
   }
-  int device = 0, cores = 0, resident = 0;
-  cudaGetDevice(&device);
-  cudaDeviceGetAttribute(&cores, cudaDevAttrMultiProcessorCount, device);
-  error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernel, L::threads, shared_bytes);
-  if (error != cudaSuccess) return error;
-  if (resident == 0) return cudaErrorInvalidConfiguration;
-  const long long room = static_cast<long long>(cores) * resident, blocks = sizes.count < room ? sizes.count : room;
+  const long long room = resident_blocks(kernel, L::threads, shared_bytes);
+  if (room == 0) return cudaErrorInvalidConfiguration;
+  const long long blocks = sizes.count < room ? sizes.count : room;
   kernel<<<static_cast<unsigned>(blocks), L::threads, shared_bytes, stream>>>(
       call.x, static_cast<const float*>(call.packed), call.weight, sink, sizes);
   return cudaGetLastError();

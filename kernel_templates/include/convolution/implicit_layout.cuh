@@ -31,6 +31,7 @@ struct ImplicitTaps {
   static constexpr int dilation_0 = G::dilation[0], dilation_1 = G::dilation[1], dilation_2 = G::dilation[2];
   static constexpr int phases = G::transposed ? stride_2 : 1;
   static constexpr int classes = G::transposed ? stride_0 * stride_1 : 1;
+  static_assert(phases <= 2, "a thread's neighbouring columns are the phases of one channel");
   static TUNER_INLINE constexpr int kernel(int dim) { return dim == 0 ? kernel_0 : dim == 1 ? kernel_1 : kernel_2; }
   static TUNER_INLINE constexpr int stride(int dim) { return dim == 0 ? stride_0 : dim == 1 ? stride_1 : stride_2; }
   static TUNER_INLINE constexpr int padding(int dim) { return dim == 0 ? padding_0 : dim == 1 ? padding_1 : padding_2; }
@@ -73,9 +74,6 @@ struct ImplicitTaps {
     return back < 0 || back >= count(dim, residue) ? -1 : first_tap(dim, residue) + back * stride(dim);
   }
 
-  static TUNER_INLINE constexpr int taps(int of_class) {
-    return range(0, of_class).taps * range(1, of_class).taps * range(2, of_class).taps;
-  }
   static TUNER_INLINE constexpr int most(int dim) {  // taps of a dimension, of any class
     int found = 0;
     for (int c = 0; c < classes; c++) found = largest(found, range(dim, c).taps);

@@ -7,17 +7,8 @@
 #include "core/reduce.cuh"
 #include "families/addresses.cuh"
 #include "families/rounds.cuh"
+#include "families/unchanged.hpp"
 #include "numerics/monoids.hpp"
-
-// The output alone.
-struct ImplicitStore {
-  static constexpr int INPUTS = 1, RESULTS = 1;
-  const Element* input[1];
-  Element* result[1];
-  struct Row {};
-  TUNER_INLINE Row row(Index) const { return {}; }
-  TUNER_INLINE void map(const Row&, Index, const float (&in)[1], float (&out)[1]) const { out[0] = in[0]; }
-};
 
 // The threads of a warpgroup, whose number is of the block.
 __device__ __forceinline__ void warpgroup_sync() {
@@ -191,7 +182,7 @@ struct ImplicitRows {
   static constexpr bool turns = true;
   using State = typename F::Rounds::template State<0>;
   F f;
-  ImplicitMap<G, ImplicitStore, 0, false> store;
+  ImplicitMap<G, Unchanged, 0, false> store;
   State* partial;  // (samples, channels, slots)
   int together, slots;
 
@@ -319,7 +310,7 @@ int launch_implicit_rows(const F& f, const ImplicitCall& call, long long togethe
     return cudaErrorInvalidValue;
   }
   if (slots > INT_MAX || call.samples * G::out > MAX_GRID_X) return cudaErrorInvalidConfiguration;
-  ImplicitStore store{};
+  Unchanged store{};
   store.result[0] = call.kept;
   const bool wide = call.out[2] % L::vector == 0 && is_aligned<float, L::vector>(call.kept);
   auto* const partial = reinterpret_cast<State*>(static_cast<char*>(call.packed) + packed);
@@ -333,7 +324,7 @@ int launch_implicit_rows(const F& f, const ImplicitCall& call, long long togethe
 
 template <class G, class S>
 int launch_implicit_store(const ImplicitCall& call, void* stream) {
-  ImplicitStore f{};
+  Unchanged f{};
   f.result[0] = call.kept;
   return launch_implicit_map<G, S, 0, false>(f, call, stream);
 }

@@ -4,24 +4,12 @@
 #pragma once
 #include "core/wgmma.cuh"
 
-// x to the nearest TF32, halves away from zero, as cuDNN rounds what it multiplies.
-__device__ __forceinline__ uint32_t to_tf32(float x) {
-  uint32_t bits;
-  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
-  return bits;
-}
-
 __device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 
 // Until at most PENDING groups of products are under way.
 template <int PENDING>
 __device__ __forceinline__ void wgmma_wait_for() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
-}
-
-// The registers of A are final here, and are not used for anything else before.
-__device__ __forceinline__ void wgmma_settle(uint32_t (&a)[4]) {
-  asm volatile("" : "+r"(a[0]), "+r"(a[1]), "+r"(a[2]), "+r"(a[3])::"memory");
 }
 
 #define OUT_8(i)                                                                                             \

@@ -15,6 +15,7 @@
 #include "core/pack.cuh"
 #include "families/addresses.cuh"
 #include "families/functor.hpp"
+#include "families/unchanged.hpp"
 #include "numerics/element.hpp"
 
 struct TurnedSizes {
@@ -262,17 +263,8 @@ int launch_turned(const F& f, long long samples, long long channels, long long p
 }
 
 // x (samples, channels, positions) -> y (samples, positions, channels): rows and positions change their parts.
-struct TurnIn {
-  static constexpr int INPUTS = 1, RESULTS = 1;
-  const Element* input[1];
-  Element* result[1];
-  struct Row {};
-  TUNER_INLINE Row row(Index) const { return {}; }
-  TUNER_INLINE void map(const Row&, Index, const float (&in)[1], float (&out)[1]) const { out[0] = in[0]; }
-};
-
 template <class Schedule>
 int launch_turn_in(const Element* x, Element* y, long long samples, long long channels, long long positions,
                    void* stream) {
-  return launch_turned<Schedule>(TurnIn{{x}, {y}}, samples, positions, channels, stream);
+  return launch_turned<Schedule>(Unchanged{{x}, {y}}, samples, positions, channels, stream);
 }

@@ -11,6 +11,7 @@
 // Within 16 values of K their order is one that gives a thread four neighbours of the weight: place 2 t + i of a step is
 // value 4 t + i, place 8 + 2 t + i value 4 t + 2 + i (t < 4, i < 2).
 #pragma once
+#include "core/barriers.cuh"
 #include "core/launch.cuh"
 #include "core/reduce.cuh"
 #include "core/wgmma.cuh"
@@ -91,31 +92,9 @@ __global__ void __launch_bounds__(128) cut_few_rows(const Few p) {
   }
 }
 
-// ---- barriers of shared memory and bulk copies ----
+// ---- copies ----
 
-__device__ __forceinline__ uint32_t address(const void* p) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
-}
-
-__device__ __forceinline__ void prepare(unsigned long long* barrier, int arrivals) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(address(barrier)), "r"(arrivals) : "memory");
-}
-
-__device__ __forceinline__ void arrive(unsigned long long* barrier) {
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(address(barrier)) : "memory");
-}
-
-__device__ __forceinline__ void arrive_expecting(unsigned long long* barrier, unsigned bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(address(barrier)), "r"(bytes) : "memory");
-}
-
-__device__ __forceinline__ void wait(unsigned long long* barrier, unsigned parity) {
-  asm volatile(
-      "{\n.reg .pred done;\nagain:\nmbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n@!done bra again;\n}" ::"r"(
-          address(barrier)),
-      "r"(parity)
-      : "memory");
-}
+using namespace barriers;
 
 // Sixteen bytes; zeros unless they are `there`.
 __device__ __forceinline__ void copy_vector(void* to, const void* from, bool there) {
@@ -126,14 +105,6 @@ __device__ __forceinline__ void copy_vector(void* to, const void* from, bool the
 // The thread's arrival once all that it copied so far is there.
 __device__ __forceinline__ void arrive_when_copied(unsigned long long* barrier) {
   asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(address(barrier)) : "memory");
-}
-
-// Both addresses and `bytes` are multiples of 16.
-__device__ __forceinline__ void copy_bulk(void* to, const void* from, unsigned bytes, unsigned long long* barrier) {
-  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-                   address(to)),
-               "l"(from), "r"(bytes), "r"(address(barrier))
-               : "memory");
 }
 
 // ---- the product ----
