@@ -132,7 +132,7 @@ struct ImplicitColumns {
         constexpr int K = decltype(number)::value;
         using State = typename F::Rounds::template State<K>;
         State state = State::identity();
-        if constexpr (G::out % 8 == 0) {
+        if constexpr (Share::L::all_columns == Share::L::columns) {  // none is padding
           constexpr int RUNS = E == 2 ? 1 : 2, EACH = MINE / RUNS, STEP = E == 2 ? 4 : 8;
 #pragma unroll
           for (int run = 0; run < RUNS; run++) {
